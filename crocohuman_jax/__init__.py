@@ -1,0 +1,1 @@
+"""Learns to understand people from pairs of pictures, in JAX."""

@@ -1,0 +1,128 @@
+"""Reads what a user writes in a config: options after the colon, durations, and what changed."""
+
+import json
+import pathlib
+import types
+from collections.abc import Mapping
+from typing import Any
+
+
+def parse(arg: str | None, **defaults: Any) -> types.SimpleNamespace:
+    """Returns `defaults` as a namespace, overridden by the words of `arg`.
+
+    A bare word switches a boolean on, or else gives the first option:
+    parse("large,debug", variant="base", debug=False) has variant="large", debug=True.
+
+    Raises:
+        ValueError: an unknown option, or a value of another type than its default.
+    """
+    options = dict(defaults)
+    first = next(iter(defaults))
+    for word in filter(None, (arg or "").split(",")):
+        key, equals, text = word.partition("=")
+        if not equals:
+            is_switch = isinstance(defaults.get(word), bool)
+            key, text = (word, "true") if is_switch else (first, word)
+        if key not in defaults:
+            raise ValueError(
+                f"Unknown config option {key!r} in {arg!r}. Known: {', '.join(defaults)}."
+            )
+        options[key] = _cast(key, text, defaults[key])
+    return types.SimpleNamespace(**options)
+
+
+def _cast(key: str, text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if text not in ("true", "false"):
+            raise ValueError(f"Config option {key!r} is true or false, not {text!r}.")
+        return text == "true"
+    try:
+        return type(default)(text)
+    except ValueError as error:
+        kind = type(default).__name__
+        raise ValueError(f"Config option {key!r} is of type {kind}, not {text!r}.") from error
+
+
+def choose(kind: str, table: Mapping[str, Any], name: str) -> Any:
+    """Returns `table[name]`, or raises a ValueError that lists the known names."""
+    if name not in table:
+        raise ValueError(f"Unknown {kind} {name!r}. Known: {', '.join(table)}.")
+    return table[name]
+
+
+def duration(text: str | int, *, epoch: int, batch_size: int, total: int | None = None) -> int:
+    """Returns a number of steps from "2000" (steps), "300ep" (epochs) or "5%" (of `total`).
+
+    Args:
+        text: the duration.
+        epoch: examples in one epoch.
+        batch_size: examples in one step.
+        total: steps of the run, what a percentage refers to.
+
+    Raises:
+        ValueError: another form, a negative value, or a percentage where no total is known.
+    """
+    text = str(text).strip()
+    try:
+        if text.endswith("ep"):
+            steps = round(float(text[:-2]) * epoch / batch_size)
+        elif text.endswith("%"):
+            if total is None:
+                raise ValueError("a percentage needs a total")
+            steps = round(float(text[:-1]) / 100 * total)
+        else:
+            steps = int(text)
+        if steps < 0:
+            raise ValueError("negative")
+    except ValueError as error:
+        raise ValueError(
+            f"Duration {text!r} is none of: '2000' (steps), '300ep' (epochs), '5%' (of the run): "
+            f"{error}."
+        ) from error
+    return steps
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns {"model.encoder.width": 768, ...}; sequences are single values."""
+    flat = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns one line "key: old -> new" per difference of two nested configs."""
+    a, b = flatten(old), flatten(new)
+    absent = "(absent)"
+    return [
+        f"{key}: {a.get(key, absent)!r} -> {b.get(key, absent)!r}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key, absent) != b.get(key, absent)
+    ]
+
+
+def without(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Returns the flat config without the keys or groups in `names`."""
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in names)
+    }
+
+
+def save(config: Mapping[str, Any], path: pathlib.Path) -> None:
+    """Writes a config as JSON, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    temporary.replace(path)
+
+
+def load(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a config that `save` wrote."""
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: {path.parent} is not the workdir of a run.")
+    return json.loads(path.read_text())

@@ -1,0 +1,32 @@
+"""Networks as flax.nnx modules, used functionally: built once, then pure functions of their parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+
+def functional(
+    build: Callable[[jax.Array], nnx.Module],
+) -> tuple[Callable[[jax.Array], dict], Callable[[Any], nnx.Module]]:
+    """Splits a module into its parameters and the rest.
+
+    Args:
+        build: makes the module from a random key.
+
+    Returns:
+        init: random key -> parameters, a plain nested dict of float32 arrays.
+        bind: parameters -> the module with these parameters in place, to be called inside jit.
+    """
+    graph, abstract = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))), nnx.Param)
+
+    def init(key):
+        return nnx.to_pure_dict(nnx.state(build(key), nnx.Param))
+
+    def bind(params):
+        state = jax.tree.map(lambda leaf: leaf, abstract)  # a copy: replacing works in place
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graph, state)
+
+    return init, bind

@@ -1,0 +1,269 @@
+"""The network of cross-view completion: siamese encoder, cross-attention decoder, pixel head."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from crocohuman_jax import trees
+from crocohuman_jax.models import blocks, layers, positions
+
+POSITIONS = ("cosine", "rope100")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Size of a stack of blocks."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """How the blocks run; none of it changes what they compute beyond rounding."""
+
+    dtype: str = "float32"
+    attention: str = "auto"
+    remat: str = "none"
+    unroll: int = 1
+
+
+class Encoder(nnx.Module):
+    """Vision transformer over patches, all of them or only the visible ones.
+
+    Args:
+        shape: width, depth and heads.
+        patch: side of a patch in pixels.
+        grid: (rows, columns) of patches in a picture.
+        position: "cosine" (added once) or "rope100" (turns queries and keys in every block).
+        compute: types and switches.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        patch: int,
+        grid: tuple[int, int],
+        position: str,
+        compute: Compute,
+        rngs: nnx.Rngs,
+    ):
+        _check(shape, position)
+        pixels, dtype = 3 * patch**2, jnp.dtype(compute.dtype)
+        self.embed = layers.Linear(pixels, shape.width, dtype=dtype, rngs=rngs)
+        # The one bias that does not start at zero, as in the reference.
+        limit = 1 / math.sqrt(pixels)
+        self.embed.bias = nnx.Param(
+            jax.random.uniform(rngs.params(), (shape.width,), jnp.float32, -limit, limit)
+        )
+        self.blocks = _stack(blocks.EncoderBlock, shape, compute, rngs)
+        self.norm = layers.LayerNorm(shape.width, dtype=dtype)
+        self.shape, self.grid, self.position, self.compute = shape, grid, position, compute
+
+    def __call__(
+        self, patches: jax.Array, visible: jax.Array | None = None, collect: bool = False
+    ):
+        """Encodes patches [B, N, P*P*3]; with `visible` [B, K], only those and nothing of the rest.
+
+        Returns:
+            [B, N or K, D], normalised; with `collect`, also every block's output before the norm.
+        """
+        table, angles = _positions(self.position, self.grid, self.shape)
+        if visible is not None:
+            patches = layers.take(patches, visible)
+            table = None if table is None else jnp.asarray(table)[visible]
+            angles = None if angles is None else jnp.asarray(angles)[visible]
+        x = self.embed(patches)
+        if table is not None:
+            x = x + table.astype(x.dtype)
+        return _run(self, x, angles, collect=collect)
+
+
+class Decoder(nnx.Module):
+    """Completes the tokens of one picture from those of another.
+
+    Args: as for `Encoder`; `memory_width` is the encoder's.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        memory_width: int,
+        grid: tuple[int, int],
+        position: str,
+        compute: Compute,
+        rngs: nnx.Rngs,
+    ):
+        _check(shape, position)
+        dtype = jnp.dtype(compute.dtype)
+        self.embed = layers.Linear(memory_width, shape.width, dtype=dtype, rngs=rngs)
+        self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (shape.width,)))
+        self.blocks = _stack(blocks.DecoderBlock, shape, compute, rngs)
+        self.norm = layers.LayerNorm(shape.width, dtype=dtype)
+        self.shape, self.grid, self.position, self.compute = shape, grid, position, compute
+
+    def __call__(
+        self,
+        seen: jax.Array,
+        memory: jax.Array,
+        visible: jax.Array | None = None,
+        collect: bool = False,
+    ):
+        """Decodes encoder tokens.
+
+        Args:
+            seen: [B, K, D_e], the first picture's tokens.
+            memory: [B, N, D_e], the second picture's tokens.
+            visible: [B, K], where `seen` lies; the mask token stands everywhere else. None if
+                `seen` has all N tokens.
+            collect: also return every block's output before the norm.
+
+        Returns:
+            [B, N, D_d], normalised.
+        """
+        table, angles = _positions(self.position, self.grid, self.shape)
+        x, memory = self.embed(seen), self.embed(memory)
+        if visible is not None:
+            x = layers.place(x, visible, self.mask_token[...], math.prod(self.grid))
+        if table is not None:
+            x, memory = x + table.astype(x.dtype), memory + table.astype(x.dtype)
+        return _run(self, x, memory, angles, collect=collect)
+
+
+class CroCo(nnx.Module):
+    """Encoder, decoder and pixel head.
+
+    Every part draws its weights from its own key, so a part's first weights do not depend on
+    which other parts there are.
+
+    Args:
+        encoder: size of the encoder.
+        decoder: size of the decoder.
+        image: (height, width) of the pictures in pixels.
+        patch: side of a patch in pixels.
+        position: "cosine" (v1) or "rope100" (v2).
+        compute: types and switches.
+        key: random key.
+
+    Raises:
+        ValueError: sizes that do not fit together.
+    """
+
+    def __init__(
+        self,
+        encoder: Shape,
+        decoder: Shape,
+        *,
+        image: tuple[int, int],
+        patch: int,
+        position: str,
+        compute: Compute,
+        key: jax.Array,
+    ):
+        self.patch, self.grid = patch, patch_grid(image, patch)
+        options = {"grid": self.grid, "position": position, "compute": compute}
+        rngs = {part: nnx.Rngs(params=trees.fold_name(key, part)) for part in PARTS}
+        self.encoder = Encoder(encoder, patch=patch, rngs=rngs["encoder"], **options)
+        self.decoder = Decoder(
+            decoder, memory_width=encoder.width, rngs=rngs["decoder"], **options
+        )
+        self.head = layers.Linear(
+            decoder.width, 3 * patch**2, dtype=jnp.dtype(compute.dtype), rngs=rngs["head"]
+        )
+
+    def __call__(
+        self, target: jax.Array, reference: jax.Array, visible: jax.Array, wanted: jax.Array | None
+    ) -> jax.Array:
+        """Predicts patches of the target picture.
+
+        Args:
+            target: [B, N, P*P*3], normalised patches; only the visible ones are looked at.
+            reference: [B, N, P*P*3], all of them looked at.
+            visible: [B, K], sorted.
+            wanted: [B, M], the patches to predict; None for all.
+
+        Returns:
+            [B, M or N, P*P*3].
+        """
+        seen, memory = self.encoder(target, visible), self.encoder(reference)
+        x = self.decoder(seen, memory, visible)
+        return self.head(x if wanted is None else layers.take(x, wanted))
+
+
+PARTS = ("encoder", "decoder", "head")
+
+
+def patch_grid(image: tuple[int, int], patch: int) -> tuple[int, int]:
+    """Returns (rows, columns) of patches; raises ValueError if the patch does not divide the picture."""
+    height, width = image
+    if height % patch or width % patch or min(height, width) < patch:
+        raise ValueError(
+            f"A {height}x{width} picture does not divide into {patch}x{patch} patches. "
+            f"The nearest that does is {_nearest(height, patch)}x{_nearest(width, patch)}."
+        )
+    return height // patch, width // patch
+
+
+def _nearest(side: int, patch: int) -> int:
+    return max(1, round(side / patch)) * patch
+
+
+def _check(shape: Shape, position: str) -> None:
+    if shape.width % shape.heads:
+        raise ValueError(f"Width {shape.width} does not divide into {shape.heads} heads.")
+    if position not in POSITIONS:
+        raise ValueError(f"Unknown positions {position!r}. Known: {', '.join(POSITIONS)}.")
+
+
+def _stack(block, shape: Shape, compute: Compute, rngs: nnx.Rngs) -> nnx.Module:
+    options = {"impl": compute.attention, "dtype": jnp.dtype(compute.dtype)}
+    return blocks.stack(
+        lambda rngs: block(shape.width, shape.heads, rngs=rngs, **options), shape.depth, rngs
+    )
+
+
+def _run(module, x, *context, collect: bool):
+    """Runs the blocks of an encoder or decoder and normalises the last output."""
+    unroll = min(module.compute.unroll, module.shape.depth)
+    options = {"unroll": unroll, "remat": module.compute.remat, "collect": collect}
+    out = blocks.run(module.blocks, x, *context, **options)
+    return (module.norm(out[0]), out[1]) if collect else module.norm(out)
+
+
+def _positions(position: str, grid: tuple[int, int], shape: Shape):
+    """Returns (table to add or None, angles to turn by or None)."""
+    if position == "cosine":
+        return positions.cosine(grid, shape.width), None
+    return None, positions.rotary(grid, shape.width // shape.heads, 100.0)
+
+
+def training_flops(
+    encoder: Shape, decoder: Shape, *, patches: int, visible: int, wanted: int, pixels: int
+) -> float:
+    """Returns the floating-point operations of one pair's forward and backward pass.
+
+    Matrix products only, two operations a multiply-add, backward twice the forward; nothing
+    for what rematerialisation computes again.
+
+    Args:
+        encoder: size of the encoder.
+        decoder: size of the decoder.
+        patches: N, patches of a picture.
+        visible: K, patches of the first picture that are encoded.
+        wanted: M, patches that the head predicts.
+        pixels: values in a patch.
+    """
+    width, forward = encoder.width, 0.0
+    for n in (visible, patches):
+        forward += 2 * n * pixels * width + 2 * n * width * decoder.width
+        forward += encoder.depth * (24 * n * width**2 + 4 * n**2 * width)
+    n, width = patches, decoder.width
+    forward += decoder.depth * (24 * n * width**2 + 4 * n**2 * width)  # self-attention and MLP
+    forward += decoder.depth * (8 * n * width**2 + 4 * n**2 * width)  # cross-attention
+    return 3 * (forward + 2 * wanted * width * pixels)

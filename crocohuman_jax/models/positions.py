@@ -1,0 +1,60 @@
+"""Tells patches apart by where they lie: fixed cosine tables and rotary angles, both on a 2D grid."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def grid(shape: tuple[int, int]) -> np.ndarray:
+    """Returns the (row, column) of every patch of a (rows, columns) grid, row by row: [N, 2]."""
+    rows, columns = shape
+    return np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), -1).reshape(
+        -1, 2
+    )
+
+
+@functools.cache
+def cosine(shape: tuple[int, int], width: int) -> np.ndarray:
+    """Returns the fixed sine-cosine table of a grid, [N, D] float32.
+
+    The first half of the channels encodes the column, the second half the row; each is
+    [sin, cos] of the coordinate times 10000^(-k / (D / 4)).
+
+    Raises:
+        ValueError: the width is not a multiple of 4.
+    """
+    if width % 4:
+        raise ValueError(f"Cosine positions need a width that is a multiple of 4, not {width}.")
+    frequencies = 1.0 / 10000 ** (np.arange(width // 4, dtype=np.float64) / (width / 4))
+    angles = grid(shape)[:, ::-1, None] * frequencies  # [N, (column, row), D/4]
+    table = np.concatenate([np.sin(angles), np.cos(angles)], -1)  # [N, 2, D/2]
+    return table.reshape(-1, width).astype(np.float32)
+
+
+@functools.cache
+def rotary(shape: tuple[int, int], head_width: int, base: float) -> np.ndarray:
+    """Returns cosine and sine of the rotary angles of a grid, [N, 2 (cos, sin), 2 (row, column), d/4].
+
+    The first half of a head turns with the row, the second half with the column; frequency i
+    of a half is base^(-2i / (d/2)).
+
+    Raises:
+        ValueError: the width of a head is not a multiple of 4.
+    """
+    if head_width % 4:
+        raise ValueError(f"Rotary positions need heads of a multiple of 4, not {head_width}.")
+    half = head_width // 2
+    frequencies = 1.0 / base ** (np.arange(0, half, 2, dtype=np.float64) / half)
+    angles = grid(shape)[:, :, None] * frequencies  # [N, 2, d/4]
+    return np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+
+
+def rotate(x: jax.Array, table: jax.Array) -> jax.Array:
+    """Turns heads by the angles of `rotary`: x [B, N, H, d], table [N, 2, 2, d/4] or [B, N, ...]."""
+    halves = x.reshape(*x.shape[:-1], 2, 2, x.shape[-1] // 4)  # [B, N, H, half, pair, d/4]
+    first, second = halves[..., 0, :], halves[..., 1, :]
+    cos, sin = (jnp.expand_dims(table[..., i, :, :], -3).astype(x.dtype) for i in (0, 1))
+    turned = jnp.stack([first * cos - second * sin, second * cos + first * sin], -2)
+    return turned.reshape(x.shape)

@@ -1,0 +1,21 @@
+"""Finds a task, a dataset or a kind of data by the name of its module."""
+
+import importlib
+import pkgutil
+import types
+
+
+def find(kind: str, name: str) -> types.ModuleType:
+    """Returns the module `crocohuman_jax.<kind>.<name>`: find("tasks", "completion").
+
+    Raises:
+        ValueError: there is no such module; the message lists those there are.
+    """
+    package = importlib.import_module(f"crocohuman_jax.{kind}")
+    known = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
+    if name not in known:
+        raise ValueError(
+            f"Unknown name {name!r} in {kind}. Known: {', '.join(known)}. "
+            f"To add it, write crocohuman_jax/{kind.replace('.', '/')}/{name}.py."
+        )
+    return importlib.import_module(f"{package.__name__}.{name}")

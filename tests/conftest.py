@@ -1,0 +1,33 @@
+"""Eight fake devices for every test, and the folders of reference outputs and samples."""
+
+import os
+import pathlib
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "allow")
+
+
+def _folder(variable: str) -> pathlib.Path:
+    folder = os.environ.get(variable, "")
+    if not folder or not pathlib.Path(folder).is_dir():
+        pytest.skip(f"{variable} does not name a folder")
+    return pathlib.Path(folder)
+
+
+@pytest.fixture
+def oracles() -> pathlib.Path:
+    """The folder of outputs of reference implementations."""
+    return _folder("CROCOHUMAN_ORACLES")
+
+
+@pytest.fixture
+def samples() -> pathlib.Path:
+    """The folder of real pictures and annotations."""
+    return _folder("CROCOHUMAN_SAMPLES")
