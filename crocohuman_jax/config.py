@@ -126,3 +126,17 @@ def load(path: pathlib.Path) -> dict[str, Any]:
     if not path.exists():
         raise ValueError(f"{path} does not exist: {path.parent} is not the workdir of a run.")
     return json.loads(path.read_text())
+
+
+def size(text: str) -> tuple[int, int]:
+    """Returns (height, width) from "224" or "256x192".
+
+    Raises:
+        ValueError: another form.
+    """
+    try:
+        sides = [int(side) for side in text.split("x")]
+        height, width = sides * 2 if len(sides) == 1 else sides
+    except ValueError as error:
+        raise ValueError(f"A size is a side or HEIGHTxWIDTH in pixels, not {text!r}.") from error
+    return height, width

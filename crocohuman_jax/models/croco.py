@@ -267,3 +267,19 @@ def training_flops(
     forward += decoder.depth * (24 * n * width**2 + 4 * n**2 * width)  # self-attention and MLP
     forward += decoder.depth * (8 * n * width**2 + 4 * n**2 * width)  # cross-attention
     return 3 * (forward + 2 * wanted * width * pixels)
+
+
+# The axes of every split parameter, by its path: what each means, not where it goes. A parameter
+# that matches none is kept whole on every device; the leading axis of a stack is never split.
+AXES = (
+    (r"blocks/attention/qkv/kernel$", (None, "width", None, "heads", None)),
+    (r"blocks/attention/qkv/bias$", (None, None, "heads", None)),
+    (r"blocks/cross_attention/(query|key|value)/kernel$", (None, "width", "heads", None)),
+    (r"blocks/cross_attention/(query|key|value)/bias$", (None, "heads", None)),
+    (r"blocks/(cross_)?attention/out/kernel$", (None, "heads", "width")),
+    (r"blocks/mlp/up/kernel$", (None, "width", "hidden")),
+    (r"blocks/mlp/up/bias$", (None, "hidden")),
+    (r"blocks/mlp/down/kernel$", (None, "hidden", "width")),
+    (r"(encoder|decoder)/embed/kernel$", (None, "width")),
+    (r"head/kernel$", ("width", None)),
+)

@@ -1,0 +1,129 @@
+"""Cross-view and cross-pose completion of people.
+
+Options after the colon: variant (tiny, small, base, large, huge), decoder (tiny, small, base; by
+default the one released with the variant), position (cosine: v1, rope100: v2), size (side of
+the picture, or HEIGHTxWIDTH), rule (max_human, max_kept, fixed), batch, debug.
+
+The method's published setting is the base encoder on 224x224 pictures with a masking ratio of
+0.75, starting from CroCo v1 (encoder 768/12/12, decoder 512/8/16). Its epochs, batch size,
+learning rate, augmentation and rule for the number of visible patches are not published: those
+below are this project's choices. Fine-tuned, the published model reaches 57.5 mm PA-MPJPE
+on 3DPW with COCO-Part. The predecessor trained 400 epochs at batch 256 on four A100 in ten days.
+
+    python -m crocohuman_jax.train --config=configs/pretrain.py:base \
+        --config.data.folders=PREPARED --workdir=RUN
+
+`:tiny` is for two CPU cores and minutes, `:debug` for seconds. Pods: `:base,rule=fixed`.
+"""
+
+import ml_collections
+
+from configs import variants
+from crocohuman_jax import config as config_lib
+
+
+def get_config(arg=None):
+    """Returns the locked config; see the module for what `arg` may say."""
+    arg = config_lib.parse(
+        arg,
+        variant="base",
+        decoder="",
+        position="cosine",
+        size="224",
+        rule="max_human",
+        batch=0,
+        debug=False,
+    )
+    encoder = config_lib.choose("variant", variants.ENCODERS, arg.variant)
+    decoder = config_lib.choose(
+        "decoder", variants.DECODERS, arg.decoder or variants.DECODER_OF[arg.variant]
+    )
+    small = arg.variant == "tiny"
+
+    config = ml_collections.ConfigDict()
+    config.task = "completion"
+    config.seed = 0
+    # Durations are steps ("2000"), epochs ("100ep") or a share of the run ("5%"). An epoch shows
+    # every frame that has a partner once as the picture to complete.
+    config.total = "1000" if small else "100ep"
+    config.batch_size = arg.batch or (16 if small else 256)
+    config.accumulate = 1  # parts a batch is computed in
+    config.ema = 0.0  # decay of the averaged weights; 0 keeps none
+    config.init_from = ""  # workdir of another run
+    config.init_parts = ("encoder", "decoder", "head")
+
+    config.model = ml_collections.ConfigDict()
+    config.model.encoder = dict(encoder)
+    config.model.decoder = dict(decoder)
+    config.model.image = config_lib.size(arg.size)  # height, width
+    config.model.patch = 16
+    config.model.position = arg.position
+    config.model.dtype = "float32"  # of the computation; parameters are float32 always
+    config.model.attention = "auto"  # xla, cudnn
+    config.model.remat = "none"  # dots, full: less memory, more time
+    config.model.unroll = 1  # blocks per turn of the scan
+
+    config.loss = ml_collections.ConfigDict()
+    config.loss.norm_pix = True
+    config.loss.region = "masked"  # masked_human, all
+
+    config.data = ml_collections.ConfigDict()
+    config.data.folders = ""  # prepared folders, comma-separated
+    config.data.weights = ()  # their shares; () for their numbers of frames
+    config.data.kinds = {"view": 1.0, "pose": 1.0}  # shares within a folder; 0 is off
+    config.data.gap = (1, 0)  # least and greatest distance of pose pairs in time; 0 is no limit
+    config.data.min_fraction = 0.0  # share of human pixels above which a patch is human
+    config.data.mask = {
+        "mode": "human",  # uniform
+        "ratio": 0.75,
+        "rule": arg.rule,  # how many patches stay visible: max_human, max_kept, fixed
+        "visible": 0,  # for rule=fixed: how many; 0 for what the ratio leaves of all patches
+        "buckets": 4,  # for the other rules: of how many lengths one is chosen
+    }
+    config.data.augment = {
+        "crop": "random",  # center
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.4,
+        "rotation": 0.0,  # degrees
+        "homography": 0.0,  # share of the sides
+    }
+    config.data.held_out_pairs = 64 if small else 512
+    config.data.threads = 0  # decoding threads; 0 for one per core
+    config.data.prefetch = 4  # batches kept ready
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.base_lr = 1e-2 if small else 1.5e-4  # per 256 examples
+    config.optimizer.min_lr = 0.0
+    config.optimizer.warmup = "10%"
+    config.optimizer.cosine = "100%"  # its end; beyond 100% the schedule is cut short
+    config.optimizer.betas = (0.9, 0.95)
+    config.optimizer.eps = 1e-8
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.no_decay = r"(bias|scale)$"
+    config.optimizer.clip = 0.0  # largest gradient norm; 0 is no limit
+
+    config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
+    config.sharding = {"width": "fsdp", "heads": "tensor", "hidden": "tensor"}
+
+    config.checkpoint = {"save": "5%", "keep": 3, "keep_every": "0"}
+    config.report = {"log": "10" if small else "50", "evaluate": "5%", "panel": 6}
+    config.report.tensorboard = True
+
+    if arg.debug:
+        config.model.image = (64, 64)
+        config.model.encoder.update(width=64, depth=2, heads=2)
+        config.model.decoder.update(width=32, depth=1, heads=2)
+        config.total, config.batch_size = "6", 8
+        config.data.held_out_pairs = 8
+        config.checkpoint.save = config.report.evaluate = "3"
+        config.report.log = "1"
+    return config.lock()
+
+
+def sweep():
+    """Yields the overrides of the method's study of what is masked and which pairs are used."""
+    yield {"data.mask.mode": "uniform"}
+    yield {"data.mask.rule": "max_kept"}
+    yield {"data.kinds.pose": 0.0}
+    yield {"data.kinds.view": 0.0}

@@ -1,0 +1,16 @@
+"""Sizes of encoders and decoders."""
+
+ENCODERS = {
+    "tiny": {"width": 192, "depth": 12, "heads": 3},
+    "small": {"width": 384, "depth": 12, "heads": 6},
+    "base": {"width": 768, "depth": 12, "heads": 12},
+    "large": {"width": 1024, "depth": 24, "heads": 16},
+    "huge": {"width": 1280, "depth": 32, "heads": 16},
+}
+DECODERS = {
+    "tiny": {"width": 192, "depth": 4, "heads": 6},
+    "small": {"width": 512, "depth": 8, "heads": 16},
+    "base": {"width": 768, "depth": 12, "heads": 12},
+}
+# The decoder an encoder gets when none is named: the pairs that were released, and their like.
+DECODER_OF = {"tiny": "tiny", "small": "small", "base": "small", "large": "base", "huge": "base"}

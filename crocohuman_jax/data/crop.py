@@ -1,0 +1,123 @@
+"""Opens pictures of every kind and cuts people out of them."""
+
+import pathlib
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
+
+
+class Skip(Exception):
+    """A frame that cannot be used, and why. It is counted and listed; the work goes on."""
+
+
+def open_picture(path: pathlib.Path) -> PIL.Image.Image:
+    """Returns a picture as 8-bit RGB, upright: grey, palette, RGBA, CMYK and 16-bit ones too.
+
+    Transparent pixels become black, the value of padding.
+
+    Raises:
+        Skip: the file is missing, truncated or no picture.
+    """
+    try:
+        with PIL.Image.open(path) as picture:
+            picture.load()
+            picture = PIL.ImageOps.exif_transpose(picture)
+    except FileNotFoundError as error:
+        raise Skip("the file is missing") from error
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        raise Skip(f"not a readable picture: {error}") from error
+    return to_rgb(picture)
+
+
+def to_rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
+    """Returns the picture as 8-bit RGB."""
+    if picture.mode.startswith("I"):  # 16-bit grey, in 16 or 32 bits
+        values = np.asarray(picture).astype(np.int64)
+        picture = PIL.Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
+    elif picture.mode == "F":
+        raise Skip("a picture of floating-point values has no known range")
+    if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        picture = picture.convert("RGBA")
+        black = PIL.Image.new("RGBA", picture.size, (0, 0, 0, 255))
+        picture = PIL.Image.alpha_composite(black, picture)
+    return picture.convert("RGB")
+
+
+def open_silhouette(path: pathlib.Path, size: tuple[int, int]) -> PIL.Image.Image:
+    """Returns a silhouette as an 8-bit picture, 255 where there is a person.
+
+    Args:
+        path: a grey, binary or RGB picture; anything above black is person.
+        size: (width, height) of the picture it belongs to.
+
+    Raises:
+        Skip: it cannot be read, or has another size.
+    """
+    grey = open_picture(path).convert("L")
+    if grey.size != size:
+        raise Skip(f"its silhouette is {grey.size} pixels, the picture {size}")
+    return grey.point(lambda value: 255 if value else 0)
+
+
+def whole(size: tuple[int, int], aspect: float, fit: str) -> Box:
+    """Returns the crop of a picture that has no box.
+
+    Args:
+        size: (width, height) of the picture.
+        aspect: width / height of the crop.
+        fit: "cover", the largest centred crop inside, or "contain", the smallest one around.
+    """
+    width, height = size
+    scale = (min if fit == "cover" else max)(width / aspect, height)
+    return _centred(width / 2, height / 2, scale * aspect, scale)
+
+
+def around(box: Box, size: tuple[int, int], aspect: float, enlarge: float) -> Box:
+    """Returns the crop of a person: the box widened to the aspect, then enlarged.
+
+    Args:
+        box: the person.
+        size: (width, height) of the picture.
+        aspect: width / height of the crop.
+        enlarge: factor on both sides.
+
+    Raises:
+        Skip: the box is not four finite numbers, is empty, or lies outside the picture.
+    """
+    if len(box) != 4 or not np.isfinite(box).all():
+        raise Skip(f"the box {list(box)} is not four finite numbers x0, y0, x1, y1")
+    x0, y0, x1, y1 = box
+    if x1 - x0 < 1 or y1 - y0 < 1:
+        raise Skip(f"the box {list(box)} is empty (x0, y0, x1, y1 are expected)")
+    width, height = size
+    if min(x1, width) - max(x0, 0) < 1 or min(y1, height) - max(y0, 0) < 1:
+        raise Skip(f"the box {list(box)} lies outside the picture of {width}x{height}")
+    scale = max((x1 - x0) / aspect, y1 - y0) * enlarge
+    return _centred((x0 + x1) / 2, (y0 + y1) / 2, scale * aspect, scale)
+
+
+def _centred(x: float, y: float, width: float, height: float) -> Box:
+    return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def cut(picture: PIL.Image.Image, box: Box, size: tuple[int, int]) -> np.ndarray:
+    """Returns the crop resized to (height, width), antialiased, black outside the picture.
+
+    Returns:
+        [H, W, 3] uint8, or [H, W] for a picture of one channel.
+    """
+    x0, y0, x1, y1 = box
+    left, top = int(np.floor(x0)), int(np.floor(y0))
+    right, bottom = int(np.ceil(x1)), int(np.ceil(y1))
+    outside = left < 0 or top < 0 or right > picture.width or bottom > picture.height
+    if outside:  # Pillow's crop fills with black; only the part that is needed is copied
+        picture = picture.crop((left, top, right, bottom))
+        x0, x1, y0, y1 = x0 - left, x1 - left, y0 - top, y1 - top
+    height, width = size
+    resized = picture.resize(
+        (width, height), PIL.Image.Resampling.BICUBIC, box=(x0, y0, x1, y1), reducing_gap=3.0
+    )
+    return np.asarray(resized)

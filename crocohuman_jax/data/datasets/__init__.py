@@ -1,0 +1,88 @@
+"""One module per dataset: where it lies and how its frames are read.
+
+A dataset module has `OPTIONS` ({name: default}, what a user may set), `LAYOUT` (what it expects
+to find) and two functions:
+
+    plan(source, options) -> Plan        lists the jobs, cheaply; raises ValueError if there are none
+    read(source, job) -> iterator of (frame, picture, silhouette or None, fault or None)
+
+`read` yields once for each of the job's frames, in their order; a fault is the reason why a frame
+is skipped. Everything else (crops, shards, splits, progress, checks) is the same for all of them.
+"""
+
+import dataclasses
+from typing import Any
+
+from crocohuman_jax.data import crop
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One person in one picture, before it is read.
+
+    Attributes:
+        source: the picture or video, relative to the source folder.
+        sequence: the take or recording.
+        subject: who, where several people have a track in one sequence.
+        camera: which camera.
+        instant: when, in units of the dataset.
+        view_group: names the frames of the same instant; "" for none.
+        pose_group: names the frames of the same camera and person; "" for none.
+        box: the person in the picture, None for the whole picture.
+    """
+
+    source: str
+    sequence: str
+    subject: str
+    camera: str
+    instant: int
+    view_group: str
+    pose_group: str
+    box: crop.Box | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Frames that are read together, from one file or several; `extra` is the dataset's own."""
+
+    frames: tuple[Frame, ...]
+    extra: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The jobs of a preparation, and the frames given up before it: (name, reason)."""
+
+    jobs: tuple[Job, ...]
+    skips: tuple[tuple[str, str], ...] = ()
+
+
+def people(entry: Any) -> dict[str, crop.Box]:
+    """Returns {name: box} from what a boxes file says of one frame.
+
+    Args:
+        entry: a box [x0, y0, x1, y1], a list of boxes, or {name: box}.
+
+    Raises:
+        crop.Skip: several boxes without names (nobody can tell whose track is whose), or no box.
+    """
+    if isinstance(entry, dict):
+        boxes = entry
+    elif isinstance(entry, list) and entry and not isinstance(entry[0], list):
+        boxes = {"": entry}
+    elif isinstance(entry, list) and len(entry) <= 1:
+        boxes = {"": box for box in entry}
+    elif isinstance(entry, list):
+        raise crop.Skip(
+            f"{len(entry)} boxes without names: who is who from frame to frame is ambiguous. "
+            'Name them, {"anna": [x0, y0, x1, y1], ...}'
+        )
+    else:
+        raise crop.Skip(f"a box is [x0, y0, x1, y1] or {{name: box}}, not {entry!r}")
+    if not boxes:
+        raise crop.Skip("an empty list of boxes: nobody is there")
+    for name, box in boxes.items():
+        numbers = isinstance(box, list) and all(isinstance(v, int | float) for v in box)
+        if not numbers or len(box) != 4:
+            raise crop.Skip(f"the box of {name or 'the person'} is {box!r}, not [x0, y0, x1, y1]")
+    return {str(name): tuple(map(float, box)) for name, box in boxes.items()}

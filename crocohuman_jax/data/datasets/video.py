@@ -1,0 +1,145 @@
+"""A folder of videos: each gives cross-pose pairs, several cameras of one take also cross-view."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+
+import av
+
+from crocohuman_jax.data import crop
+from crocohuman_jax.data.datasets import Frame, Job, Plan, people
+
+OPTIONS = {
+    "fps": 2.0,  # pictures taken per second of video
+    "takes": "folder",  # "folder": videos of one subfolder are synchronised; "file": none are
+}
+LAYOUT = """\
+DIR/<video>                   a take of its own, one camera
+DIR/<take>/<camera>.<ext>     synchronised cameras of one take, starting together (option
+                              takes=file makes each of them a take of its own)
+<video>.boxes.json (optional) {frame number: box, or {name: box}}, beside <video>.<ext>;
+                              a box is [x0, y0, x1, y1] in pixels"""
+SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+
+
+def plan(source: pathlib.Path, options: dict) -> Plan:
+    """Lists the pictures to take from each video; see `datasets`."""
+    if options["fps"] <= 0:
+        raise ValueError(f"Option fps is pictures per second, above 0, not {options['fps']}.")
+    if options["takes"] not in ("folder", "file"):
+        raise ValueError(f"Option takes is 'folder' or 'file', not {options['takes']!r}.")
+    videos = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not videos:
+        raise ValueError(f"No video found in {source}. Expected:\n{LAYOUT}")
+    jobs, skips = [], []
+    for path in videos:
+        name = path.relative_to(source)
+        try:
+            job, absent = _job(path, name, options)
+            jobs.append(job)
+            skips += absent
+        except crop.Skip as skip:
+            skips.append((name.as_posix(), str(skip)))
+    return Plan(tuple(jobs), tuple(skips))
+
+
+def read(source: pathlib.Path, job: Job) -> Iterator[tuple]:
+    """Decodes a video once and yields the pictures of the job; see `datasets`."""
+    pending = list(zip(job.extra, job.frames, strict=True))  # (frame number, frame), in order
+    fault = "the video ends before"
+    try:
+        with av.open(str(source / job.frames[0].source)) as container:
+            container.streams.video[0].thread_type = "AUTO"
+            for number, decoded in enumerate(container.decode(video=0)):
+                picture = None
+                while pending and pending[0][0] == number:
+                    if picture is None:
+                        picture = _upright(decoded)
+                    yield pending.pop(0)[1], picture, None, None
+                if not pending:
+                    break
+    except (av.FFmpegError, OSError) as error:
+        fault = f"the video cannot be decoded here: {error}"
+    for number, frame in pending:
+        yield frame, None, None, f"frame {number}: {fault}"
+
+
+def _upright(decoded: av.VideoFrame):
+    """Returns the decoded picture turned as the video's metadata ask."""
+    picture = decoded.to_image()
+    return picture.rotate(decoded.rotation, expand=True) if decoded.rotation else picture
+
+
+def _job(path: pathlib.Path, name: pathlib.Path, options: dict) -> tuple[Job, list]:
+    """Returns what to read of one video, and (frame, reason) of the frames without a box."""
+    count, rate = _length(path)
+    fps = min(options["fps"], rate)
+    numbers = []  # (frame number, milliseconds): times are shared by the cameras of a take
+    while (number := round(len(numbers) / fps * rate)) < count:
+        numbers.append((number, round(1000 * len(numbers) / fps)))
+    together = options["takes"] == "folder" and len(name.parts) > 1
+    take = name.parent.as_posix() if together else name.with_suffix("").as_posix()
+    boxes = _boxes(path.with_suffix(".boxes.json"))
+    frames, chosen, skips = [], [], []
+    for number, instant in numbers:
+        try:
+            persons = {"": None} if boxes is None else _persons(boxes, number)
+        except crop.Skip as skip:
+            skips.append((f"{name.as_posix()} frame {number}", str(skip)))
+            continue
+        for person, box in persons.items():
+            frames.append(
+                Frame(
+                    source=name.as_posix(),
+                    sequence=take,
+                    subject=person,
+                    camera=name.stem if together else "camera",
+                    instant=instant,
+                    view_group=f"{take}@{instant}#{person}" if together else "",
+                    pose_group=f"{name.as_posix()}#{person}",
+                    box=box,
+                )
+            )
+            chosen.append(number)
+    if not frames:
+        raise crop.Skip("no frame of it has a box")
+    return Job(tuple(frames), tuple(chosen)), skips
+
+
+def _persons(boxes: dict, number: int) -> dict:
+    if str(number) not in boxes:
+        raise crop.Skip("its boxes file has no box for this frame")
+    return people(boxes[str(number)])
+
+
+def _boxes(path: pathlib.Path) -> dict | None:
+    if not path.exists():
+        return None
+    try:
+        boxes = json.loads(path.read_text())
+        boxes.keys()
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not a JSON object of boxes: {error}") from error
+    return boxes
+
+
+def _length(path: pathlib.Path) -> tuple[int, float]:
+    """Returns the number of frames of a video and its frames per second.
+
+    Raises:
+        crop.Skip: it cannot be opened, or has no picture.
+    """
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise crop.Skip("a file without a video stream")
+            stream = container.streams.video[0]
+            rate = float(stream.average_rate or stream.guessed_rate or 0)
+            count = stream.frames
+            if not count:  # some containers do not say: count without decoding
+                count = sum(packet.size > 0 for packet in container.demux(stream))
+    except (av.FFmpegError, OSError) as error:
+        raise crop.Skip(f"not a readable video: {error}") from error
+    if not count or not rate:
+        raise crop.Skip("a video without frames")
+    return count, rate

@@ -1,0 +1,281 @@
+"""Pairs of pictures of one person: the same instant from two cameras, or two instants from one.
+
+Pairs are not stored. Each element is a frame, the target; its reference is drawn from the frames
+that share its group, so every epoch sees new pairs and both directions.
+"""
+
+import dataclasses
+
+import grain
+import numpy as np
+
+from crocohuman_jax.data import augment, loader, masking, records
+
+KINDS = ("view", "pose")
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """The frames of one folder that have a partner of one kind, as a random-access source."""
+
+    folder: int
+    kind: str
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> tuple[int, str, int]:
+        return self.folder, self.kind, int(self.rows[i])
+
+
+class Groups:
+    """Finds the partners of a frame.
+
+    Args:
+        index: the columns of `records.Frames.index`.
+        split: frames of this split only.
+        kind: "view" or "pose".
+        gap: for "pose", the least and the greatest distance of two instants; a greatest of 0
+            is none.
+    """
+
+    def __init__(self, index: dict[str, np.ndarray], split: str, kind: str, gap: tuple[int, int]):
+        group = np.where(index["split"] == split, index[f"{kind}_group"], -1)
+        self.rows = np.flatnonzero(group >= 0)
+        self.rows = self.rows[np.argsort(group[self.rows], kind="stable")]
+        sorted_groups = group[self.rows]
+        self.group = group
+        self.numbers, self.starts = np.unique(sorted_groups, return_index=True)
+        self.ends = np.append(self.starts[1:], len(self.rows))
+        if kind == "view":
+            self.value, self.gap = np.unique(index["camera"], return_inverse=True)[1], (1, 0)
+        else:
+            self.value, self.gap = index["instant"], gap
+
+    def partners(self, row: int) -> np.ndarray:
+        """Returns the rows that may be the reference of a target."""
+        at = np.searchsorted(self.numbers, self.group[row])
+        members = self.rows[self.starts[at] : self.ends[at]]
+        return members[self._apart(self.value[members] - self.value[row])]
+
+    def eligible(self) -> np.ndarray:
+        """Returns the rows that have a partner, sorted."""
+        found = []
+        for start, end in zip(self.starts, self.ends, strict=True):
+            members = self.rows[start:end]
+            values = np.unique(self.value[members])
+            least, most = self.gap[0], self.gap[1] or np.iinfo(np.int64).max // 4
+            mine = self.value[members]
+            after = _any_between(values, mine + least, mine + most)
+            before = _any_between(values, mine - most, mine - least)
+            found.append(members[after | before])
+        return np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
+
+    def _apart(self, difference: np.ndarray) -> np.ndarray:
+        distance = np.abs(difference)
+        least, most = self.gap
+        return (distance >= least) & ((distance <= most) | (most == 0))
+
+
+def _any_between(ordered: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    return np.searchsorted(ordered, low, "left") < np.searchsorted(ordered, high, "right")
+
+
+class Draw(grain.transforms.RandomMap):
+    """Draws everything random about an element: reference, crops, colours, order of patches."""
+
+    def __init__(self, groups: dict, change: augment.Augment, patches: int, strangers):
+        self.groups, self.change, self.patches = groups, change, patches
+        self.strangers = strangers
+
+    def random_map(self, element: tuple[int, str, int], rng: np.random.Generator) -> dict:
+        folder, kind, row = element
+        partners = self.groups[folder, kind].partners(row)
+        drawn = {
+            "folder": folder,
+            "rows": (row, int(partners[rng.integers(len(partners))])),
+            "changes": [self.change.draw(rng) for _ in range(2)],
+            "order": rng.random(self.patches),
+        }
+        if self.strangers is not None:
+            drawn["stranger"] = self.strangers(folder, row, rng)
+        return drawn
+
+
+class Read(grain.transforms.Map):
+    """Decodes and crops the pictures of an element, and finds the human patches of the target."""
+
+    def __init__(self, folders: list, size: tuple[int, int], patch: int, min_fraction: float, moves):
+        self.folders, self.size, self.patch = folders, size, patch
+        self.min_fraction, self.moves = min_fraction, moves
+
+    def map(self, drawn: dict) -> dict:
+        folder, (row, other) = drawn["folder"], drawn["rows"]
+        first, second = drawn["changes"]
+        target, silhouette = self._picture(folder, row, first)
+        human = np.zeros(len(drawn["order"]), bool)
+        if silhouette is not None:
+            human = masking.human_patches(silhouette, self.patch, self.min_fraction)
+        element = {
+            "target": target,
+            "reference": self._picture(folder, other, second)[0],
+            "color": np.stack([first["color"], second["color"]]),
+            "human": human,
+            "known": silhouette is not None,
+            "order": drawn["order"],
+        }
+        if "stranger" in drawn:
+            element["unrelated"] = self._picture(*drawn["stranger"], second)[0]
+        return element
+
+    def _picture(self, folder: int, row: int, change: dict):
+        image, silhouette = self.folders[folder].read(row)
+        parts = [image] if silhouette is None else [image, silhouette]
+        if self.moves:
+            parts = [augment.warp(part, change["corners"]) for part in parts]
+        parts = [augment.cut(part, change["where"], self.size) for part in parts]
+        return parts[0], None if silhouette is None else parts[1]
+
+
+def stream(
+    folders: str,
+    *,
+    split: str,
+    size: tuple[int, int],
+    patch: int,
+    mask: dict,
+    change: augment.Augment,
+    kinds: dict[str, float],
+    weights: tuple[float, ...],
+    gap: tuple[int, int],
+    min_fraction: float,
+    seed: int,
+    count: int = 0,
+) -> loader.Stream:
+    """Returns pairs of one or more prepared folders, mixed.
+
+    Args:
+        folders: their paths, comma-separated.
+        split: "train" or "validation".
+        size: (height, width) of the pictures.
+        patch: side of a patch in pixels.
+        mask: arguments of `masking.Masking`.
+        change: how pictures are augmented.
+        kinds: {"view": ..., "pose": ...}, the shares of the kinds within a folder; 0 is off.
+        weights: the shares of the folders; () for their numbers of frames with a partner.
+        gap: least and greatest distance of two instants of a pose pair; a greatest of 0 is none.
+        min_fraction: the share of human pixels above which a patch is human.
+        seed: of everything random.
+        count: the number of pairs; 0 for an endless stream. Then each pair also has an
+            `unrelated` picture of another sequence, where there is one.
+
+    Raises:
+        ValueError: no pair can be drawn, frames smaller than the pictures, or bad settings.
+    """
+    paths = [path for path in folders.split(",") if path]
+    if not paths:
+        raise ValueError(
+            "config.data.folders is empty. Prepare a folder with `python -m "
+            "crocohuman_jax.prepare` and name it: --config.data.folders=PREPARED."
+        )
+    for kind in kinds:
+        if kind not in KINDS or kinds[kind] < 0:
+            raise ValueError(f"data.kinds has shares of {', '.join(KINDS)}, not {dict(kinds)}.")
+    if weights and len(weights) != len(paths):
+        raise ValueError(f"data.weights has {len(weights)} shares for {len(paths)} folders.")
+    frames = [records.Frames(path) for path in paths]
+    for folder in frames:
+        if folder.size[0] < size[0] or folder.size[1] < size[1]:
+            raise ValueError(
+                f"The frames of {folder.folder} are {folder.size[0]}x{folder.size[1]} pixels, "
+                f"smaller than the {size[0]}x{size[1]} of the model. Prepare them with "
+                f"--size={max(size)} or more."
+            )
+    groups, parts, shares, epoch = {}, [], [], 0
+    for number, folder in enumerate(frames):
+        mine = {}
+        for kind in (kind for kind in KINDS if kinds.get(kind, 0) > 0):
+            groups[number, kind] = Groups(folder.index, split, kind, gap)
+            rows = groups[number, kind].eligible()
+            if len(rows):
+                mine[kind] = Targets(number, kind, rows)
+        paired = len(np.unique(np.concatenate([t.rows for t in mine.values()]))) if mine else 0
+        whole = sum(kinds[kind] for kind in mine)
+        parts += mine.values()
+        share = weights[number] if weights else paired
+        shares += [share * kinds[kind] / whole for kind in mine]
+        epoch += paired
+    if not parts or not sum(shares):
+        kind_names = ", ".join(kind for kind in KINDS if kinds.get(kind, 0) > 0) or "none"
+        raise ValueError(
+            f"No {split} pair can be drawn from {', '.join(paths)} (kinds in use: {kind_names}; "
+            f"gap {tuple(gap)}). A pair needs two frames of one group: see `counts` in "
+            "manifest.json."
+        )
+    mixed = [
+        grain.MapDataset.source(part).seed(seed + i).shuffle().repeat()
+        for i, (part, share) in enumerate(zip(parts, shares, strict=True))
+        if share > 0
+    ]
+    ordered = mixed[0]
+    if len(mixed) > 1:
+        ordered = grain.MapDataset.mix(mixed, weights=[share for share in shares if share > 0])
+    grid = (size[0] // patch) * (size[1] // patch)
+    strangers = None
+    if count:
+        ordered = ordered[:count]
+        strangers = _strangers(frames, split)
+    elements = ordered.seed(seed).random_map(Draw(groups, change, grid, strangers))
+    elements = elements.map(Read(frames, size, patch, min_fraction, change.moves))
+    return loader.Stream(
+        elements=elements,
+        collate=Collate(masking.Masking(grid, **mask)),
+        epoch=epoch,
+        fingerprint="+".join(folder.fingerprint for folder in frames),
+    )
+
+
+class Collate:
+    """Stacks elements and draws their visible patches, which share one length."""
+
+    def __init__(self, mask: masking.Masking):
+        self.mask = mask
+
+    def __call__(self, elements: list) -> dict[str, np.ndarray]:
+        """Returns the batch.
+
+        Returns:
+            target, reference (and unrelated): [B, H, W, 3] uint8. visible: [B, K] int32 and
+            hidden: [B, N - K] int32, sorted. human: [B, N] bool. color: [B, 2, 3, 2] float32, see
+            `pixels.jitter`.
+        """
+        stacked = {name: np.stack([e[name] for e in elements]) for name in elements[0]}
+        known, order = stacked.pop("known"), stacked.pop("order")
+        visible = self.mask(stacked["human"], known, order)
+        hidden = masking.complement(visible, order.shape[1])
+        return stacked | {"visible": visible, "hidden": hidden}
+
+
+def _strangers(frames: list[records.Frames], split: str):
+    """Returns a function that draws a frame of another sequence, or None if there is only one."""
+    rows = [np.flatnonzero(folder.index["split"] == split) for folder in frames]
+    names = {
+        (i, name)
+        for i, (folder, mine) in enumerate(zip(frames, rows, strict=True))
+        for name in folder.index["sequence"][mine]
+    }
+    if len(names) < 2:
+        return None
+    owner = np.repeat(np.arange(len(frames)), [len(mine) for mine in rows])
+    everyone = np.concatenate(rows)
+
+    def draw(folder: int, row: int, rng: np.random.Generator) -> tuple[int, int]:
+        mine = frames[folder].index["sequence"][row]
+        while True:
+            i = rng.integers(len(everyone))
+            other, candidate = int(owner[i]), int(everyone[i])
+            if other != folder or frames[other].index["sequence"][candidate] != mine:
+                return other, candidate
+
+    return draw

@@ -1,0 +1,222 @@
+"""Frames as they lie prepared on disk: ArrayRecord shards that TFDS reads, and a columnar index.
+
+A prepared folder holds `frames-<split>.array_record-*` (one record a frame, `group_size:1`),
+`index.parquet` (one row a record, in the same order), `dataset_info.json` and `features.json`
+(what TFDS reads), `manifest.json` (counts, skips, SHA-256 of every file) and `sheet.png`.
+"""
+
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import simplejpeg
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from tensorflow_datasets.core import example_serializer
+
+NAME = "frames"
+SPLITS = ("train", "validation")
+# The columns of the index. Frames that share a view group show one instant from several cameras;
+# those that share a pose group show several instants from one camera; -1 is no group.
+COLUMNS = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("sequence", pa.string()),
+        ("subject", pa.string()),
+        ("camera", pa.string()),
+        ("instant", pa.int64()),
+        ("split", pa.string()),
+        ("view_group", pa.int64()),
+        ("pose_group", pa.int64()),
+        ("silhouette", pa.bool_()),
+        ("source", pa.string()),  # the picture or video, relative to the source folder
+        ("box", pa.list_(pa.float32(), 4)),  # x0, y0, x1, y1 of the crop, in source pixels
+    ]
+)
+
+
+def features(size: tuple[int, int]) -> tfds.features.FeaturesDict:
+    """Returns what a record of frames of (height, width) holds, in TFDS's terms."""
+    height, width = size
+    text = tfds.features.Text
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(height, width, 3), encoding_format="jpeg"),
+            # Eight pixels a byte (numpy.packbits); all zero where there is no silhouette.
+            "silhouette": tfds.features.Tensor(
+                shape=(packed_size(size),), dtype=np.uint8, encoding="zlib"
+            ),
+            "has_silhouette": tfds.features.Scalar(np.bool_),
+            "dataset": text(),
+            "sequence": text(),
+            "subject": text(),
+            "camera": text(),
+            "instant": tfds.features.Scalar(np.int64),
+        }
+    )
+
+
+def packed_size(size: tuple[int, int]) -> int:
+    """Returns the bytes of a packed silhouette of (height, width)."""
+    return -(-size[0] * size[1] // 8)
+
+
+class ShardWriter:
+    """Writes one shard of records."""
+
+    def __init__(self, path: pathlib.Path, size: tuple[int, int], quality: int):
+        self.writer = array_record_module.ArrayRecordWriter(
+            str(path), "group_size:1,uncompressed"
+        )
+        self.features = features(size)
+        self.serializer = example_serializer.ExampleSerializer(
+            self.features.get_serialized_info()
+        )
+        self.size, self.quality = size, quality
+
+    def write(self, image: np.ndarray, silhouette: np.ndarray | None, row: dict) -> None:
+        """Adds a frame: image [H, W, 3] uint8, silhouette [H, W] bool or None, index columns."""
+        packed = np.zeros(packed_size(self.size), np.uint8)
+        if silhouette is not None:
+            packed = np.packbits(silhouette)
+        example = {
+            "image": simplejpeg.encode_jpeg(image, quality=self.quality),
+            "silhouette": packed,
+            "has_silhouette": silhouette is not None,
+            **{name: row[name] for name in ("dataset", "sequence", "subject", "camera", "instant")},
+        }
+        encoded = self.features.encode_example(example)
+        self.writer.write(self.serializer.serialize_example(encoded))
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+def shard_name(split: str, number: int, count: int) -> str:
+    """Returns the name TFDS gives to a shard."""
+    return f"{NAME}-{split}.array_record-{number:05d}-of-{count:05d}"
+
+
+def write_metadata(
+    folder: pathlib.Path, size: tuple[int, int], shards: dict[str, list[tuple[int, int]]]
+) -> None:
+    """Writes what TFDS reads beside the shards: for each split their (records, bytes)."""
+    infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[records for records, _ in parts],
+            num_bytes=sum(size for _, size in parts),
+            filename_template=tfds.core.ShardedFileTemplate(
+                data_dir=folder, dataset_name=NAME, split=split, filetype_suffix="array_record"
+            ),
+        )
+        for split, parts in shards.items()
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=features(size),
+        split_infos=infos,
+        check_data=False,  # would need TensorFlow
+        description="Crops of people for cross-view and cross-pose completion.",
+    )
+
+
+def digest(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Frames:
+    """Reads a prepared folder at random.
+
+    Attributes:
+        size: (height, width) of the frames.
+        index: {column: numpy array}, one row a frame; those of a split lie together.
+        fingerprint: changes with any of the frames.
+
+    Raises:
+        ValueError: the folder is not a finished preparation.
+    """
+
+    def __init__(self, folder: str | pathlib.Path):
+        self.folder = pathlib.Path(folder)
+        manifest = read_manifest(self.folder)
+        self.size = tuple(manifest["size"])
+        self.fingerprint = manifest["fingerprint"]
+        table = pyarrow.parquet.read_table(self.folder / "index.parquet")
+        self.index = {
+            name: table[name].to_numpy() for name in table.column_names if name != "box"
+        }
+        # The boxes as one matrix: a list column would become an array of arrays.
+        flat = table["box"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        self.index["box"] = flat.reshape(-1, 4)
+        builder = tfds.builder_from_directory(self.folder)
+        skip = {"image": tfds.decode.SkipDecoding()}
+        self._sources = [
+            builder.as_data_source(split=split, decoders=skip)
+            for split in SPLITS
+            if split in builder.info.splits
+        ]
+        self._offsets = np.cumsum([0, *(len(source) for source in self._sources)])
+        if self._offsets[-1] != len(self):
+            raise ValueError(
+                f"{folder} holds {self._offsets[-1]} frames but its index has {len(self)} rows: "
+                "prepare it again."
+            )
+
+    def __len__(self) -> int:
+        return len(self.index["instant"])
+
+    def read(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns picture [H, W, 3] uint8 and silhouette [H, W] bool or None of a frame.
+
+        Raises:
+            ValueError: the record cannot be decoded; the message names it.
+        """
+        part = int(np.searchsorted(self._offsets, row, "right")) - 1
+        try:
+            record = self._sources[part][int(row - self._offsets[part])]
+            image = simplejpeg.decode_jpeg(record["image"], strict=True)
+        except Exception as error:
+            raise ValueError(
+                f"Frame {row} of {self.folder} (made from {self.index['source'][row]}) cannot be "
+                f"read: {error}. `python -m crocohuman_jax.prepare --check={self.folder}` names "
+                "the damaged files."
+            ) from error
+        if not record["has_silhouette"]:
+            return image, None
+        bits = np.unpackbits(record["silhouette"], count=self.size[0] * self.size[1])
+        return image, bits.reshape(self.size).view(bool)
+
+
+def read_manifest(folder: pathlib.Path) -> dict:
+    """Returns the manifest of a prepared folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = folder / "manifest.json"
+    if not path.exists():
+        unfinished = (folder / "parts").is_dir()
+        reason = "its preparation was not finished" if unfinished else "it has no manifest.json"
+        raise ValueError(
+            f"{folder} is not a prepared folder: {reason}. Make it with "
+            f"`python -m crocohuman_jax.prepare --dataset=... --source=... --output={folder}`."
+        )
+    return json.loads(path.read_text())
+
+
+def check(folder: pathlib.Path) -> list[str]:
+    """Returns one line for every file that is missing or whose SHA-256 is not the manifest's."""
+    faults = []
+    for name, wanted in read_manifest(folder)["files"].items():
+        path = folder / name
+        if not path.exists():
+            faults.append(f"{name}: missing")
+        elif digest(path) != wanted["sha256"]:
+            faults.append(f"{name}: its SHA-256 is not the manifest's")
+    return faults

@@ -1,0 +1,349 @@
+"""Prepares a folder: people cropped, written by many workers in parts, then put together.
+
+A part is written whole or not at all, its list of rows last, so an interrupted preparation goes
+on with the parts that are missing, and what was written is never written again.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import math
+import multiprocessing
+import pathlib
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from crocohuman_jax import registry
+from crocohuman_jax.data import crop, records
+from crocohuman_jax.data.datasets import Frame, Job, Plan
+
+LARGEST_PART = 2048
+MANIFEST_LISTS = 1000  # skips and lone groups listed by name; all are counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a preparation depends on, besides the source itself.
+
+    Attributes:
+        dataset: name of a module in `data.datasets`.
+        source: the folder to read.
+        options: the dataset's own options.
+        size: (height, width) of the frames.
+        enlarge: factor by which a box is enlarged.
+        fit: crop of a picture without a box: "cover" or "contain".
+        quality: JPEG quality.
+        held_out: share of the sequences that is kept for validation.
+        seed: which sequences these are.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    dataset: str
+    source: pathlib.Path
+    options: dict
+    size: tuple[int, int] = (256, 256)
+    enlarge: float = 1.25
+    fit: str = "cover"
+    quality: int = 90
+    held_out: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.fit not in ("cover", "contain"):
+            raise ValueError(f"--fit is 'cover' or 'contain', not {self.fit!r}.")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"--held_out lies in [0, 1), not at {self.held_out}.")
+        if min(self.size) < 16:
+            raise ValueError(f"--size is at least 16 pixels a side, not {self.size}.")
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"--quality lies in [1, 100], not at {self.quality}.")
+        if not self.enlarge > 0:
+            raise ValueError(f"--enlarge is above 0, not {self.enlarge}.")
+
+    def as_json(self) -> dict:
+        return dataclasses.asdict(self) | {"source": str(self.source), "size": list(self.size)}
+
+
+def prepare(
+    settings: Settings, output: pathlib.Path, workers: int, progress: Callable[[int, int], None]
+) -> dict:
+    """Prepares a folder, or finishes a preparation that was interrupted.
+
+    Args:
+        settings: what to prepare.
+        output: the folder to write.
+        workers: processes; the frames are the same for any number of them.
+        progress: called with (frames done now, frames in all).
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ValueError: the source has no usable frame, or the output holds something else.
+    """
+    dataset = registry.find("data.datasets", settings.dataset)
+    if not settings.source.is_dir():
+        raise ValueError(f"--source={settings.source} is not a folder. Expected:\n{dataset.LAYOUT}")
+    plan = dataset.plan(settings.source, settings.options)
+    splits = assign_splits(plan, settings.held_out, settings.seed)
+    parts = _parts(plan.jobs)
+    _claim(output, settings, plan)
+    if (output / "manifest.json").exists():
+        return records.read_manifest(output)
+
+    total = sum(len(job.frames) for job in plan.jobs)
+    todo = [i for i in range(len(parts)) if not _rows_path(output, i).exists()]
+    progress(sum(len(job.frames) for i in set(range(len(parts))) - set(todo) for job in parts[i]), total)
+    if workers > 1 and len(todo) > 1:
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+            futures = [
+                pool.submit(write_part, settings, output, i, parts[i], splits) for i in todo
+            ]
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    progress(future.result(), total)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    else:
+        for i in todo:
+            progress(write_part(settings, output, i, parts[i], splits), total)
+    return _assemble(settings, output, plan, len(parts))
+
+
+def assign_splits(plan: Plan, held_out: float, seed: int) -> dict[str, str | int]:
+    """Decides what is kept for validation.
+
+    Whole sequences, so that held-out people and places are new; where there are fewer than five,
+    the last instants of each sequence instead.
+
+    Returns:
+        {sequence: "train", "validation", or the first instant that is held out}.
+    """
+    instants: dict[str, set[int]] = {}
+    partners: dict[tuple[str, str], int] = {}
+    for job in plan.jobs:
+        for frame in job.frames:
+            instants.setdefault(frame.sequence, set()).add(frame.instant)
+            for group in {frame.view_group, frame.pose_group} - {""}:
+                partners[frame.sequence, group] = partners.get((frame.sequence, group), 0) + 1
+    splits: dict[str, str | int] = dict.fromkeys(instants, "train")
+    if held_out == 0:
+        return splits
+    if len(instants) >= 5:
+        paired = sorted({sequence for (sequence, _), count in partners.items() if count > 1})
+        paired.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+        for name in paired[: math.ceil(held_out * len(instants))]:
+            splits[name] = "validation"
+        return splits
+    for name, when in instants.items():
+        ordered = sorted(when)
+        last = max(2, math.ceil(held_out * len(ordered)))
+        if len(ordered) >= last + 2:
+            splits[name] = ordered[-last]
+    return splits
+
+
+def write_part(
+    settings: Settings, output: pathlib.Path, number: int, jobs: list[Job], splits: dict
+) -> int:
+    """Writes the shards and rows of one part; returns how many frames it looked at."""
+    dataset = registry.find("data.datasets", settings.dataset)
+    folder = output / "parts"
+    writers: dict[str, records.ShardWriter] = {}
+    rows: dict[str, list] = {split: [] for split in records.SPLITS}
+    skips, looked_at = [], 0
+    try:
+        for job in jobs:
+            for frame, picture, silhouette, fault in dataset.read(settings.source, job):
+                looked_at += 1
+                try:
+                    if fault:
+                        raise crop.Skip(fault)
+                    box = _crop_box(settings, frame, picture.size)
+                except crop.Skip as skip:
+                    skips.append([_frame_name(frame), str(skip)])
+                    continue
+                split = _split(splits[frame.sequence], frame.instant)
+                if split not in writers:
+                    path = folder / f"{number:05d}.{split}.tmp"
+                    writers[split] = records.ShardWriter(path, settings.size, settings.quality)
+                row = _row(settings, frame, split, silhouette is not None, box)
+                mask = None
+                if silhouette is not None:
+                    mask = crop.cut(silhouette, box, settings.size) > 127
+                writers[split].write(crop.cut(picture, box, settings.size), mask, row)
+                rows[split].append(row)
+    except OSError as error:
+        raise OSError(
+            f"Writing part {number} in {folder} failed: {error}. The finished parts are kept: "
+            "run the same command again to go on."
+        ) from error
+    finally:
+        for writer in writers.values():
+            writer.close()
+    files = {}
+    for split in writers:
+        path = folder / f"{number:05d}.{split}"
+        path.with_name(f"{path.name}.tmp").replace(path)
+        files[split] = {"sha256": records.digest(path), "bytes": path.stat().st_size}
+    content = {"files": files, "rows": rows, "skips": skips}
+    temporary = folder / f"{number:05d}.rows.tmp"
+    temporary.write_text(json.dumps(content))
+    temporary.replace(_rows_path(output, number))
+    return looked_at
+
+
+def _crop_box(settings: Settings, frame: Frame, size: tuple[int, int]) -> crop.Box:
+    aspect = settings.size[1] / settings.size[0]
+    if frame.box is None:
+        return crop.whole(size, aspect, settings.fit)
+    return crop.around(frame.box, size, aspect, settings.enlarge)
+
+
+def _frame_name(frame: Frame) -> str:
+    return f"{frame.source} at {frame.instant}" + (f" ({frame.subject})" if frame.subject else "")
+
+
+def _split(rule: str | int, instant: int) -> str:
+    if isinstance(rule, str):
+        return rule
+    return "validation" if instant >= rule else "train"
+
+
+def _row(settings: Settings, frame: Frame, split: str, silhouette: bool, box: crop.Box) -> dict:
+    row = dataclasses.asdict(frame)
+    changes = {"dataset": settings.dataset, "split": split, "silhouette": silhouette}
+    return row | changes | {"box": [float(np.float32(v)) for v in box]}
+
+
+def _parts(jobs: tuple[Job, ...]) -> list[list[Job]]:
+    """Packs jobs into parts of similar size, the same for any number of workers."""
+    total = sum(len(job.frames) for job in jobs)
+    size = min(LARGEST_PART, max(16, math.ceil(total / 16)))
+    parts: list[list[Job]] = []
+    filled = size
+    for job in jobs:
+        if filled >= size:
+            parts.append([])
+            filled = 0
+        parts[-1].append(job)
+        filled += len(job.frames)
+    return parts
+
+
+def _rows_path(output: pathlib.Path, number: int) -> pathlib.Path:
+    return output / "parts" / f"{number:05d}.rows.json"
+
+
+def _claim(output: pathlib.Path, settings: Settings, plan: Plan) -> None:
+    """Makes the output folder this preparation's, or sees that it is already."""
+    listing = [_frame_name(frame) for job in plan.jobs for frame in job.frames]
+    if not listing:
+        reasons = "\n".join(f"  {name}: {reason}" for name, reason in plan.skips[:20])
+        raise ValueError(f"Not one frame of {settings.source} can be used:\n{reasons}")
+    mine = settings.as_json() | {
+        "frames": len(listing),
+        "listing": hashlib.sha256("\n".join(listing).encode()).hexdigest(),
+    }
+    path = output / "preparation.json"
+    if path.exists():
+        theirs = json.loads(path.read_text())
+        changes = [f"{k}: {theirs.get(k)!r} -> {mine[k]!r}" for k in mine if theirs.get(k) != mine[k]]
+        if changes:
+            raise ValueError(
+                f"{output} holds another preparation. What changed:\n  " + "\n  ".join(changes)
+                + "\nChoose another --output, or remove that folder."
+            )
+    elif output.exists() and any(output.iterdir()):
+        raise ValueError(f"{output} is not empty and holds no preparation: choose another --output.")
+    (output / "parts").mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(mine, indent=2) + "\n")
+
+
+def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) -> dict:
+    """Names the shards as TFDS expects them and writes index, metadata and manifest."""
+    parts = [json.loads(_rows_path(output, i).read_text()) for i in range(count)]
+    skips = [list(skip) for skip in plan.skips] + [skip for part in parts for skip in part["skips"]]
+    files, shards, rows = {}, {}, []
+    for split in records.SPLITS:
+        filled = [i for i, part in enumerate(parts) if split in part["files"]]
+        for number, i in enumerate(filled):
+            path = output / records.shard_name(split, number, len(filled))
+            part = output / "parts" / f"{i:05d}.{split}"
+            if part.exists():  # else an interrupted call has moved it already
+                part.replace(path)
+            files[path.name] = parts[i]["files"][split]
+        if filled:
+            shards[split] = [
+                (len(parts[i]["rows"][split]), parts[i]["files"][split]["bytes"]) for i in filled
+            ]
+        rows += [row for i in filled for row in parts[i]["rows"][split]]
+    if not rows:
+        reasons = "\n".join(f"  {name}: {reason}" for name, reason in skips[:20])
+        raise ValueError(f"Not one frame of {settings.source} can be used:\n{reasons}")
+    lone = _number_groups(rows)
+    pyarrow.parquet.write_table(
+        pa.Table.from_pylist(rows, schema=records.COLUMNS), output / "index.parquet"
+    )
+    records.write_metadata(output, settings.size, shards)
+    for name in ("index.parquet", "dataset_info.json", "features.json"):
+        path = output / name
+        files[name] = {"sha256": records.digest(path), "bytes": path.stat().st_size}
+    content = "".join(files[name]["sha256"] for name in sorted(files) if name != "dataset_info.json")
+    manifest = {
+        "settings": settings.as_json(),
+        "size": list(settings.size),
+        "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
+        "counts": _counts(rows) | {"skipped": len(skips), "lone groups": len(lone)},
+        "skips": skips[:MANIFEST_LISTS],
+        "lone_groups": lone[:MANIFEST_LISTS],
+        "files": files,
+    }
+    temporary = output / "manifest.tmp"
+    temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+    temporary.replace(output / "manifest.json")
+    shutil.rmtree(output / "parts")
+    return manifest
+
+
+def _number_groups(rows: list[dict]) -> list[str]:
+    """Replaces the names of groups by numbers, -1 for a group of one; returns the names of these."""
+    lone = []
+    for kind in ("view_group", "pose_group"):
+        sizes: dict[str, int] = {}
+        for row in rows:
+            if row[kind]:
+                sizes[row[kind]] = sizes.get(row[kind], 0) + 1
+        numbers = {}
+        for name, size in sizes.items():
+            if size > 1:
+                numbers[name] = len(numbers)
+            else:
+                lone.append(f"{kind.removesuffix('_group')} {name.removesuffix('#')}")
+        for row in rows:
+            row[kind] = numbers.get(row[kind], -1)
+    return lone
+
+
+def _counts(rows: list[dict]) -> dict:
+    """Returns frames, sequences and ordered pairs of each kind and split."""
+    counts: dict[str, int | dict] = {"frames": len(rows)}
+    counts["sequences"] = len({row["sequence"] for row in rows})
+    counts["silhouettes"] = sum(row["silhouette"] for row in rows)
+    for split in records.SPLITS:
+        mine = [row for row in rows if row["split"] == split]
+        counts[split] = {"frames": len(mine)}
+        for kind in ("view", "pose"):
+            groups = np.array([row[f"{kind}_group"] for row in mine], np.int64)
+            sizes = np.unique(groups[groups >= 0], return_counts=True)[1]
+            counts[split][f"{kind} pairs"] = int((sizes * (sizes - 1)).sum())
+    return counts

@@ -1,0 +1,79 @@
+"""Measures a task on its held-out elements and draws the first of them."""
+
+import math
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crocohuman_jax import sharding
+from crocohuman_jax.data import loader
+
+
+class Judge:
+    """Measures the held-out elements and draws the panel.
+
+    Args:
+        task: what to measure.
+        mesh: where.
+        stream: the held-out elements.
+        batch_size: at most so many at once.
+        threads: decoding threads; 0 for one per core.
+    """
+
+    def __init__(self, task, mesh, stream: loader.Stream, *, batch_size: int, threads: int):
+        self.task, self.mesh, self.stream, self.threads = task, mesh, stream, threads
+        devices = sharding.batch_devices(mesh)
+        fitting = min(batch_size, len(stream.elements))
+        self.batch_size = math.ceil(fitting / devices) * devices
+        whole = sharding.replicated(mesh)
+
+        def sums(params, batch):
+            batch = dict(batch)
+            weight = batch.pop("weight")
+            values = task.metrics(params, batch)
+            return {name: jnp.sum(v * weight) for name, v in values.items()}, jnp.sum(weight)
+
+        self._sums = jax.jit(sums, out_shardings=whole)
+        self._predict = jax.jit(task.predict, out_shardings=whole)
+
+    def batches(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the held-out batches of this host."""
+        return loader.evaluation(
+            self.stream,
+            self.batch_size,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+            threads=self.threads,
+        )
+
+    def measure(self, params) -> dict[str, float]:
+        """Returns the mean of each metric over all held-out elements."""
+        totals: dict[str, float] = {}
+        count = 0.0
+        for batch in self.batches():
+            values, weight = jax.device_get(
+                self._sums(params, sharding.put_batch(batch, self.mesh))
+            )
+            count += float(weight)
+            for name, value in values.items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+        return {name: total / count for name, total in totals.items()}
+
+    def draw(self, params, count: int) -> np.ndarray | None:
+        """Returns the picture of the first held-out elements, [H, W, 3] uint8, or None."""
+        if not (self.task.picture and count):
+            return None
+        parts, drawn = [], 0
+        for batch in self.batches():
+            batch.pop("weight")
+            parts.append(
+                jax.device_get(self._predict(params, sharding.put_batch(batch, self.mesh)))
+            )
+            drawn += self.batch_size
+            if drawn >= count:
+                break
+        shown = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        count = min(count, len(self.stream.elements))
+        return self.task.picture({name: value[:count] for name, value in shown.items()})

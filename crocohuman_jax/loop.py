@@ -1,0 +1,312 @@
+"""Trains one task. Read top to bottom: data, state, step, loop."""
+
+import logging
+import pathlib
+import threading
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.experimental import multihost_utils
+
+from crocohuman_jax import (
+    checkpoint,
+    judge,
+    meter,
+    optim,
+    registry,
+    report,
+    sharding,
+    trees,
+)
+from crocohuman_jax import config as config_lib
+from crocohuman_jax.data import loader
+
+log = logging.getLogger(__name__)
+
+# What may differ when a run is resumed: it changes neither the data nor the mathematics.
+FREE = ("checkpoint", "report", "mesh", "data.threads", "data.prefetch", "data.folders")
+
+
+class Stopped(Exception):
+    """The run was asked to stop, saved its state, and can be resumed."""
+
+
+def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) -> dict[str, Any]:
+    """Trains `config.task` to its last step, from the newest checkpoint of `workdir` if it has one.
+
+    Args:
+        config: a config with every key of configs/pretrain.py.
+        workdir: the run's folder.
+        stop: when it is set, the run saves and raises `Stopped`.
+
+    Returns:
+        The last train state.
+
+    Raises:
+        ValueError: something in the config does not fit, or `workdir` holds another run.
+        FloatingPointError: the loss or the gradient is not finite.
+        Stopped: the run was asked to stop.
+    """
+    # Everything that can be wrong is found before the first side effect.
+    host, hosts = jax.process_index(), jax.process_count()
+    mesh = sharding.make_mesh(config.mesh)
+    loader.check_batch(config.batch_size, sharding.batch_devices(mesh), hosts, config.accumulate)
+    _check_mask(config, hosts)
+    task = registry.find("tasks", config.task).make(config)
+    stream, held_out = task.train(), task.held_out()
+    steps = Durations(config, stream.epoch)
+    claim(workdir, config, stream.fingerprint, writes=host == 0)
+
+    # State: parameters, moments and step, created in place on the mesh.
+    rate = optim.schedule(
+        peak=config.optimizer.base_lr * config.batch_size / 256,
+        least=config.optimizer.min_lr,
+        warmup=steps.warmup,
+        cosine=steps.cosine,
+    )
+    optimizer = optim.make(
+        rate,
+        betas=tuple(config.optimizer.betas),
+        eps=config.optimizer.eps,
+        weight_decay=config.optimizer.weight_decay,
+        no_decay=config.optimizer.no_decay,
+        clip=config.optimizer.clip,
+    )
+
+    def init(key):
+        params = task.init(key)
+        state = {"params": params, "optimizer": optimizer.init(params), "step": jnp.int32(0)}
+        return state | ({"ema": jax.tree.map(jnp.copy, params)} if config.ema else {})
+
+    keys = jax.random.split(jax.random.key(config.seed))
+    places = sharding.place(jax.eval_shape(init, keys[0]), mesh, task.axes, config.sharding)
+    abstract = jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        jax.eval_shape(init, keys[0]),
+        places,
+    )
+    checkpoints = checkpoint.Checkpoints(
+        workdir / "checkpoints", keep=config.checkpoint.keep, keep_every=steps.keep_every
+    )
+    restored = checkpoints.restore(abstract)
+    if restored:
+        start, state, position = restored
+        log.info("Resuming %s at step %d.", workdir, start)
+    else:
+        start, position = 0, {"batches": 0}
+        state = jax.jit(init, out_shardings=places)(keys[0])
+        if config.init_from:
+            state = _graft(state, config.init_from, tuple(config.init_parts), bool(config.ema))
+        if host == 0:
+            log.info("Parameters:\n%s", trees.parameter_table(state["params"]))
+
+    # One step.
+    def gradient(params, batch, key):
+        return jax.value_and_grad(task.loss, has_aux=True)(params, batch, key)
+
+    def step(state, batch):
+        key = jax.random.fold_in(keys[1], state["step"])
+        (_, scalars), grads = accumulated(gradient, config.accumulate)(state["params"], batch, key)
+        updates, moments = optimizer.update(grads, state["optimizer"], state["params"])
+        new = {
+            "params": optax.apply_updates(state["params"], updates),
+            "optimizer": moments,
+            "step": state["step"] + 1,
+        }
+        if config.ema:
+            new["ema"] = optax.incremental_update(new["params"], state["ema"], 1 - config.ema)
+        scalars |= {"grad_norm": optax.global_norm(grads), "lr": rate(state["step"])}
+        return new, scalars
+
+    step = jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
+    judged = judge.Judge(
+        task, mesh, held_out, batch_size=config.batch_size, threads=config.data.threads
+    )
+
+    # The loop: evaluate, save, then step, so that a checkpoint and its numbers belong together.
+    batches = loader.Batches(
+        stream,
+        config.batch_size,
+        host=host,
+        hosts=hosts,
+        threads=config.data.threads,
+        prefetch=config.data.prefetch,
+        start=position["batches"],
+    )
+    shown = report.Report(
+        workdir,
+        writes=host == 0,
+        step=start,
+        total=steps.total,
+        tensorboard=config.report.tensorboard,
+    )
+    gauge = meter.Meter(config.batch_size, steps.total, config.model.dtype)
+    waiting: list[tuple[int, dict]] = []  # scalars still on the device: (step, scalars)
+    try:
+        with jax.set_mesh(mesh):
+            upcoming = _next(batches, task, mesh, gauge, waiting) if start < steps.total else None
+            for now in range(start, steps.total + 1):
+                stopping = _asked_to_stop(stop, now, hosts)
+                last = now == steps.total
+                fresh = not (restored and now == start)
+                if fresh and (last or stopping or _due(now, steps.evaluate, steps.save)):
+                    gauge.settle(waiting)
+                if fresh and (last or _due(now, steps.evaluate)):
+                    gauge.pause()
+                    _show_held_out(judged, state, now, shown, config.report.panel)
+                if fresh and (last or stopping or (now and _due(now, steps.save))):
+                    shown.flush()
+                    consumed = batches.position - (upcoming is not None)
+                    checkpoints.save(now, state, {"batches": consumed})
+                if last:
+                    break
+                if stopping:
+                    raise Stopped(f"Stopped at step {now} of {steps.total}; {workdir} is saved.")
+                batch, flops = upcoming
+                state, scalars = step(state, batch)
+                waiting.append((now + 1, scalars))
+                gauge.started(flops)
+                upcoming = _next(batches, task, mesh, gauge, waiting) if now + 1 < steps.total else None
+                gauge.settle(waiting, leave=1)
+                shown.advance(now + 1)
+                if _due(now + 1, steps.log) or now + 1 == steps.total:
+                    gauge.settle(waiting)
+                    shown.scalars(now + 1, gauge.read(now + 1))
+                    shown.line(now + 1, gauge.line(now + 1))
+    finally:
+        shown.close()
+        checkpoints.close()
+    return state
+
+
+class Durations:
+    """The config's durations in steps: total, warmup, cosine, log, evaluate, save, keep_every."""
+
+    def __init__(self, config, epoch: int):
+        scale = {"epoch": epoch, "batch_size": config.batch_size}
+        self.total = config_lib.duration(config.total, **scale)
+        if self.total < 1:
+            raise ValueError(
+                f"config.total={config.total} is {self.total} steps of a batch of "
+                f"{config.batch_size} (an epoch has {epoch} examples): at least one is needed."
+            )
+        for name, text in {
+            "warmup": config.optimizer.warmup,
+            "cosine": config.optimizer.cosine,
+            "log": config.report.log,
+            "evaluate": config.report.evaluate,
+            "save": config.checkpoint.save,
+            "keep_every": config.checkpoint.keep_every,
+        }.items():
+            setattr(self, name, config_lib.duration(text, total=self.total, **scale))
+
+
+def accumulated(gradient, count: int):
+    """Returns `gradient` of a batch as the mean over `count` equal parts of it, one at a time.
+
+    Part i holds every count-th example, so each part is spread over the devices as the whole is.
+    """
+    if count == 1:
+        return gradient
+
+    def mean(params, batch, key):
+        parts = jax.tree.map(
+            lambda x: jnp.moveaxis(x.reshape(len(x) // count, count, *x.shape[1:]), 1, 0), batch
+        )
+
+        def body(sums, part):
+            i, part = part
+            return jax.tree.map(jnp.add, sums, gradient(params, part, jax.random.fold_in(key, i))), None
+
+        first = jax.tree.map(lambda x: x[0], parts)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, params, first, key)
+        )
+        sums, _ = jax.lax.scan(body, zeros, (jnp.arange(count), parts))
+        return jax.tree.map(lambda x: x / count, sums)
+
+    return mean
+
+
+def claim(workdir: pathlib.Path, config, fingerprint: str, writes: bool) -> None:
+    """Makes a workdir this run's, or sees that it is already.
+
+    Raises:
+        ValueError: it holds another run; the message says what differs.
+    """
+    path = workdir / "config.json"
+    mine = {"config": config.to_dict(), "data": {"fingerprint": fingerprint}}
+    if path.exists():
+        theirs = config_lib.load(path)
+        changes = config_lib.difference(
+            *(config_lib.without(c["config"], FREE) | c["data"] for c in (theirs, mine))
+        )
+        if changes:
+            raise ValueError(
+                f"{workdir} holds a run with another model, data or seed:\n  "
+                + "\n  ".join(changes)
+                + "\nGo on with its own settings, or choose another --workdir."
+            )
+    elif workdir.exists() and any(workdir.iterdir()):
+        raise ValueError(
+            f"{workdir} is not empty and holds no run (no config.json): choose another --workdir."
+        )
+    if writes:
+        workdir.mkdir(parents=True, exist_ok=True)
+        config_lib.save(mine, path)
+
+
+def _check_mask(config, hosts: int) -> None:
+    rule = config.data.mask.rule
+    if hosts > 1 and config.data.mask.mode == "human" and rule != "fixed":
+        raise ValueError(
+            f"config.data.mask.rule={rule!r} needs the whole batch on one host, but there are "
+            f"{hosts}: use --config.data.mask.rule=fixed."
+        )
+
+
+def _graft(state, run: str, parts: tuple[str, ...], ema: bool):
+    """Returns the state with the named parts of its parameters taken from another run."""
+    unknown = [part for part in parts if part not in state["params"]]
+    if unknown or not parts:
+        raise ValueError(
+            f"config.init_parts={parts} names no part of this model. "
+            f"Known: {', '.join(state['params'])}."
+        )
+    wanted = {part: state["params"][part] for part in parts}
+    params = state["params"] | checkpoint.load_params(pathlib.Path(run), wanted)
+    log.info("Took %s from %s.", ", ".join(parts), run)
+    return state | {"params": params} | ({"ema": jax.tree.map(jnp.copy, params)} if ema else {})
+
+
+def _next(batches: loader.Batches, task, mesh, gauge: meter.Meter, waiting: list):
+    """Returns the next batch, on its way to the devices, and the operations of its step."""
+    start = time.perf_counter()
+    batch = next(batches)
+    # Only what the devices could not hide: they must have finished all their steps meanwhile.
+    if not waiting or waiting[-1][1]["loss"].is_ready():
+        gauge.waited_for_data(time.perf_counter() - start)
+    return sharding.put_batch(batch, mesh), task.flops(batch)
+
+
+def _show_held_out(judged: judge.Judge, state, step: int, shown: report.Report, panel: int) -> None:
+    params = state.get("ema", state["params"])
+    values = judged.measure(params)
+    shown.scalars(step, {f"held_out/{name}": value for name, value in values.items()})
+    shown.line(step, {f"held-out {name}": f"{value:.4f}" for name, value in values.items()})
+    picture = judged.draw(params, panel)
+    if picture is not None:
+        shown.picture(step, "panel", picture)
+
+
+def _due(step: int, *every: int) -> bool:
+    return any(interval and step % interval == 0 for interval in every)
+
+
+def _asked_to_stop(stop: threading.Event | None, step: int, hosts: int) -> bool:
+    if hosts > 1:  # all hosts must agree on the step; this also hears a SIGTERM of the cluster
+        return multihost_utils.reached_preemption_sync_point(step)
+    return stop is not None and stop.is_set()

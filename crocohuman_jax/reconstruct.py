@@ -1,0 +1,58 @@
+"""Draws what a run completes: python -m crocohuman_jax.reconstruct --workdir=RUN --output=P.png."""
+
+import pathlib
+import sys
+
+import jax
+import ml_collections
+import PIL.Image
+from absl import app, flags
+
+from crocohuman_jax import checkpoint, judge, registry, report, sharding
+from crocohuman_jax import config as config_lib
+
+flags.DEFINE_string("workdir", None, "Folder of the run.")
+flags.DEFINE_string("output", None, "The picture to write (.png or .jpg).")
+flags.DEFINE_integer("pairs", 8, "How many held-out pairs to draw.")
+flags.DEFINE_string("folders", "", "Prepared folders to draw from; by default the run's own.")
+flags.DEFINE_bool("ema", False, "Use the averaged weights, if the run keeps them.")
+flags.mark_flags_as_required(["workdir", "output"])
+
+
+def main(_) -> None:
+    args = flags.FLAGS
+    report.say_progress()
+    try:
+        if args.pairs < 1:
+            raise ValueError(f"--pairs is at least 1, not {args.pairs}.")
+        picture = draw(pathlib.Path(args.workdir), args.pairs, args.folders, args.ema)
+        PIL.Image.fromarray(picture).save(args.output)
+    except (ValueError, OSError) as error:
+        sys.exit(f"reconstruct: {error}")
+    print(f"{args.output}: one row a pair: hidden | reference | completed | truth.")
+
+
+def draw(workdir: pathlib.Path, pairs: int, folders: str, ema: bool):
+    """Returns the picture of held-out pairs, [H, W, 3] uint8."""
+    saved = config_lib.load(workdir / "config.json")["config"]
+    saved["mesh"] = {"data": 1, "fsdp": 1, "tensor": 1}
+    saved["data"]["held_out_pairs"] = pairs
+    if folders:
+        saved["data"]["folders"] = folders
+    config = ml_collections.ConfigDict(saved)
+    task = registry.find("tasks", config.task).make(config)
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+    whole = sharding.replicated(mesh)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
+        jax.eval_shape(task.init, jax.random.key(0)),
+    )
+    params = checkpoint.load_params(workdir, shapes, "ema" if ema else "params")
+    batch_size = min(pairs, config.batch_size)
+    judged = judge.Judge(task, mesh, task.held_out(), batch_size=batch_size, threads=0)
+    with jax.set_mesh(mesh):
+        return judged.draw(params, pairs)
+
+
+if __name__ == "__main__":
+    app.run(main)

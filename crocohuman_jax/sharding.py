@@ -1,0 +1,90 @@
+"""Places parameters and batches on the mesh of devices."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from crocohuman_jax import trees
+
+MESH = ("data", "fsdp", "tensor")
+BATCH = PartitionSpec(("data", "fsdp"))
+
+
+def make_mesh(sizes: Mapping[str, int], devices: list | None = None) -> jax.sharding.Mesh:
+    """Returns the mesh (data, fsdp, tensor); one size may be -1, "all that are left".
+
+    Raises:
+        ValueError: the sizes do not fill the devices.
+    """
+    devices = devices or jax.devices()
+    if set(sizes) != set(MESH):
+        raise ValueError(f"config.mesh has the sizes of {', '.join(MESH)}, not of {list(sizes)}.")
+    shape = [sizes[name] for name in MESH]
+    known = math.prod(size for size in shape if size != -1)
+    if shape.count(-1) == 1 and known > 0 and len(devices) % known == 0:
+        shape[shape.index(-1)] = len(devices) // known
+    if math.prod(shape) != len(devices) or min(shape) < 1:
+        wanted = ", ".join(f"{name}={sizes[name]}" for name in MESH)
+        raise ValueError(
+            f"A mesh of {wanted} does not fill {len(devices)} devices. The sizes multiply to the "
+            "number of devices; one of them may be -1, all that are left."
+        )
+    return jax.make_mesh(tuple(shape), MESH, (AxisType.Auto,) * len(MESH), devices=devices)
+
+
+def place(tree: Any, mesh: jax.sharding.Mesh, axes: tuple, rules: Mapping[str, str | None]) -> Any:
+    """Returns the sharding of every leaf.
+
+    Args:
+        tree: arrays or their shapes; optimizer moments are placed as their parameters.
+        mesh: where to.
+        axes: ((pattern of a path, names of the leaf's axes), ...); the first that matches counts,
+            a leaf that matches none is whole on every device.
+        rules: the mesh axis for each name, None for none.
+
+    Raises:
+        ValueError: a rule names an unknown mesh axis, or an axis does not divide.
+    """
+    for name, axis in rules.items():
+        if axis is not None and axis not in mesh.axis_names:
+            raise ValueError(
+                f"config.sharding.{name} is {axis!r}. Known: None, {', '.join(mesh.axis_names)}."
+            )
+
+    def spec(path, leaf):
+        names = next((names for pattern, names in axes if re.search(pattern, path)), ())
+        if len(names) != len(leaf.shape):
+            return NamedSharding(mesh, PartitionSpec())
+        parts = [rules[name] if name else None for name in names]
+        for name, part, size in zip(names, parts, leaf.shape, strict=True):
+            if part and size % mesh.shape[part]:
+                raise ValueError(
+                    f"{path} has {size} {name}, which {part}={mesh.shape[part]} does not divide: "
+                    f"choose another config.mesh.{part}, or config.sharding.{name}=None."
+                )
+        return NamedSharding(mesh, PartitionSpec(*parts))
+
+    return trees.map_named(spec, tree)
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[str, jax.Array]:
+    """Turns this host's share of a batch into arrays over the whole mesh."""
+    split = NamedSharding(mesh, BATCH)
+    return {
+        name: jax.make_array_from_process_local_data(split, value) for name, value in batch.items()
+    }
+
+
+def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
+    """Returns the sharding of what every device has whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_devices(mesh: jax.sharding.Mesh) -> int:
+    """Returns over how many devices a batch is split."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]

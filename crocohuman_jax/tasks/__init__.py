@@ -1,0 +1,39 @@
+"""A task says what to predict and how to judge it; one file each, found by its name."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from crocohuman_jax.data import loader
+
+Batch = dict[str, Any]
+Params = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What the loop needs to know about a problem. A task's module has `make(config) -> Task`.
+
+    Attributes:
+        init: random key -> parameters, a plain nested dict.
+        loss: (parameters, batch, random key) -> (scalar, {name: scalar}).
+        metrics: (parameters, batch) -> {name: [B]}, one value per example.
+        predict: (parameters, batch) -> {name: [B, ...]}, all that `picture` needs.
+        picture: predictions as numpy arrays -> [H, W, 3] uint8, or None for a task without.
+        flops: batch (or its shapes) -> operations of its forward and backward pass.
+        train: () -> the endless stream of training elements.
+        held_out: () -> the finite stream of held-out elements.
+        axes: ((pattern of a parameter's path, names of its axes), ...), what `sharding` places by.
+    """
+
+    init: Callable[[Any], Params]
+    loss: Callable[[Params, Batch, Any], tuple[Any, dict[str, Any]]]
+    metrics: Callable[[Params, Batch], dict[str, Any]]
+    predict: Callable[[Params, Batch], dict[str, Any]]
+    picture: Callable[[dict[str, np.ndarray]], np.ndarray] | None
+    flops: Callable[[Batch], float]
+    train: Callable[[], loader.Stream]
+    held_out: Callable[[], loader.Stream]
+    axes: tuple[tuple[str, tuple[str | None, ...]], ...]

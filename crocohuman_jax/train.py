@@ -1,0 +1,53 @@
+"""Trains a task: python -m crocohuman_jax.train --config=configs/pretrain.py:base --workdir=RUN."""
+
+import pathlib
+import signal
+import sys
+import threading
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from crocohuman_jax import loop, report
+
+config_flags.DEFINE_config_file("config", None, "File, with its options after a colon.")
+flags.DEFINE_string("workdir", None, "Folder of the run; the same one again resumes it.")
+flags.DEFINE_bool("multihost", False, "Join the other hosts of a pod or cluster first.")
+flags.DEFINE_string("compile_cache", "", "Folder where compiled programs are kept between runs.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+# What a stopped run exits with, so that a scheduler can tell "run me again" from failure: the
+# EX_TEMPFAIL of sysexits.h.
+AGAIN = 75
+
+
+def main(_) -> None:
+    args = flags.FLAGS
+    log = report.say_progress()
+    if args.compile_cache:
+        jax.config.update("jax_compilation_cache_dir", args.compile_cache)
+    if args.multihost:
+        jax.distributed.initialize()
+    stop = threading.Event()
+
+    def ask_to_stop(number, _):
+        if stop.is_set():  # the second time in earnest
+            raise KeyboardInterrupt
+        log.info("Got %s: saving after this step.", signal.Signals(number).name)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    try:
+        loop.train(args.config, pathlib.Path(args.workdir), stop)
+    except loop.Stopped as stopped:
+        log.info("%s The same command goes on.", stopped)
+        sys.exit(AGAIN)
+    except (ValueError, FloatingPointError) as error:
+        log.debug("Where it was raised:", exc_info=True)
+        sys.exit(f"train: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main)
