@@ -24,8 +24,6 @@ class Checkpoints:
     """
 
     def __init__(self, folder: pathlib.Path, *, keep: int, keep_every: int = 0):
-        if keep < 1:
-            raise ValueError(f"checkpoint.keep is at least 1, not {keep}.")
         policies = orbax.training.preservation_policies
         kept = [policies.LatestN(keep)]
         if keep_every:

@@ -17,15 +17,15 @@ def parse(arg: str | None, **defaults: Any) -> types.SimpleNamespace:
         ValueError: an unknown option, or a value of another type than its default.
     """
     options = dict(defaults)
-    first = next(iter(defaults))
+    first = next(iter(defaults), "")
     for word in filter(None, (arg or "").split(",")):
         key, equals, text = word.partition("=")
         if not equals:
             is_switch = isinstance(defaults.get(word), bool)
-            key, text = (word, "true") if is_switch else (first, word)
+            key, text = (word, "true") if is_switch else (first or word, word)
         if key not in defaults:
             raise ValueError(
-                f"Unknown config option {key!r} in {arg!r}. Known: {', '.join(defaults)}."
+                f"Unknown config option {key!r} in {arg!r}. Known: {', '.join(defaults) or 'none'}."
             )
         options[key] = _cast(key, text, defaults[key])
     return types.SimpleNamespace(**options)

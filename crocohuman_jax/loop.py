@@ -54,74 +54,34 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     host, hosts = jax.process_index(), jax.process_count()
     mesh = sharding.make_mesh(config.mesh)
     loader.check_batch(config.batch_size, sharding.batch_devices(mesh), hosts, config.accumulate)
-    _check_mask(config, hosts)
+    _check(config, hosts)
     task = registry.find("tasks", config.task).make(config)
     stream, held_out = task.train(), task.held_out()
     steps = Durations(config, stream.epoch)
-    claim(workdir, config, stream.fingerprint, writes=host == 0)
+    init, step, abstract = build(config, task, mesh, steps)
+    settings = {"config": config.to_dict(), "data": {"fingerprint": stream.fingerprint}}
+    started = holds_this_run(workdir, settings)
 
-    # State: parameters, moments and step, created in place on the mesh.
-    rate = optim.schedule(
-        peak=config.optimizer.base_lr * config.batch_size / 256,
-        least=config.optimizer.min_lr,
-        warmup=steps.warmup,
-        cosine=steps.cosine,
-    )
-    optimizer = optim.make(
-        rate,
-        betas=tuple(config.optimizer.betas),
-        eps=config.optimizer.eps,
-        weight_decay=config.optimizer.weight_decay,
-        no_decay=config.optimizer.no_decay,
-        clip=config.optimizer.clip,
-    )
+    # State: parameters, moments and step, from this run's newest checkpoint or from the start.
+    def open_checkpoints():
+        return checkpoint.Checkpoints(
+            workdir / "checkpoints", keep=config.checkpoint.keep, keep_every=steps.keep_every
+        )
 
-    def init(key):
-        params = task.init(key)
-        state = {"params": params, "optimizer": optimizer.init(params), "step": jnp.int32(0)}
-        return state | ({"ema": jax.tree.map(jnp.copy, params)} if config.ema else {})
-
-    keys = jax.random.split(jax.random.key(config.seed))
-    places = sharding.place(jax.eval_shape(init, keys[0]), mesh, task.axes, config.sharding)
-    abstract = jax.tree.map(
-        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-        jax.eval_shape(init, keys[0]),
-        places,
-    )
-    checkpoints = checkpoint.Checkpoints(
-        workdir / "checkpoints", keep=config.checkpoint.keep, keep_every=steps.keep_every
-    )
-    restored = checkpoints.restore(abstract)
+    checkpoints = open_checkpoints() if started else None
+    restored = checkpoints.restore(abstract) if started else None
     if restored:
         start, state, position = restored
         log.info("Resuming %s at step %d.", workdir, start)
     else:
-        start, position = 0, {"batches": 0}
-        state = jax.jit(init, out_shardings=places)(keys[0])
+        start, state, position = 0, init(), {"batches": 0}
         if config.init_from:
             state = _graft(state, config.init_from, tuple(config.init_parts), bool(config.ema))
-        if host == 0:
-            log.info("Parameters:\n%s", trees.parameter_table(state["params"]))
-
-    # One step.
-    def gradient(params, batch, key):
-        return jax.value_and_grad(task.loss, has_aux=True)(params, batch, key)
-
-    def step(state, batch):
-        key = jax.random.fold_in(keys[1], state["step"])
-        (_, scalars), grads = accumulated(gradient, config.accumulate)(state["params"], batch, key)
-        updates, moments = optimizer.update(grads, state["optimizer"], state["params"])
-        new = {
-            "params": optax.apply_updates(state["params"], updates),
-            "optimizer": moments,
-            "step": state["step"] + 1,
-        }
-        if config.ema:
-            new["ema"] = optax.incremental_update(new["params"], state["ema"], 1 - config.ema)
-        scalars |= {"grad_norm": optax.global_norm(grads), "lr": rate(state["step"])}
-        return new, scalars
-
-    step = jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
+        log.info("Parameters:\n%s", trees.parameter_table(state["params"]))
+    if host == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        config_lib.save(settings, workdir / "config.json")
+    checkpoints = checkpoints or open_checkpoints()
     judged = judge.Judge(
         task, mesh, held_out, batch_size=config.batch_size, threads=config.data.threads
     )
@@ -169,7 +129,9 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
                 state, scalars = step(state, batch)
                 waiting.append((now + 1, scalars))
                 gauge.started(flops)
-                upcoming = _next(batches, task, mesh, gauge, waiting) if now + 1 < steps.total else None
+                upcoming = (
+                    _next(batches, task, mesh, gauge, waiting) if now + 1 < steps.total else None
+                )
                 gauge.settle(waiting, leave=1)
                 shown.advance(now + 1)
                 if _due(now + 1, steps.log) or now + 1 == steps.total:
@@ -180,6 +142,62 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
         shown.close()
         checkpoints.close()
     return state
+
+
+def build(config, task, mesh, steps: "Durations"):
+    """Builds what trains a task on a mesh.
+
+    Returns:
+        init: () -> the first train state: parameters, moments and step, created in place.
+        step: (state, batch) -> (state, {name: scalar}), jitted; the old state is given up.
+        abstract: the state's shapes and shardings.
+    """
+    options = config.optimizer
+    rate = optim.schedule(
+        peak=options.base_lr * config.batch_size / 256,
+        least=options.min_lr,
+        warmup=steps.warmup,
+        cosine=steps.cosine,
+    )
+    optimizer = optim.make(
+        rate,
+        betas=tuple(options.betas),
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+        no_decay=options.no_decay,
+        clip=options.clip,
+    )
+    keys = jax.random.split(jax.random.key(config.seed))
+
+    def init():
+        params = task.init(keys[0])
+        state = {"params": params, "optimizer": optimizer.init(params), "step": jnp.int32(0)}
+        return state | ({"ema": jax.tree.map(jnp.copy, params)} if config.ema else {})
+
+    def gradient(params, batch, key):
+        return jax.value_and_grad(task.loss, has_aux=True)(params, batch, key)
+
+    def step(state, batch):
+        key = jax.random.fold_in(keys[1], state["step"])
+        (_, scalars), grads = accumulated(gradient, config.accumulate)(state["params"], batch, key)
+        updates, moments = optimizer.update(grads, state["optimizer"], state["params"])
+        new = {
+            "params": optax.apply_updates(state["params"], updates),
+            "optimizer": moments,
+            "step": state["step"] + 1,
+        }
+        if config.ema:
+            new["ema"] = optax.incremental_update(new["params"], state["ema"], 1 - config.ema)
+        scalars |= {"grad_norm": optax.tree.norm(grads), "lr": rate(state["step"])}
+        return new, scalars
+
+    shapes = jax.eval_shape(init)
+    places = sharding.place(shapes, mesh, task.axes, config.sharding)
+    abstract = jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places
+    )
+    step = jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
+    return jax.jit(init, out_shardings=places), step, abstract
 
 
 class Durations:
@@ -219,7 +237,9 @@ def accumulated(gradient, count: int):
 
         def body(sums, part):
             i, part = part
-            return jax.tree.map(jnp.add, sums, gradient(params, part, jax.random.fold_in(key, i))), None
+            return jax.tree.map(
+                jnp.add, sums, gradient(params, part, jax.random.fold_in(key, i))
+            ), None
 
         first = jax.tree.map(lambda x: x[0], parts)
         zeros = jax.tree.map(
@@ -231,35 +251,41 @@ def accumulated(gradient, count: int):
     return mean
 
 
-def claim(workdir: pathlib.Path, config, fingerprint: str, writes: bool) -> None:
-    """Makes a workdir this run's, or sees that it is already.
+def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:
+    """Returns whether a workdir holds a run of these settings; False if it holds nothing.
 
     Raises:
-        ValueError: it holds another run; the message says what differs.
+        ValueError: it holds another run (the message says what differs), or other files.
     """
     path = workdir / "config.json"
-    mine = {"config": config.to_dict(), "data": {"fingerprint": fingerprint}}
-    if path.exists():
-        theirs = config_lib.load(path)
-        changes = config_lib.difference(
-            *(config_lib.without(c["config"], FREE) | c["data"] for c in (theirs, mine))
-        )
-        if changes:
+    if not path.exists():
+        if workdir.exists() and any(workdir.iterdir()):
             raise ValueError(
-                f"{workdir} holds a run with another model, data or seed:\n  "
-                + "\n  ".join(changes)
-                + "\nGo on with its own settings, or choose another --workdir."
+                f"{workdir} is not empty and holds no run (no config.json): "
+                "choose another --workdir."
             )
-    elif workdir.exists() and any(workdir.iterdir()):
-        raise ValueError(
-            f"{workdir} is not empty and holds no run (no config.json): choose another --workdir."
+        return False
+    changes = config_lib.difference(
+        *(
+            config_lib.without(s["config"], FREE) | s["data"]
+            for s in (config_lib.load(path), settings)
         )
-    if writes:
-        workdir.mkdir(parents=True, exist_ok=True)
-        config_lib.save(mine, path)
+    )
+    if changes:
+        raise ValueError(
+            f"{workdir} holds a run with another model, data or seed:\n  "
+            + "\n  ".join(changes)
+            + "\nGo on with its own settings, or choose another --workdir."
+        )
+    return True
 
 
-def _check_mask(config, hosts: int) -> None:
+def _check(config, hosts: int) -> None:
+    """Raises a ValueError for settings that nothing else looks at before the first side effect."""
+    if config.checkpoint.keep < 1:
+        raise ValueError(f"config.checkpoint.keep is at least 1, not {config.checkpoint.keep}.")
+    if not 0 <= config.ema < 1:
+        raise ValueError(f"config.ema lies in [0, 1), not at {config.ema}.")
     rule = config.data.mask.rule
     if hosts > 1 and config.data.mask.mode == "human" and rule != "fixed":
         raise ValueError(

@@ -52,9 +52,7 @@ def jitter(image: jax.Array, color: jax.Array) -> jax.Array:
 
 def patchify(image: jax.Array, patch: int) -> jax.Array:
     """Cuts [B, H, W, C] into patches [B, N, patch * patch * C], row by row, channel fastest."""
-    return einops.rearrange(
-        image, "b (r p) (c q) d -> b (r c) (p q d)", p=patch, q=patch
-    )
+    return einops.rearrange(image, "b (r p) (c q) d -> b (r c) (p q d)", p=patch, q=patch)
 
 
 def unpatchify(patches: jax.Array, patch: int, grid: tuple[int, int]) -> jax.Array:

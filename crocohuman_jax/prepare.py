@@ -42,9 +42,7 @@ def main(_) -> None:
         settings = shards.Settings(
             dataset=args.dataset,
             source=pathlib.Path(args.source),
-            options=vars(config_lib.parse(args.options, **dataset.OPTIONS))
-            if dataset.OPTIONS or args.options
-            else {},
+            options=vars(config_lib.parse(args.options, **dataset.OPTIONS)),
             size=config_lib.size(args.size),
             enlarge=args.enlarge,
             fit=args.fit,
@@ -108,7 +106,9 @@ def contact_sheet(frames: records.Frames, rows: int = 12, columns: int = 8) -> P
         numbers = frames.index[kind]
         for number in np.unique(numbers[numbers >= 0]):
             groups.append((kind, np.flatnonzero(numbers == number)))
-    chosen = [groups[i] for i in np.linspace(0, len(groups) - 1, min(rows, len(groups))).astype(int)]
+    chosen = [
+        groups[i] for i in np.linspace(0, len(groups) - 1, min(rows, len(groups))).astype(int)
+    ]
     if not chosen:
         chosen = [("single", np.arange(min(columns, len(frames))))]
     height = 128

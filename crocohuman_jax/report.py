@@ -34,7 +34,7 @@ class Report:
             return
         path = workdir / "metrics.jsonl"
         _take_back(path, step)
-        self._lines = open(path, "a", buffering=1)
+        self._lines = path.open("a", buffering=1)
         if tensorboard:
             self._events = tensorboardX.SummaryWriter(
                 str(workdir), purge_step=step + 1 if step else None

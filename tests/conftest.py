@@ -31,3 +31,17 @@ def oracles() -> pathlib.Path:
 def samples() -> pathlib.Path:
     """The folder of real pictures and annotations."""
     return _folder("CROCOHUMAN_SAMPLES")
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> pathlib.Path:
+    """A prepared folder of small scenes: 6 sequences, 3 instants, 2 cameras, with silhouettes."""
+    import pictures
+
+    from crocohuman_jax.data import shards
+
+    root = tmp_path_factory.mktemp("scenes")
+    source = pictures.write(root / "source")
+    settings = shards.Settings("pairs_folder", source, {}, size=(80, 80), held_out=0.3)
+    shards.prepare(settings, root / "prepared", 1, lambda done, total: None)
+    return root / "prepared"

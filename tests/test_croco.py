@@ -221,7 +221,9 @@ def test_bfloat16_stays_near_float32_and_keeps_float32_parameters():
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     target, other = jax.random.normal(jax.random.key(1), (2, 2, 16, 768))
     visible = jnp.array([[0, 3, 9], [2, 4, 15]])
-    a, b = (jax.jit(lambda p, f=f: f(p)(target, other, visible, None))(params) for f in (plain, half))
+    a, b = (
+        jax.jit(lambda p, f=f: f(p)(target, other, visible, None))(params) for f in (plain, half)
+    )
     assert b.dtype == jnp.bfloat16
     assert np.abs(a - b).max() < 0.1 * np.abs(a).max()
 

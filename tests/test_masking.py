@@ -21,7 +21,7 @@ def batch(*counts, seed=0):
 
 
 def make(**options):
-    defaults = dict(mode="human", ratio=0.75, rule="max_human", visible=0, buckets=196)
+    defaults = {"mode": "human", "ratio": 0.75, "rule": "max_human", "visible": 0, "buckets": 196}
     return masking.Masking(N, **(defaults | options))
 
 
@@ -42,7 +42,8 @@ def test_the_ratio_is_read_as_written():
 
 
 @pytest.mark.parametrize(
-    "most, long, short", [(80, 80, 20), (112, 112, 28), (113, 112, 29), (150, 84, 38), (196, 49, 49)]
+    "most, long, short",
+    [(80, 80, 20), (112, 112, 28), (113, 112, 29), (150, 84, 38), (196, 49, 49)],
 )
 def test_each_rule_gives_its_length(most, long, short):
     human, known, order = batch(20, most)
@@ -60,7 +61,8 @@ def test_the_ratio_of_humans_is_hidden_whatever_the_bucket(rule, count):
         visible = make(rule=rule, buckets=count)(human, known, order)
         assert (np.diff(visible) > 0).all() and visible.min() >= 0 and visible.max() < N
         np.testing.assert_array_equal(
-            shown(human, visible), np.minimum(masking.kept(human.sum(1), QUARTERS), visible.shape[1])
+            shown(human, visible),
+            np.minimum(masking.kept(human.sum(1), QUARTERS), visible.shape[1]),
         )
         if rule != "fixed":  # the length always suffices
             np.testing.assert_array_equal(

@@ -171,4 +171,3 @@ class Masking:
         else:
             count = length(human, known, ratio=self.ratio, rule=self.rule, lengths=self.lengths)
         return visible(human, known, order, ratio=self.ratio, length=count)
-

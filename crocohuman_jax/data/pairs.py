@@ -47,7 +47,7 @@ class Groups:
         sorted_groups = group[self.rows]
         self.group = group
         self.numbers, self.starts = np.unique(sorted_groups, return_index=True)
-        self.ends = np.append(self.starts[1:], len(self.rows))
+        self.ends = np.append(self.starts, len(self.rows))[1:]
         if kind == "view":
             self.value, self.gap = np.unique(index["camera"], return_inverse=True)[1], (1, 0)
         else:
@@ -106,7 +106,9 @@ class Draw(grain.transforms.RandomMap):
 class Read(grain.transforms.Map):
     """Decodes and crops the pictures of an element, and finds the human patches of the target."""
 
-    def __init__(self, folders: list, size: tuple[int, int], patch: int, min_fraction: float, moves):
+    def __init__(
+        self, folders: list, size: tuple[int, int], patch: int, min_fraction: float, moves
+    ):
         self.folders, self.size, self.patch = folders, size, patch
         self.min_fraction, self.moves = min_fraction, moves
 

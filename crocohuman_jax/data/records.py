@@ -68,13 +68,9 @@ class ShardWriter:
     """Writes one shard of records."""
 
     def __init__(self, path: pathlib.Path, size: tuple[int, int], quality: int):
-        self.writer = array_record_module.ArrayRecordWriter(
-            str(path), "group_size:1,uncompressed"
-        )
+        self.writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
         self.features = features(size)
-        self.serializer = example_serializer.ExampleSerializer(
-            self.features.get_serialized_info()
-        )
+        self.serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
         self.size, self.quality = size, quality
 
     def write(self, image: np.ndarray, silhouette: np.ndarray | None, row: dict) -> None:
@@ -88,8 +84,9 @@ class ShardWriter:
             "has_silhouette": silhouette is not None,
             **{name: row[name] for name in ("dataset", "sequence", "subject", "camera", "instant")},
         }
-        encoded = self.features.encode_example(example)
-        self.writer.write(self.serializer.serialize_example(encoded))
+        proto = self.serializer.get_tf_example(self.features.encode_example(example))
+        # Else the order of its fields, and so the shard's digest, would change from run to run.
+        self.writer.write(proto.SerializeToString(deterministic=True))
 
     def close(self) -> None:
         self.writer.close()
@@ -148,9 +145,7 @@ class Frames:
         self.size = tuple(manifest["size"])
         self.fingerprint = manifest["fingerprint"]
         table = pyarrow.parquet.read_table(self.folder / "index.parquet")
-        self.index = {
-            name: table[name].to_numpy() for name in table.column_names if name != "box"
-        }
+        self.index = {name: table[name].to_numpy() for name in table.column_names if name != "box"}
         # The boxes as one matrix: a list column would become an array of arrays.
         flat = table["box"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         self.index["box"] = flat.reshape(-1, 4)

@@ -100,13 +100,13 @@ def prepare(
 
     total = sum(len(job.frames) for job in plan.jobs)
     todo = [i for i in range(len(parts)) if not _rows_path(output, i).exists()]
-    progress(sum(len(job.frames) for i in set(range(len(parts))) - set(todo) for job in parts[i]), total)
+    progress(
+        sum(len(job.frames) for i in set(range(len(parts))) - set(todo) for job in parts[i]), total
+    )
     if workers > 1 and len(todo) > 1:
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-            futures = [
-                pool.submit(write_part, settings, output, i, parts[i], splits) for i in todo
-            ]
+            futures = [pool.submit(write_part, settings, output, i, parts[i], splits) for i in todo]
             try:
                 for future in concurrent.futures.as_completed(futures):
                     progress(future.result(), total)
@@ -257,14 +257,19 @@ def _claim(output: pathlib.Path, settings: Settings, plan: Plan) -> None:
     path = output / "preparation.json"
     if path.exists():
         theirs = json.loads(path.read_text())
-        changes = [f"{k}: {theirs.get(k)!r} -> {mine[k]!r}" for k in mine if theirs.get(k) != mine[k]]
+        changes = [
+            f"{k}: {theirs.get(k)!r} -> {mine[k]!r}" for k in mine if theirs.get(k) != mine[k]
+        ]
         if changes:
             raise ValueError(
-                f"{output} holds another preparation. What changed:\n  " + "\n  ".join(changes)
+                f"{output} holds another preparation. What changed:\n  "
+                + "\n  ".join(changes)
                 + "\nChoose another --output, or remove that folder."
             )
     elif output.exists() and any(output.iterdir()):
-        raise ValueError(f"{output} is not empty and holds no preparation: choose another --output.")
+        raise ValueError(
+            f"{output} is not empty and holds no preparation: choose another --output."
+        )
     (output / "parts").mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(mine, indent=2) + "\n")
 
@@ -298,7 +303,9 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
     for name in ("index.parquet", "dataset_info.json", "features.json"):
         path = output / name
         files[name] = {"sha256": records.digest(path), "bytes": path.stat().st_size}
-    content = "".join(files[name]["sha256"] for name in sorted(files) if name != "dataset_info.json")
+    content = "".join(
+        files[name]["sha256"] for name in sorted(files) if name != "dataset_info.json"
+    )
     manifest = {
         "settings": settings.as_json(),
         "size": list(settings.size),
@@ -316,7 +323,7 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
 
 
 def _number_groups(rows: list[dict]) -> list[str]:
-    """Replaces the names of groups by numbers, -1 for a group of one; returns the names of these."""
+    """Replaces groups' names by numbers, -1 for a group of one; returns the names of these."""
     lone = []
     for kind in ("view_group", "pose_group"):
         sizes: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Networks as flax.nnx modules, used functionally: built once, then pure functions of their parameters."""
+"""Networks as flax.nnx modules, built once and then used as functions of their parameters."""
 
 from collections.abc import Callable
 from typing import Any

@@ -65,9 +65,7 @@ class Encoder(nnx.Module):
         self.norm = layers.LayerNorm(shape.width, dtype=dtype)
         self.shape, self.grid, self.position, self.compute = shape, grid, position, compute
 
-    def __call__(
-        self, patches: jax.Array, visible: jax.Array | None = None, collect: bool = False
-    ):
+    def __call__(self, patches: jax.Array, visible: jax.Array | None = None, collect: bool = False):
         """Encodes patches [B, N, P*P*3]; with `visible` [B, K], only those and nothing of the rest.
 
         Returns:
@@ -170,9 +168,7 @@ class CroCo(nnx.Module):
         options = {"grid": self.grid, "position": position, "compute": compute}
         rngs = {part: nnx.Rngs(params=trees.fold_name(key, part)) for part in PARTS}
         self.encoder = Encoder(encoder, patch=patch, rngs=rngs["encoder"], **options)
-        self.decoder = Decoder(
-            decoder, memory_width=encoder.width, rngs=rngs["decoder"], **options
-        )
+        self.decoder = Decoder(decoder, memory_width=encoder.width, rngs=rngs["decoder"], **options)
         self.head = layers.Linear(
             decoder.width, 3 * patch**2, dtype=jnp.dtype(compute.dtype), rngs=rngs["head"]
         )
@@ -200,7 +196,11 @@ PARTS = ("encoder", "decoder", "head")
 
 
 def patch_grid(image: tuple[int, int], patch: int) -> tuple[int, int]:
-    """Returns (rows, columns) of patches; raises ValueError if the patch does not divide the picture."""
+    """Returns (rows, columns) of patches.
+
+    Raises:
+        ValueError: the patch does not divide the picture.
+    """
     height, width = image
     if height % patch or width % patch or min(height, width) < patch:
         raise ValueError(

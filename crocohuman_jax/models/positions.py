@@ -1,4 +1,4 @@
-"""Tells patches apart by where they lie: fixed cosine tables and rotary angles, both on a 2D grid."""
+"""Tells patches apart by where they lie on their grid: cosine tables and rotary angles."""
 
 import functools
 
@@ -35,7 +35,7 @@ def cosine(shape: tuple[int, int], width: int) -> np.ndarray:
 
 @functools.cache
 def rotary(shape: tuple[int, int], head_width: int, base: float) -> np.ndarray:
-    """Returns cosine and sine of the rotary angles of a grid, [N, 2 (cos, sin), 2 (row, column), d/4].
+    """Returns the rotary angles of a grid, [N, 2 (cosine, sine), 2 (row, column), d/4].
 
     The first half of a head turns with the row, the second half with the column; frequency i
     of a half is base^(-2i / (d/2)).
@@ -52,7 +52,7 @@ def rotary(shape: tuple[int, int], head_width: int, base: float) -> np.ndarray:
 
 
 def rotate(x: jax.Array, table: jax.Array) -> jax.Array:
-    """Turns heads by the angles of `rotary`: x [B, N, H, d], table [N, 2, 2, d/4] or [B, N, ...]."""
+    """Turns heads x [B, N, H, d] by the angles of `rotary`, [N, 2, 2, d/4] or [B, N, 2, 2, d/4]."""
     halves = x.reshape(*x.shape[:-1], 2, 2, x.shape[-1] // 4)  # [B, N, H, half, pair, d/4]
     first, second = halves[..., 0, :], halves[..., 1, :]
     cos, sin = (jnp.expand_dims(table[..., i, :, :], -3).astype(x.dtype) for i in (0, 1))

@@ -3,7 +3,7 @@
 A dataset module has `OPTIONS` ({name: default}, what a user may set), `LAYOUT` (what it expects
 to find) and two functions:
 
-    plan(source, options) -> Plan        lists the jobs, cheaply; raises ValueError if there are none
+    plan(source, options) -> Plan        lists the jobs, cheaply; ValueError if there are none
     read(source, job) -> iterator of (frame, picture, silhouette or None, fault or None)
 
 `read` yields once for each of the job's frames, in their order; a fault is the reason why a frame
@@ -71,7 +71,7 @@ def people(entry: Any) -> dict[str, crop.Box]:
     elif isinstance(entry, list) and entry and not isinstance(entry[0], list):
         boxes = {"": entry}
     elif isinstance(entry, list) and len(entry) <= 1:
-        boxes = {"": box for box in entry}
+        boxes = dict(zip([""], entry, strict=False))
     elif isinstance(entry, list):
         raise crop.Skip(
             f"{len(entry)} boxes without names: who is who from frame to frame is ambiguous. "

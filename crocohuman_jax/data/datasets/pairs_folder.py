@@ -39,7 +39,8 @@ def plan(source: pathlib.Path, options: dict) -> Plan:
         except crop.Skip as skip:
             skips.append((path, str(skip)))
     if not frames:
-        raise ValueError(f"No picture found in {source}. Expected:\n{LAYOUT}")
+        reasons = "".join(f"\n  {path}: {reason}" for path, reason in skips[:10])
+        raise ValueError(f"No usable picture in {source}.{reasons}\nExpected:\n{LAYOUT}")
     for path in sorted(boxes.keys() - set(paths)):
         skips.append((path, "a boxes.json has its box, but there is no such picture"))
     jobs = [Job(tuple(frames[i : i + PER_JOB])) for i in range(0, len(frames), PER_JOB)]

@@ -1,0 +1,225 @@
+"""Measures speed on this machine: python -m crocohuman_jax.benchmark step | loader | attention."""
+
+import json
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+from crocohuman_jax import config as config_lib
+from crocohuman_jax import loop, peaks, registry, report, sharding
+from crocohuman_jax.data import augment, loader, masking, records
+from crocohuman_jax.models import attention
+
+config_flags.DEFINE_config_file("config", "configs/pretrain.py:base", "What to measure.")
+flags.DEFINE_integer("steps", 10, "Steps, batches or calls that are timed.")
+flags.DEFINE_integer("warmup", 3, "Steps before these.")
+flags.DEFINE_integer("visible", 0, "step: visible patches; 0 for what the ratio leaves.")
+flags.DEFINE_list("attentions", None, "step: implementations to compare, as xla,cudnn.")
+flags.DEFINE_list("unrolls", None, "step: blocks per turn of the scan to compare, as 1,4,12.")
+flags.DEFINE_string("folders", "", "loader: prepared folders; by default made for the occasion.")
+flags.DEFINE_integer("cores", 1, "loader: cores to use; 0 for all.")
+
+
+def main(argv) -> None:
+    args = flags.FLAGS
+    report.say_progress()
+    kinds = {"step": bench_step, "loader": bench_loader, "attention": bench_attention}
+    try:
+        if len(argv) != 2:
+            raise ValueError(f"Name what to measure: {', '.join(kinds)}.")
+        for row in config_lib.choose("benchmark", kinds, argv[1])(args):
+            print(json.dumps(row))
+            sys.stdout.flush()
+    except ValueError as error:
+        sys.exit(f"benchmark: {error}")
+
+
+def about() -> dict:
+    """Returns what a figure needs beside it."""
+    device = jax.devices()[0]
+    return {"device": device.device_kind, "devices": jax.device_count(), "jax": jax.__version__}
+
+
+def spread(seconds: list[float]) -> dict:
+    """Returns median, least and greatest of some times."""
+    return {"seconds": statistics.median(seconds), "spread": [min(seconds), max(seconds)]}
+
+
+def bench_step(args):
+    """Yields the speed of whole training steps (forward, backward, AdamW), one row a variant."""
+    config = args.config
+    peak_name, peak = peaks.measure(config.model.dtype)
+    sheet = peaks.data_sheet(jax.devices()[0])
+    for impl in args.attentions or [config.model.attention]:
+        for unroll in args.unrolls or [config.model.unroll]:
+            config.model.attention, config.model.unroll = impl, int(unroll)
+            row = time_step(config, args.visible, args.warmup, args.steps)
+            each = row["tflops"] * 1e12 / jax.device_count()
+            row["mfu"] = {peak_name: each / peak}
+            if sheet:
+                row["mfu"][sheet[0]] = each / sheet[1]
+            yield about() | {"attention": impl, "unroll": int(unroll)} | row
+
+
+def time_step(config, visible: int, warmup: int, steps: int) -> dict:
+    """Returns the speed of a config's training step on random pictures."""
+    mesh = sharding.make_mesh(config.mesh)
+    loader.check_batch(config.batch_size, sharding.batch_devices(mesh), 1, config.accumulate)
+    task = registry.find("tasks", config.task).make(config)
+    init, step, _ = loop.build(config, task, mesh, loop.Durations(config, config.batch_size))
+    batch = random_batch(config, visible)
+    flops = task.flops(batch)
+    with jax.set_mesh(mesh):
+        state, batch = init(), sharding.put_batch(batch, mesh)
+        start = time.perf_counter()
+        compiled = step.lower(state, batch).compile()
+        compile_seconds = time.perf_counter() - start
+        times = []
+        for _ in range(warmup + steps):
+            start = time.perf_counter()
+            state, scalars = compiled(state, batch)
+            scalars["loss"].block_until_ready()
+            jax.block_until_ready(state)
+            times.append(time.perf_counter() - start)
+    times = spread(times[warmup:])
+    memory = jax.devices()[0].memory_stats() or {}
+    return times | {
+        "batch": config.batch_size,
+        "visible": batch["visible"].shape[1],
+        "dtype": config.model.dtype,
+        "pairs_per_second": config.batch_size / times["seconds"],
+        "tflops": flops / times["seconds"] / 1e12,
+        "gflop_per_pair": flops / config.batch_size / 1e9,
+        "compile_seconds": compile_seconds,
+        "peak_gib": memory.get("peak_bytes_in_use", 0) / 2**30 or None,
+    }
+
+
+def random_batch(config, visible: int) -> dict[str, np.ndarray]:
+    """Returns a batch of noise with the shapes of completion."""
+    rng = np.random.default_rng(0)
+    (height, width), patch, count = config.model.image, config.model.patch, config.batch_size
+    patches = (height // patch) * (width // patch)
+    mask = dict(config.data.mask) | {"rule": "fixed", "visible": visible}
+    draw = masking.Masking(patches, **mask)
+    nobody = np.zeros((count, patches), bool)
+    shown = draw(nobody, nobody[:, 0], rng.random((count, patches)))
+    images = rng.integers(0, 256, (2, count, height, width, 3), np.uint8)
+    color = [augment.Augment(brightness=0.4).draw(rng)["color"] for _ in range(2 * count)]
+    return {
+        "target": images[0],
+        "reference": images[1],
+        "visible": shown,
+        "hidden": masking.complement(shown, patches),
+        "human": nobody,
+        "color": np.stack(color).reshape(count, 2, 3, 2),
+    }
+
+
+def bench_loader(args):
+    """Yields pairs per second from prepared frames to batches of numpy arrays."""
+    cores = sorted(os.sched_getaffinity(0))[: args.cores or None]
+    os.sched_setaffinity(0, cores)
+    config = args.config
+    with tempfile.TemporaryDirectory() as made:
+        folders = args.folders or make_frames(pathlib.Path(made))
+        config.data.folders = folders
+        stream = registry.find("tasks", config.task).make(config).train()
+        batch_size = min(config.batch_size, 128)
+        batches = loader.Batches(stream, batch_size, threads=len(cores))
+        for _ in range(args.warmup):
+            next(batches)
+        times = []
+        for _ in range(args.steps):
+            start = time.perf_counter()
+            next(batches)
+            times.append(time.perf_counter() - start)
+        frames = [records.Frames(folder) for folder in folders.split(",")]
+        size = [folder.size for folder in frames]
+        bytes_each = sum(p.stat().st_size for f in frames for p in f.folder.glob("*.array_record*"))
+        rate = args.steps * batch_size / sum(times)
+        yield {
+            "cores": len(cores),
+            "frames": size,
+            "bytes_per_frame": bytes_each / sum(map(len, frames)),
+            "picture": list(config.model.image),
+            "pairs_per_second": rate,
+            "pairs_per_second_per_core": rate / len(cores),
+        } | spread(times)
+
+
+def make_frames(folder: pathlib.Path, count: int = 256, side: int = 256) -> str:
+    """Prepares frames of natural spectrum and silhouettes; returns their folder."""
+    import PIL.Image
+
+    from crocohuman_jax.data import shards
+
+    rng = np.random.default_rng(0)
+    source, output = folder / "source", folder / "prepared"
+    for i in range(count):
+        path = source / f"s{i // 8:03d}" / f"t{i // 4 % 2}" / f"cam{i % 4}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Amplitudes falling with frequency and little colour, as in photographs.
+        frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
+        noise = np.fft.fft2(rng.standard_normal((4, side, side))) / (frequency + 1 / side) ** 1.2
+        noise = np.fft.ifft2(noise).real.transpose(1, 2, 0)
+        noise /= noise.std((0, 1))
+        image = 120 + 50 * noise[..., :1] + 8 * noise[..., 1:]
+        PIL.Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path)
+        mask = np.zeros((side, side), np.uint8)
+        mask[40:220, 90:170] = 255
+        PIL.Image.fromarray(mask).save(path.with_name(f"{path.stem}.mask.png"))
+    settings = shards.Settings("pairs_folder", source, {}, size=(side, side), held_out=0.0)
+    shards.prepare(settings, output, 1, lambda done, total: None)
+    return str(output)
+
+
+def bench_attention(args):
+    """Yields the time of attention forward and backward, for the network's shapes."""
+    config = args.config
+    dtype = jnp.dtype(config.model.dtype)
+    patches = (config.model.image[0] // config.model.patch) * (
+        config.model.image[1] // config.model.patch
+    )
+    seen = args.visible or patches // 4
+    for part, queries, keys in (
+        ("encoder", seen, seen),
+        ("encoder", patches, patches),
+        ("decoder", patches, patches),
+    ):
+        shape = config.model[part]
+        for impl in attention.IMPLEMENTATIONS[1:]:
+            size = (config.batch_size, queries, shape.heads, shape.width // shape.heads)
+            q, k, v = (
+                jax.random.normal(jax.random.key(i), (size[0], n, *size[2:]), dtype)
+                for i, n in enumerate((queries, keys, keys))
+            )
+
+            def total(q, k, v, impl=impl):
+                return attention.attend(q, k, v, impl).astype(jnp.float32).sum()
+
+            row = {"part": part, "queries": queries, "keys": keys, "attention": impl}
+            try:
+                run = jax.jit(jax.grad(total, (0, 1, 2))).lower(q, k, v).compile()
+            except ValueError as error:
+                yield row | {"cannot": str(error)}
+                continue
+            times = []
+            for _ in range(args.warmup + args.steps):
+                start = time.perf_counter()
+                jax.block_until_ready(run(q, k, v))
+                times.append(time.perf_counter() - start)
+            yield about() | row | spread(times[args.warmup :])
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,94 @@
+"""Options, durations and differences of configs; every config builds."""
+
+import pathlib
+
+import ml_collections
+import pytest
+
+from configs import pretrain, variants
+from crocohuman_jax import config, registry
+
+
+def test_options_take_the_type_of_their_defaults():
+    options = config.parse("large,size=3,debug", variant="base", size=1, debug=False)
+    assert vars(options) == {"variant": "large", "size": 3, "debug": True}
+    assert config.parse(None, variant="base").variant == "base"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("sise=3", "Unknown config option 'sise' in 'sise=3'. Known: variant, size, debug"),
+        ("size=big", "'size' is of type int, not 'big'"),
+        ("debug=yes", "'debug' is true or false, not 'yes'"),
+    ],
+)
+def test_misspelt_options_are_named(text, message):
+    with pytest.raises(ValueError, match=message):
+        config.parse(text, variant="base", size=1, debug=False)
+
+
+def test_durations_are_steps_epochs_or_shares():
+    scale = {"epoch": 1000, "batch_size": 10}
+    assert config.duration("2000", **scale) == 2000
+    assert config.duration(7, **scale) == 7
+    assert config.duration("3ep", **scale) == 300
+    assert config.duration("2.5%", total=400, **scale) == 10
+    for text in ("many", "-3", "5%", "3 epochs"):
+        with pytest.raises(ValueError, match=f"Duration '{text}' is none of: '2000'"):
+            config.duration(text, **scale)
+
+
+def test_differences_are_named_by_their_path():
+    old = {"a": {"b": 1, "c": (1, 2)}, "d": 0}
+    assert config.difference(old, {"a": {"b": 1, "c": [1, 2]}, "d": 0}) == []
+    assert config.difference(old, {"a": {"b": 2}, "d": 0}) == [
+        "a.b: 1 -> 2",
+        "a.c: [1, 2] -> '(absent)'",
+    ]
+    assert config.without(old, ("a.c", "d")) == {"a.b": 1}
+
+
+def test_sizes_are_a_side_or_two():
+    assert config.size("224") == (224, 224)
+    assert config.size("256x192") == (256, 192)
+    with pytest.raises(ValueError, match="not '1x2x3'"):
+        config.size("1x2x3")
+
+
+def test_a_config_survives_its_file(tmp_path):
+    config.save(pretrain.get_config().to_dict(), tmp_path / "c.json")
+    assert not config.difference(pretrain.get_config().to_dict(), config.load(tmp_path / "c.json"))
+    with pytest.raises(ValueError, match="is not the workdir of a run"):
+        config.load(tmp_path / "d" / "c.json")
+
+
+@pytest.mark.parametrize("arg", [*variants.ENCODERS, "base,decoder=base,position=rope100", "debug"])
+def test_every_variant_builds_and_is_locked(arg):
+    built = pretrain.get_config(arg)
+    task = registry.find("tasks", built.task).make(built)
+    assert callable(task.loss)
+    with pytest.raises(AttributeError, match="widht"):
+        built.model.widht = 3
+
+
+def test_a_sweep_changes_what_there_is():
+    for overrides in pretrain.sweep():
+        built = pretrain.get_config()
+        built.update_from_flattened_dict(overrides)
+        assert isinstance(built, ml_collections.ConfigDict)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(ValueError, match="Unknown decoder 'big'. Known: tiny, small, base"):
+        pretrain.get_config("base,decoder=big")
+    with pytest.raises(ValueError, match="Unknown name 'x' in tasks. Known: completion. To add"):
+        registry.find("tasks", "x")
+
+
+def test_every_dataset_states_its_layout_and_options():
+    folder = pathlib.Path(registry.find("data.datasets", "video").__file__).parent
+    for path in folder.glob("[a-z]*.py"):
+        module = registry.find("data.datasets", path.stem)
+        assert module.LAYOUT and isinstance(module.OPTIONS, dict)
+        assert callable(module.plan) and callable(module.read)
