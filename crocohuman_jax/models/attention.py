@@ -32,11 +32,46 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, impl: str = "auto") -> jax.
         raise ValueError(f"Attention 'cudnn' cannot run here: {obstacle}. Use 'xla' or 'auto'.")
     if impl == "cudnn" or (impl == "auto" and not obstacle):
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-    # Head-major: each head's product is one matrix product of contiguous rows.
-    q, k, v = (jnp.swapaxes(t, 1, 2) for t in (q, k, v))  # [B, H, N, d]
-    scores = jnp.einsum("bhnd,bhmd->bhnm", q * q.shape[-1] ** -0.5, k)
-    weights = jax.nn.softmax(scores.astype(jnp.float32), -1).astype(v.dtype)
-    return jnp.swapaxes(jnp.einsum("bhnm,bhmd->bhnd", weights, v), 1, 2)
+    return _attend(q, k, v)
+
+
+# The derivative is written out to keep q, k, v, the output and one number a row, as fused
+# kernels do, instead of the scores. Heads come before tokens: each head is then one product.
+
+
+@jax.custom_vjp
+def _attend(q, k, v):
+    return _attend_forward(q, k, v)[0]
+
+
+def _attend_forward(q, k, v):
+    q, k, v = (jnp.swapaxes(t, 1, 2) for t in (q * q.shape[-1] ** -0.5, k, v))  # [B, H, N, d]
+    scores = _scores(q, k)
+    top = jnp.max(scores, -1, keepdims=True)
+    weights = layers.apart(jnp.exp(scores - top))
+    total = jnp.sum(weights, -1, keepdims=True)
+    out = jnp.einsum("bhnm,bhmd->bhnd", weights.astype(v.dtype), v)
+    out = jnp.swapaxes((out / total).astype(v.dtype), 1, 2)
+    return out, (q, k, v, out, top + jnp.log(total))
+
+
+def _attend_backward(kept, d):
+    q, k, v, out, log_total = kept
+    along = jnp.swapaxes(jnp.sum((out * d).astype(jnp.float32), -1, keepdims=True), 1, 2)
+    d = jnp.swapaxes(d, 1, 2)
+    weights = layers.apart(jnp.exp(_scores(q, k) - log_total))
+    change = layers.apart((weights * (_scores(d, v) - along)).astype(q.dtype))
+    dq = jnp.einsum("bhnm,bhmd->bhnd", change, k) * q.shape[-1] ** -0.5
+    dk = jnp.einsum("bhnm,bhnd->bhmd", change, q)
+    dv = jnp.einsum("bhnm,bhnd->bhmd", weights.astype(d.dtype), d)
+    return tuple(jnp.swapaxes(t, 1, 2) for t in (dq, dk, dv))
+
+
+def _scores(a, b):  # [B, H, N, d], [B, H, M, d] -> [B, H, N, M], float32
+    return jnp.einsum("bhnd,bhmd->bhnm", a, b, preferred_element_type=jnp.float32)
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
 
 
 def _cudnn_obstacle(q: jax.Array) -> str:
@@ -58,11 +93,17 @@ class SelfAttention(nnx.Module):
         self.out = layers.Linear(width, width, dtype=dtype, rngs=rngs)
         self.impl = impl
 
-    def __call__(self, x: jax.Array, angles: jax.Array | None = None) -> jax.Array:  # [B, N, D]
+    def __call__(
+        self, x: jax.Array, angles: jax.Array | None = None, border: int = 0
+    ) -> jax.Array:  # [B, N, D]
+        """Returns [B, N, D]; tokens before and after the `border` do not see each other."""
         q, k, v = jnp.moveaxis(self.qkv(x), 2, 0)  # [B, N, H, d] each
         if angles is not None:
             q, k = positions.rotate(q, angles), positions.rotate(k, angles)
-        return self.out(attend(q, k, v, self.impl).reshape(x.shape))
+        parts = [slice(0, border), slice(border, None)] if border else [slice(None)]
+        out = [attend(q[:, part], k[:, part], v[:, part], self.impl) for part in parts]
+        out = jnp.concatenate(out, 1) if border else out[0]
+        return self.out(out.reshape(x.shape))
 
 
 class CrossAttention(nnx.Module):

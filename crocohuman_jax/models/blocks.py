@@ -20,7 +20,7 @@ class Mlp(nnx.Module):
         self.down = layers.Linear(4 * width, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:  # [B, N, D]
-        return self.down(jax.nn.gelu(self.up(x), approximate=False))
+        return self.down(self.up(x), product=layers.gelu_product)
 
 
 class EncoderBlock(nnx.Module):
@@ -32,8 +32,9 @@ class EncoderBlock(nnx.Module):
         self.norm2 = layers.LayerNorm(width, dtype=dtype)
         self.mlp = Mlp(width, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, angles: jax.Array | None) -> jax.Array:  # [B, N, D]
-        x = x + self.attention(self.norm1(x), angles)
+    def __call__(self, x: jax.Array, angles: jax.Array | None, border: int) -> jax.Array:
+        """Returns [B, N, D]; tokens before and after the `border` do not see each other."""
+        x = x + self.attention(self.norm1(x), angles, border)
         return x + self.mlp(self.norm2(x))
 
 

@@ -71,15 +71,46 @@ class Encoder(nnx.Module):
         Returns:
             [B, N or K, D], normalised; with `collect`, also every block's output before the norm.
         """
-        table, angles = _positions(self.position, self.grid, self.shape)
+        table, angles = self._positions(visible)
         if visible is not None:
             patches = layers.take(patches, visible)
-            table = None if table is None else jnp.asarray(table)[visible]
-            angles = None if angles is None else jnp.asarray(angles)[visible]
         x = self.embed(patches)
         if table is not None:
             x = x + table.astype(x.dtype)
-        return _run(self, x, angles, collect=collect)
+        return _run(self, x, angles, 0, collect=collect)
+
+    def pair(
+        self, target: jax.Array, reference: jax.Array, visible: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Encodes the visible patches of one picture and all of another, as two calls would.
+
+        Both go through the blocks side by side, so each linear layer is one product of all
+        their rows; only attention keeps them apart.
+
+        Returns:
+            [B, K, D] and [B, N, D], normalised.
+        """
+        count = visible.shape[1]
+        x = self.embed(jnp.concatenate([layers.take(target, visible), reference], 1))
+        (table, angles), (every_table, every_angles) = self._positions(visible), self._positions()
+        if table is not None:
+            x = x + _side_by_side(table, every_table).astype(x.dtype)
+        else:
+            angles = _side_by_side(angles, every_angles)
+        x = _run(self, x, angles, count, collect=False)
+        return x[:, :count], x[:, count:]
+
+    def _positions(self, visible=None):
+        """Returns table and angles (one is None), of all patches or of the visible ones."""
+        found = _positions(self.position, self.grid, self.shape)
+        if visible is None:
+            return found
+        return tuple(None if t is None else jnp.asarray(t)[visible] for t in found)
+
+
+def _side_by_side(some: jax.Array, every: jax.Array) -> jax.Array:  # [B, K, ...], [N, ...]
+    every = jnp.broadcast_to(every, (len(some), *every.shape))
+    return jnp.concatenate([some, every], 1)  # [B, K + N, ...]
 
 
 class Decoder(nnx.Module):
@@ -187,7 +218,7 @@ class CroCo(nnx.Module):
         Returns:
             [B, M or N, P*P*3].
         """
-        seen, memory = self.encoder(target, visible), self.encoder(reference)
+        seen, memory = self.encoder.pair(target, reference, visible)
         x = self.decoder(seen, memory, visible)
         return self.head(x if wanted is None else layers.take(x, wanted))
 

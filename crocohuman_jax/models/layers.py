@@ -13,6 +13,14 @@ def xavier_uniform(key: jax.Array, fan_in: int, fan_out: int) -> jax.Array:
     return jax.random.uniform(key, (fan_in, fan_out), jnp.float32, -limit, limit)
 
 
+def apart(x: jax.Array) -> jax.Array:
+    """Keeps XLA's CPU compiler from computing x again inside every operation that uses it.
+
+    Elsewhere it fuses well by itself, and x is returned as it is.
+    """
+    return jax.lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
+
+
 class Linear(nnx.Module):
     """x @ kernel + bias over the last axis; `shape` may have several axes, as (3, heads, width).
 
@@ -27,9 +35,17 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(shape))
         self.dtype = dtype
 
-    def __call__(self, x: jax.Array) -> jax.Array:  # [..., fan_in] -> [..., *shape]
+    def __call__(self, x: jax.Array, product=None) -> jax.Array:  # [..., fan_in] -> [..., *shape]
+        """Returns the layer's output; `product` replaces (rows, kernel) -> rows @ kernel."""
         kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
-        return jnp.tensordot(x.astype(self.dtype), kernel, 1) + bias
+        # One product of all rows: a batch of products is slower on CPUs, and equal elsewhere.
+        rows = x.astype(self.dtype).reshape(-1, x.shape[-1])
+        out = (product or _product)(rows, kernel) + bias
+        return out.reshape(*x.shape[:-1], *bias.shape)
+
+
+def _product(rows: jax.Array, kernel: jax.Array) -> jax.Array:  # [R, D], [D, ...] -> [R, ...]
+    return jnp.tensordot(rows, kernel, 1)
 
 
 class LayerNorm(nnx.Module):
@@ -46,6 +62,30 @@ class LayerNorm(nnx.Module):
         variance = jnp.mean(centred**2, -1, keepdims=True)
         normal = centred * jax.lax.rsqrt(variance + 1e-6)
         return (normal * self.scale[...] + self.bias[...]).astype(self.dtype)
+
+
+@jax.custom_vjp
+def gelu_product(x: jax.Array, kernel: jax.Array) -> jax.Array:  # [R, D], [D, E] -> [R, E]
+    """Returns gelu(x) @ kernel with the exact GELU; keeps x alone for the backward pass."""
+    return _gelu_product_forward(x, kernel)[0]
+
+
+def _gelu_product_forward(x, kernel):
+    return _product(apart(_gelu(x)), kernel), (x, kernel)
+
+
+def _gelu_product_backward(kept, d):
+    x, kernel = kept
+    d = apart(d)
+    value, slope = jax.vjp(_gelu, x)
+    return slope(d @ kernel.T)[0], apart(value).T @ d
+
+
+def _gelu(x):
+    return jax.nn.gelu(x, approximate=False)
+
+
+gelu_product.defvjp(_gelu_product_forward, _gelu_product_backward)
 
 
 def take(tokens: jax.Array, index: jax.Array) -> jax.Array:
