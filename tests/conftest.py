@@ -11,7 +11,16 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import pytest
 
-jax.config.update("jax_numpy_rank_promotion", "allow")
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Lets the tests share what was compiled; also those of a parallel session's processes."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _folder(variable: str) -> pathlib.Path:

@@ -100,40 +100,46 @@ def test_a_finished_run_is_left_alone(prepared, straight):
     assert losses(workdir).keys() == {1, 2, 3, 4, 5, 6}
 
 
-@pytest.mark.parametrize("after", ["first checkpoint", "second"])
-def test_a_killed_run_goes_on_bit_for_bit(prepared, straight, tmp_path, after):
-    command = [
+OFTEN = {"checkpoint__save": "1", "report__evaluate": "100%", "total": "20"}
+
+
+@pytest.fixture(scope="session")
+def often(prepared, tmp_path_factory):
+    """(workdir, last state) of an uninterrupted run that saves after every step."""
+    workdir = tmp_path_factory.mktemp("often") / "run"
+    return workdir, loop.train(debug(prepared, **OFTEN), workdir)
+
+
+def command(prepared, workdir, *more):
+    """Returns the command line of the debug config on all devices."""
+    return [
         *(sys.executable, "-m", "crocohuman_jax.train", "--config=configs/pretrain.py:debug"),
-        *(f"--workdir={tmp_path / 'run'}", f"--config.data.folders={prepared}"),
-        *("--config.mesh.data=8", "--config.report.tensorboard=False"),
-        *("--config.checkpoint.save=1", "--config.total=30"),
+        *(f"--workdir={workdir}", f"--config.data.folders={prepared}", "--config.mesh.data=8"),
+        *(f"--compile_cache={jax.config.jax_compilation_cache_dir}", *more),
     ]
-    wanted = {"first checkpoint": 1, "second": 2}[after]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        folder = tmp_path / "run/checkpoints"
 
-        def finished():
-            return [p for p in folder.glob("*") if p.name.isdigit()]
 
-        while running.poll() is None and len(finished()) < wanted:
-            time.sleep(0.01)
-        time.sleep(np.random.default_rng().uniform(0, 0.3))
-        running.send_signal(signal.SIGKILL)
+@pytest.mark.parametrize("saved", [1, 3])
+def test_a_killed_run_goes_on_bit_for_bit(prepared, often, tmp_path, saved):
+    changes = [f"--config.{name.replace('__', '.')}={value}" for name, value in OFTEN.items()]
+    changes += ["--config.report.tensorboard=False"]
+    folder = tmp_path / "run/checkpoints"
+    with subprocess.Popen(command(prepared, tmp_path / "run", *changes)) as running:
+        while running.poll() is None:
+            if sum(p.name.isdigit() for p in folder.glob("*")) >= saved:
+                time.sleep(np.random.default_rng().uniform(0, 0.2))
+                running.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.005)
     assert running.returncode == -signal.SIGKILL
-    config = debug(prepared, checkpoint__save="1", total="30")
-    resumed = loop.train(config, tmp_path / "run")
-    whole = loop.train(config, tmp_path / "whole")
-    equal(resumed, whole)
-    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    resumed = loop.train(debug(prepared, **OFTEN), tmp_path / "run")
+    equal(resumed, often[1])
+    assert losses(tmp_path / "run") == losses(often[0])
 
 
 def test_a_terminated_command_saves_and_asks_to_be_run_again(prepared, tmp_path):
-    command = [
-        *(sys.executable, "-m", "crocohuman_jax.train", "--config=configs/pretrain.py:debug"),
-        *(f"--workdir={tmp_path / 'run'}", f"--config.data.folders={prepared}"),
-        *("--config.total=100000", "--config.mesh.data=8"),
-    ]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+    arguments = command(prepared, tmp_path / "run", "--config.total=100000")
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as running:
         for line in running.stderr:
             if "step 2/" in line:
                 break

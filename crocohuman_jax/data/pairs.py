@@ -175,54 +175,13 @@ def stream(
     Raises:
         ValueError: no pair can be drawn, frames smaller than the pictures, or bad settings.
     """
-    paths = [path for path in folders.split(",") if path]
-    if not paths:
-        raise ValueError(
-            "config.data.folders is empty. Prepare a folder with `python -m "
-            "crocohuman_jax.prepare` and name it: --config.data.folders=PREPARED."
-        )
-    for kind in kinds:
-        if kind not in KINDS or kinds[kind] < 0:
-            raise ValueError(f"data.kinds has shares of {', '.join(KINDS)}, not {dict(kinds)}.")
-    if weights and len(weights) != len(paths):
-        raise ValueError(f"data.weights has {len(weights)} shares for {len(paths)} folders.")
-    frames = [records.Frames(path) for path in paths]
-    for folder in frames:
-        if folder.size[0] < size[0] or folder.size[1] < size[1]:
-            raise ValueError(
-                f"The frames of {folder.folder} are {folder.size[0]}x{folder.size[1]} pixels, "
-                f"smaller than the {size[0]}x{size[1]} of the model. Prepare them with "
-                f"--size={max(size)} or more."
-            )
-    groups, parts, shares, epoch = {}, [], [], 0
-    for number, folder in enumerate(frames):
-        mine = {}
-        for kind in (kind for kind in KINDS if kinds.get(kind, 0) > 0):
-            groups[number, kind] = Groups(folder.index, split, kind, gap)
-            rows = groups[number, kind].eligible()
-            if len(rows):
-                mine[kind] = Targets(number, kind, rows)
-        paired = len(np.unique(np.concatenate([t.rows for t in mine.values()]))) if mine else 0
-        whole = sum(kinds[kind] for kind in mine)
-        parts += mine.values()
-        share = weights[number] if weights else paired
-        shares += [share * kinds[kind] / whole for kind in mine]
-        epoch += paired
-    if not parts or not sum(shares):
-        kind_names = ", ".join(kind for kind in KINDS if kinds.get(kind, 0) > 0) or "none"
-        raise ValueError(
-            f"No {split} pair can be drawn from {', '.join(paths)} (kinds in use: {kind_names}; "
-            f"gap {tuple(gap)}). A pair needs two frames of one group: see `counts` in "
-            "manifest.json."
-        )
+    frames = _open(folders, size)
+    groups, parts, shares, epoch = _parts(frames, split, kinds, weights, gap)
     mixed = [
         grain.MapDataset.source(part).seed(seed + i).shuffle().repeat()
-        for i, (part, share) in enumerate(zip(parts, shares, strict=True))
-        if share > 0
+        for i, part in enumerate(parts)
     ]
-    ordered = mixed[0]
-    if len(mixed) > 1:
-        ordered = grain.MapDataset.mix(mixed, weights=[share for share in shares if share > 0])
+    ordered = grain.MapDataset.mix(mixed, weights=shares) if len(mixed) > 1 else mixed[0]
     grid = (size[0] // patch) * (size[1] // patch)
     strangers = None
     if count:
@@ -236,6 +195,57 @@ def stream(
         epoch=epoch,
         fingerprint="+".join(folder.fingerprint for folder in frames),
     )
+
+
+def _open(folders: str, size: tuple[int, int]) -> list[records.Frames]:
+    """Opens prepared folders whose frames are at least as large as the pictures asked for."""
+    paths = [path for path in folders.split(",") if path]
+    if not paths:
+        raise ValueError(
+            "config.data.folders is empty. Prepare a folder with `python -m "
+            "crocohuman_jax.prepare` and name it: --config.data.folders=PREPARED."
+        )
+    frames = [records.Frames(path) for path in paths]
+    for folder in frames:
+        if folder.size[0] < size[0] or folder.size[1] < size[1]:
+            raise ValueError(
+                f"The frames of {folder.folder} are {folder.size[0]}x{folder.size[1]} pixels, "
+                f"smaller than the {size[0]}x{size[1]} of the model. Prepare them with "
+                f"--size={max(size)} or more."
+            )
+    return frames
+
+
+def _parts(frames: list, split: str, kinds: dict, weights: tuple, gap: tuple[int, int]):
+    """Returns {(folder, kind): groups}, the sources of targets, their shares, and an epoch."""
+    for kind in kinds:
+        if kind not in KINDS or kinds[kind] < 0:
+            raise ValueError(f"data.kinds has shares of {', '.join(KINDS)}, not {dict(kinds)}.")
+    if weights and len(weights) != len(frames):
+        raise ValueError(f"data.weights has {len(weights)} shares for {len(frames)} folders.")
+    used = [kind for kind in KINDS if kinds.get(kind, 0) > 0]
+    groups, parts, epoch = {}, [], 0
+    for number, folder in enumerate(frames):
+        mine = {}
+        for kind in used:
+            groups[number, kind] = Groups(folder.index, split, kind, gap)
+            rows = groups[number, kind].eligible()
+            if len(rows):
+                mine[kind] = Targets(number, kind, rows)
+        paired = len(np.unique(np.concatenate([t.rows for t in mine.values()]))) if mine else 0
+        share = weights[number] if weights else paired
+        whole = sum(kinds[kind] for kind in mine)
+        parts += [(target, share * kinds[kind] / whole) for kind, target in mine.items()]
+        epoch += paired
+    parts = [(target, share) for target, share in parts if share > 0]
+    if not parts:
+        paths = ", ".join(str(folder.folder) for folder in frames)
+        raise ValueError(
+            f"No {split} pair can be drawn from {paths} (kinds in use: {', '.join(used) or 'none'}"
+            f"; gap {tuple(gap)}). A pair needs two frames of one group: see `counts` in "
+            "manifest.json."
+        )
+    return groups, [target for target, _ in parts], [share for _, share in parts], epoch
 
 
 class Collate:

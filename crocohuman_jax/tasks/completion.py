@@ -15,109 +15,33 @@ GREY = 0.5  # shown in place of hidden patches
 
 def make(config) -> Task:
     """Returns the task of `config.model`, `config.loss` and `config.data`."""
-    model, data = config.model, config.data
-    image, patch = tuple(model.image), model.patch
-    sizes = {"encoder": croco.Shape(**model.encoder), "decoder": croco.Shape(**model.decoder)}
-    compute = croco.Compute(
-        dtype=model.dtype, attention=model.attention, remat=model.remat, unroll=model.unroll
+    model, data, seed = config.model, config.data, config.seed
+    completion = Completion(
+        encoder=croco.Shape(**model.encoder),
+        decoder=croco.Shape(**model.decoder),
+        image=tuple(model.image),
+        patch=model.patch,
+        position=model.position,
+        compute=croco.Compute(
+            dtype=model.dtype, attention=model.attention, remat=model.remat, unroll=model.unroll
+        ),
+        norm_pix=config.loss.norm_pix,
+        region=config.loss.region,
     )
-    grid = croco.patch_grid(image, patch)
-    init, bind = models.functional(
-        lambda key: croco.CroCo(
-            **sizes, image=image, patch=patch, position=model.position, compute=compute, key=key
-        )
-    )
-    region, norm_pix = config.loss.region, config.loss.norm_pix
-    if region not in REGIONS:
-        raise ValueError(f"Unknown loss region {region!r}. Known: {', '.join(REGIONS)}.")
-
-    def patches(images, color):
-        images = pixels.to_float(images)
-        if color is not None:
-            images = pixels.jitter(images, color)
-        return pixels.patchify(pixels.normalize(images), patch)
-
-    def errors(params, target, reference, visible, wanted):
-        """Returns the squared error of every wanted patch, [B, M]."""
-        predicted = bind(params)(target, reference, visible, wanted)
-        truth = target if wanted is None else layers.take(target, wanted)
-        return patch_errors(predicted, truth, norm_pix)
-
-    def loss(params, batch, key):
-        del key  # everything random was drawn with the batch
-        target = patches(batch["target"], batch["color"][:, 0])
-        reference = patches(batch["reference"], batch["color"][:, 1])
-        wanted = None if region == "all" else batch["hidden"]
-        each = errors(params, target, reference, batch["visible"], wanted)
-        weight = jnp.ones_like(each)
-        if region == "masked_human":
-            weight = jnp.take_along_axis(batch["human"], batch["hidden"], 1).astype(each.dtype)
-        value = jnp.sum(weight * each) / jnp.maximum(jnp.sum(weight), 1)
-        return value, {"loss": value}
-
-    def metrics(params, batch):
-        target = patches(batch["target"], None)
-        hidden = batch["hidden"]
-
-        def masked(name):
-            other = patches(batch[name], None)
-            return errors(params, target, other, batch["visible"], hidden).mean(-1)
-
-        truth = layers.take(target, hidden)
-        values = {
-            "masked_loss": masked("reference"),
-            "zero_loss": patch_errors(jnp.zeros_like(truth), truth, norm_pix).mean(-1),
-        }
-        if "unrelated" in batch:
-            values["reference_gain"] = masked("unrelated") - values["masked_loss"]
-        return values
-
-    def predict(params, batch):
-        """Returns the four pictures of each pair, [B, H, W, 3] in [0, 1]."""
-        target, reference = patches(batch["target"], None), patches(batch["reference"], None)
-        out = bind(params)(target, reference, batch["visible"], None).astype(jnp.float32)
-        if norm_pix:
-            mean, deviation = pixels.patch_statistics(target)
-            out = out * deviation + mean
-        seen = jnp.zeros(target.shape[:2], bool)
-        seen = seen.at[jnp.arange(len(seen))[:, None], batch["visible"]].set(True)[..., None]
-        grey = (GREY - pixels.MEAN) / pixels.STD
-        grey = jnp.tile(grey, patch**2)
-        shown = {
-            "hidden": jnp.where(seen, target, grey),
-            "reference": reference,
-            "completed": jnp.where(seen, target, out),
-            "truth": target,
-        }
-        return {
-            name: jnp.clip(pixels.denormalize(pixels.unpatchify(x, patch, grid)), 0, 1)
-            for name, x in shown.items()
-        }
-
-    def flops(batch):
-        (count, visible), hidden = batch["visible"].shape, batch["hidden"].shape[1]
-        wanted = grid[0] * grid[1] if region == "all" else hidden
-        return count * croco.training_flops(
-            **sizes,
-            patches=grid[0] * grid[1],
-            visible=visible,
-            wanted=wanted,
-            pixels=3 * patch**2,
-        )
 
     def stream(split, mask, change, count):
         return pairs.stream(
             data.folders,
             split=split,
-            size=image,
-            patch=patch,
+            size=tuple(model.image),
+            patch=model.patch,
             mask=mask,
             change=change,
             kinds=dict(data.kinds),
             weights=tuple(data.weights),
             gap=tuple(data.gap),
             min_fraction=data.min_fraction,
-            seed=config.seed,
+            seed=seed,
             count=count,
         )
 
@@ -125,16 +49,120 @@ def make(config) -> Task:
     still = dict(data.mask) | {"rule": "fixed", "visible": 0}
     center = augment.Augment(crop="center")
     return Task(
-        init=init,
-        loss=loss,
-        metrics=metrics,
-        predict=predict,
+        init=completion.init,
+        loss=completion.loss,
+        metrics=completion.metrics,
+        predict=completion.predict,
         picture=picture,
-        flops=flops,
+        flops=completion.flops,
         train=lambda: stream("train", dict(data.mask), augment.Augment(**data.augment), 0),
         held_out=lambda: stream("validation", still, center, data.held_out_pairs),
         axes=croco.AXES,
     )
+
+
+class Completion:
+    """Loss, metrics and predictions of the network.
+
+    Args:
+        encoder, decoder, image, patch, position, compute: see `croco.CroCo`.
+        norm_pix: predict patches with their own mean and deviation taken out.
+        region: the patches that the loss counts: "masked", "masked_human" or "all".
+
+    Raises:
+        ValueError: an unknown region, or sizes that do not fit together.
+    """
+
+    def __init__(self, encoder, decoder, *, image, patch, norm_pix, region, **options):
+        if region not in REGIONS:
+            raise ValueError(f"Unknown loss region {region!r}. Known: {', '.join(REGIONS)}.")
+        self.encoder, self.decoder = encoder, decoder
+        self.patch, self.grid = patch, croco.patch_grid(image, patch)
+        self.norm_pix, self.region = norm_pix, region
+        self.init, self.bind = models.functional(
+            lambda key: croco.CroCo(encoder, decoder, image=image, patch=patch, key=key, **options)
+        )
+
+    def loss(self, params, batch, key):
+        """Returns the mean error over the region's patches of the batch."""
+        del key  # everything random was drawn with the batch
+        target = self._patches(batch["target"], batch["color"][:, 0])
+        reference = self._patches(batch["reference"], batch["color"][:, 1])
+        wanted = None if self.region == "all" else batch["hidden"]
+        each = self._errors(params, target, reference, batch["visible"], wanted)
+        weight = jnp.ones_like(each)
+        if self.region == "masked_human":
+            human = jnp.take_along_axis(batch["human"], batch["hidden"], 1)
+            weight = human.astype(each.dtype)
+        value = jnp.sum(weight * each) / jnp.maximum(jnp.sum(weight), 1)
+        return value, {"loss": value}
+
+    def metrics(self, params, batch):
+        """Returns errors of each pair's hidden patches, [B] each.
+
+        masked_loss: with the true reference. zero_loss: of predicting nothing. reference_gain:
+        how much larger the error is with an unrelated reference, where the batch has one.
+        """
+        target, hidden = self._patches(batch["target"]), batch["hidden"]
+
+        def masked(name):
+            other = self._patches(batch[name])
+            return self._errors(params, target, other, batch["visible"], hidden).mean(-1)
+
+        truth = layers.take(target, hidden)
+        values = {
+            "masked_loss": masked("reference"),
+            "zero_loss": patch_errors(jnp.zeros_like(truth), truth, self.norm_pix).mean(-1),
+        }
+        if "unrelated" in batch:
+            values["reference_gain"] = masked("unrelated") - values["masked_loss"]
+        return values
+
+    def predict(self, params, batch):
+        """Returns the four pictures of each pair, [B, H, W, 3] in [0, 1]."""
+        target, reference = self._patches(batch["target"]), self._patches(batch["reference"])
+        out = self.bind(params)(target, reference, batch["visible"], None).astype(jnp.float32)
+        if self.norm_pix:
+            mean, deviation = pixels.patch_statistics(target)
+            out = out * deviation + mean
+        seen = jnp.zeros(target.shape[:2], bool)
+        seen = seen.at[jnp.arange(len(seen))[:, None], batch["visible"]].set(True)[..., None]
+        grey = jnp.tile((GREY - pixels.MEAN) / pixels.STD, self.patch**2)
+        shown = {
+            "hidden": jnp.where(seen, target, grey),
+            "reference": reference,
+            "completed": jnp.where(seen, target, out),
+            "truth": target,
+        }
+        return {
+            name: pixels.denormalize(pixels.unpatchify(x, self.patch, self.grid)).clip(0, 1)
+            for name, x in shown.items()
+        }
+
+    def flops(self, batch):
+        """Returns the operations of a batch's forward and backward pass."""
+        (count, visible), hidden = batch["visible"].shape, batch["hidden"].shape[1]
+        patches = self.grid[0] * self.grid[1]
+        return count * croco.training_flops(
+            self.encoder,
+            self.decoder,
+            patches=patches,
+            visible=visible,
+            wanted=patches if self.region == "all" else hidden,
+            pixels=3 * self.patch**2,
+        )
+
+    def _patches(self, images, color=None):  # [B, H, W, 3] uint8 -> [B, N, P*P*3], normalised
+        images = pixels.to_float(images)
+        if color is not None:
+            images = pixels.jitter(images, color)
+        return pixels.patchify(pixels.normalize(images), self.patch)
+
+    def _errors(self, params, target, reference, visible, wanted):
+        """Returns the squared error of every wanted patch, [B, M]."""
+        predicted = self.bind(params)(target, reference, visible, wanted)
+        truth = target if wanted is None else layers.take(target, wanted)
+        return patch_errors(predicted, truth, self.norm_pix)
 
 
 def patch_errors(predicted: jax.Array, truth: jax.Array, norm_pix: bool) -> jax.Array:
