@@ -100,7 +100,14 @@ def test_a_finished_run_is_left_alone(prepared, straight):
     assert losses(workdir).keys() == {1, 2, 3, 4, 5, 6}
 
 
-OFTEN = {"checkpoint__save": "1", "report__evaluate": "100%", "total": "20"}
+OFTEN = {
+    "checkpoint__save": "1",
+    "report__evaluate": "100%",
+    "total": "20",
+    "data__mask__rule": "fixed",
+}
+# Twenty steps that learn; one length of the visible set, so that one program is compiled.
+TWENTY = {"total": "20", "optimizer__base_lr": 0.03, "data__mask__rule": "fixed"}
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +167,7 @@ def test_a_terminated_command_saves_and_asks_to_be_run_again(prepared, tmp_path)
     ],
 )
 def test_eight_devices_have_the_losses_of_one(prepared, tmp_path, mesh, one_device):
-    config = debug(prepared, total="20", optimizer__base_lr=0.03)
+    config = debug(prepared, **TWENTY)
     config.mesh = mesh
     state = loop.train(config, tmp_path)
     for step, loss in losses(tmp_path).items():
@@ -176,7 +183,7 @@ def test_eight_devices_have_the_losses_of_one(prepared, tmp_path, mesh, one_devi
 def one_device(prepared, tmp_path_factory):
     """The losses of twenty steps on one device."""
     workdir = tmp_path_factory.mktemp("one") / "run"
-    config = debug(prepared, total="20", optimizer__base_lr=0.03)
+    config = debug(prepared, **TWENTY)
     config.mesh = ONE
     with pytest.MonkeyPatch.context() as patch:
         make = sharding.make_mesh
@@ -203,7 +210,7 @@ def test_a_run_may_be_resumed_on_another_mesh(prepared, straight, tmp_path):
 
 
 def test_accumulated_steps_are_whole_steps(prepared, tmp_path, one_device):
-    config = debug(prepared, total="20", optimizer__base_lr=0.03, accumulate=2)
+    config = debug(prepared, accumulate=2, **TWENTY)
     config.mesh = {"data": 4, "fsdp": 1, "tensor": 1}
     with pytest.MonkeyPatch.context() as patch:
         make = sharding.make_mesh
