@@ -45,7 +45,7 @@ def get_config(arg=None):
     config.seed = 0
     # Durations are steps ("2000"), epochs ("100ep") or a share of the run ("5%"). An epoch shows
     # every frame that has a partner once as the picture to complete.
-    config.total = "1000" if small else "100ep"
+    config.total = "500" if small else "100ep"
     config.batch_size = arg.batch or (16 if small else 256)
     config.accumulate = 1  # parts a batch is computed in
     config.ema = 0.0  # decay of the averaged weights; 0 keeps none
@@ -58,7 +58,9 @@ def get_config(arg=None):
     config.model.image = config_lib.size(arg.size)  # height, width
     config.model.patch = 16
     config.model.position = arg.position
-    config.model.dtype = "float32"  # of the computation; parameters are float32 always
+    # Of the computation: bfloat16 also between the blocks. Parameters, LayerNorm's statistics,
+    # softmax and loss are float32 always.
+    config.model.dtype = "float32"
     config.model.attention = "auto"  # xla, cudnn
     config.model.remat = "none"  # dots, full: less memory, more time
     config.model.unroll = 1  # blocks per turn of the scan
@@ -68,7 +70,7 @@ def get_config(arg=None):
     config.loss.region = "masked"  # masked_human, all
 
     config.data = ml_collections.ConfigDict()
-    config.data.folders = ""  # prepared folders, comma-separated
+    config.data.folders = ""  # prepared folders, comma-separated; A:view, B:pose for one kind
     config.data.weights = ()  # their shares; () for their numbers of frames
     config.data.kinds = {"view": 1.0, "pose": 1.0}  # shares within a folder; 0 is off
     config.data.gap = (1, 0)  # least and greatest distance of pose pairs in time; 0 is no limit
@@ -87,10 +89,11 @@ def get_config(arg=None):
         "saturation": 0.4,
         "rotation": 0.0,  # degrees
         "homography": 0.0,  # share of the sides
+        "zoom": 1.0,  # largest magnification
     }
-    config.data.held_out_pairs = 64 if small else 512
+    config.data.held_out_pairs = 64 if small else 512  # 0 measures none
     config.data.threads = 0  # decoding threads; 0 for one per core
-    config.data.prefetch = 4  # batches kept ready
+    config.data.prefetch = 8  # batches kept ready, each made by one thread
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.base_lr = 1e-2 if small else 1.5e-4  # per 256 examples

@@ -11,12 +11,13 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 from absl import app, flags
 from ml_collections import config_flags
 
 from crocohuman_jax import config as config_lib
 from crocohuman_jax import loop, peaks, registry, report, sharding
-from crocohuman_jax.data import augment, loader, masking, records
+from crocohuman_jax.data import augment, loader, masking, records, shards
 from crocohuman_jax.models import attention
 
 config_flags.DEFINE_config_file("config", "configs/pretrain.py:base", "What to measure.")
@@ -127,8 +128,10 @@ def random_batch(config, visible: int) -> dict[str, np.ndarray]:
 
 def bench_loader(args):
     """Yields pairs per second from prepared frames to batches of numpy arrays."""
-    cores = sorted(os.sched_getaffinity(0))[: args.cores or None]
-    os.sched_setaffinity(0, cores)
+    cores = range(args.cores or os.cpu_count())
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))[: args.cores or None]
+        os.sched_setaffinity(0, cores)
     config = args.config
     with tempfile.TemporaryDirectory() as made:
         folders = args.folders or make_frames(pathlib.Path(made))
@@ -145,12 +148,11 @@ def bench_loader(args):
             times.append(time.perf_counter() - start)
         frames = [records.Frames(folder) for folder in folders.split(",")]
         size = [folder.size for folder in frames]
-        bytes_each = sum(p.stat().st_size for f in frames for p in f.folder.glob("*.array_record*"))
         rate = args.steps * batch_size / sum(times)
         yield {
             "cores": len(cores),
             "frames": size,
-            "bytes_per_frame": bytes_each / sum(map(len, frames)),
+            "jpeg_bytes": statistics.mean(f.jpeg_size(i) for f in frames for i in range(64)),
             "picture": list(config.model.image),
             "pairs_per_second": rate,
             "pairs_per_second_per_core": rate / len(cores),
@@ -159,10 +161,6 @@ def bench_loader(args):
 
 def make_frames(folder: pathlib.Path, count: int = 256, side: int = 256) -> str:
     """Prepares frames of natural spectrum and silhouettes; returns their folder."""
-    import PIL.Image
-
-    from crocohuman_jax.data import shards
-
     rng = np.random.default_rng(0)
     source, output = folder / "source", folder / "prepared"
     for i in range(count):
@@ -170,7 +168,7 @@ def make_frames(folder: pathlib.Path, count: int = 256, side: int = 256) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Amplitudes falling with frequency and little colour, as in photographs.
         frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
-        noise = np.fft.fft2(rng.standard_normal((4, side, side))) / (frequency + 1 / side) ** 1.2
+        noise = np.fft.fft2(rng.standard_normal((4, side, side))) / (frequency + 1 / side) ** 1.5
         noise = np.fft.ifft2(noise).real.transpose(1, 2, 0)
         noise /= noise.std((0, 1))
         image = 120 + 50 * noise[..., :1] + 8 * noise[..., 1:]

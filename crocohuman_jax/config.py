@@ -65,11 +65,11 @@ def duration(text: str | int, *, epoch: int, batch_size: int, total: int | None 
     text = str(text).strip()
     try:
         if text.endswith("ep"):
-            steps = round(float(text[:-2]) * epoch / batch_size)
+            steps = _whole(float(text[:-2]) * epoch / batch_size)
         elif text.endswith("%"):
             if total is None:
                 raise ValueError("a percentage needs a total")
-            steps = round(float(text[:-1]) / 100 * total)
+            steps = _whole(float(text[:-1]) / 100 * total)
         else:
             steps = int(text)
         if steps < 0:
@@ -80,6 +80,11 @@ def duration(text: str | int, *, epoch: int, batch_size: int, total: int | None 
             f"{error}."
         ) from error
     return steps
+
+
+def _whole(steps: float) -> int:
+    """Returns the nearest number of steps, but never none for what is more than none."""
+    return max(round(steps), 1) if steps > 0 else round(steps)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

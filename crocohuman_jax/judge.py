@@ -38,11 +38,11 @@ class Judge:
         self._sums = jax.jit(sums, out_shardings=whole)
         self._predict = jax.jit(task.predict, out_shardings=whole)
 
-    def batches(self) -> Iterator[dict[str, np.ndarray]]:
-        """Yields the held-out batches of this host."""
+    def _batches(self, size: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yields this host's share of the held-out batches of a size."""
         return loader.evaluation(
             self.stream,
-            self.batch_size,
+            size,
             host=jax.process_index(),
             hosts=jax.process_count(),
             threads=self.threads,
@@ -52,7 +52,7 @@ class Judge:
         """Returns the mean of each metric over all held-out elements."""
         totals: dict[str, float] = {}
         count = 0.0
-        for batch in self.batches():
+        for batch in self._batches(self.batch_size):
             values, weight = jax.device_get(
                 self._sums(params, sharding.put_batch(batch, self.mesh))
             )
@@ -63,17 +63,14 @@ class Judge:
 
     def draw(self, params, count: int) -> np.ndarray | None:
         """Returns the picture of the first held-out elements, [H, W, 3] uint8, or None."""
+        count = min(count, len(self.stream.elements))
         if not (self.task.picture and count):
             return None
-        parts, drawn = [], 0
-        for batch in self.batches():
-            batch.pop("weight")
-            parts.append(
-                jax.device_get(self._predict(params, sharding.put_batch(batch, self.mesh)))
-            )
-            drawn += self.batch_size
-            if drawn >= count:
-                break
-        shown = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        count = min(count, len(self.stream.elements))
-        return self.task.picture({name: value[:count] for name, value in shown.items()})
+        devices, hosts = sharding.batch_devices(self.mesh), jax.process_count()
+        size = math.ceil(count / devices) * devices
+        batch = next(self._batches(size))
+        del batch["weight"]
+        shown = jax.device_get(self._predict(params, sharding.put_batch(batch, self.mesh)))
+        # Hosts hold every hosts-th element, one host after the other.
+        order = np.arange(size).reshape(hosts, -1).T.reshape(-1)[:count]
+        return self.task.picture({name: value[order] for name, value in shown.items()})

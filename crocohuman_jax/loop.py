@@ -54,13 +54,15 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     host, hosts = jax.process_index(), jax.process_count()
     mesh = sharding.make_mesh(config.mesh)
     loader.check_batch(config.batch_size, sharding.batch_devices(mesh), hosts, config.accumulate)
-    _check(config, hosts)
+    _check(config, mesh, hosts)
     task = registry.find("tasks", config.task).make(config)
     stream, held_out = task.train(), task.held_out()
     steps = Durations(config, stream.epoch)
     init, step, abstract = build(config, task, mesh, steps)
     settings = {"config": config.to_dict(), "data": {"fingerprint": stream.fingerprint}}
     started = holds_this_run(workdir, settings)
+    if hosts > 1:  # nobody writes before everybody has looked
+        multihost_utils.sync_global_devices("looked at the workdir")
 
     # State: parameters, moments and step, from this run's newest checkpoint or from the start.
     def open_checkpoints():
@@ -82,9 +84,13 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
         workdir.mkdir(parents=True, exist_ok=True)
         config_lib.save(settings, workdir / "config.json")
     checkpoints = checkpoints or open_checkpoints()
-    judged = judge.Judge(
-        task, mesh, held_out, batch_size=config.batch_size, threads=config.data.threads
-    )
+    judged = None
+    if held_out is None:
+        log.warning("Nothing is held out: there will be no held-out numbers and pictures.")
+    else:
+        judged = judge.Judge(
+            task, mesh, held_out, batch_size=config.batch_size, threads=config.data.threads
+        )
 
     # The loop: evaluate, save, then step, so that a checkpoint and its numbers belong together.
     batches = loader.Batches(
@@ -99,7 +105,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     shown = report.Report(
         workdir,
         writes=host == 0,
-        step=start,
+        step=start if restored else -1,
         total=steps.total,
         tensorboard=config.report.tensorboard,
     )
@@ -114,7 +120,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
                 fresh = not (restored and now == start)
                 if fresh and (last or stopping or _due(now, steps.evaluate, steps.save)):
                     gauge.settle(waiting)
-                if fresh and (last or _due(now, steps.evaluate)):
+                if judged and fresh and (last or _due(now, steps.evaluate)):
                     gauge.pause()
                     _show_held_out(judged, state, now, shown, config.report.panel)
                 if fresh and (last or stopping or (now and _due(now, steps.save))):
@@ -265,6 +271,8 @@ def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:
                 "choose another --workdir."
             )
         return False
+    if not any(child.name.isdigit() for child in workdir.glob("checkpoints/*")):
+        return True  # nothing saved yet, so nothing to protect
     changes = config_lib.difference(
         *(
             config_lib.without(s["config"], FREE) | s["data"]
@@ -280,8 +288,13 @@ def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:
     return True
 
 
-def _check(config, hosts: int) -> None:
+def _check(config, mesh, hosts: int) -> None:
     """Raises a ValueError for settings that nothing else looks at before the first side effect."""
+    if sharding.batch_devices(mesh) % hosts:
+        raise ValueError(
+            f"The mesh splits a batch over {sharding.batch_devices(mesh)} devices, but {hosts} "
+            "hosts read it: config.mesh.data * config.mesh.fsdp must be a multiple of the hosts."
+        )
     if config.checkpoint.keep < 1:
         raise ValueError(f"config.checkpoint.keep is at least 1, not {config.checkpoint.keep}.")
     if not 0 <= config.ema < 1:

@@ -21,7 +21,8 @@ flags.DEFINE_string("size", "256", "Frames in pixels: a side, or HEIGHTxWIDTH.")
 flags.DEFINE_float("enlarge", 1.25, "Factor by which a person's box is enlarged.")
 flags.DEFINE_string("fit", "cover", "Crop without a box: 'cover' (no border), 'contain' (all).")
 flags.DEFINE_integer("quality", 90, "JPEG quality of the frames.")
-flags.DEFINE_float("held_out", 0.1, "Share of the sequences that is kept for validation.")
+flags.DEFINE_float("held_out", 0.1, "Share that is kept for validation; 0 keeps none.")
+flags.DEFINE_string("held_out_by", "auto", "Keep whole sequences or the last instants of each.")
 flags.DEFINE_integer("seed", 0, "Chooses the sequences that are kept for validation.")
 flags.DEFINE_integer("workers", 0, "Processes; 0 for one per core.")
 flags.DEFINE_string("options", "", "The dataset's own options, as fps=5,takes=file.")
@@ -48,6 +49,7 @@ def main(_) -> None:
             fit=args.fit,
             quality=args.quality,
             held_out=args.held_out,
+            held_out_by=args.held_out_by,
             seed=args.seed,
         )
         output = pathlib.Path(args.output)
@@ -88,7 +90,7 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
             f"{part['pose pairs']} cross-pose pairs (ordered)."
         )
     if counts["skipped"]:
-        lines.append(f"  skipped {counts['skipped']}, all in manifest.json. The first:")
+        lines.append(f"  skipped {counts['skipped']}, listed in manifest.json. The first:")
         lines += [f"    {name}: {reason}" for name, reason in manifest["skips"][:10]]
     if manifest["lone_groups"]:
         lone = ", ".join(manifest["lone_groups"][:5])
@@ -101,13 +103,15 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
 
 def contact_sheet(frames: records.Frames, rows: int = 12, columns: int = 8) -> PIL.Image.Image:
     """Draws groups of frames, one a row; silhouettes are tinted."""
-    groups = []
-    for kind in ("view_group", "pose_group"):
-        numbers = frames.index[kind]
-        for number in np.unique(numbers[numbers >= 0]):
-            groups.append((kind, np.flatnonzero(numbers == number)))
+    groups = [
+        (kind, number)
+        for kind in ("view_group", "pose_group")
+        for number in np.unique(frames.index[kind])
+        if number >= 0
+    ]
+    spread = np.linspace(0, len(groups) - 1, min(rows, len(groups))).astype(int)
     chosen = [
-        groups[i] for i in np.linspace(0, len(groups) - 1, min(rows, len(groups))).astype(int)
+        (groups[i][0], np.flatnonzero(frames.index[groups[i][0]] == groups[i][1])) for i in spread
     ]
     if not chosen:
         chosen = [("single", np.arange(min(columns, len(frames))))]

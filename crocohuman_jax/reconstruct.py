@@ -48,8 +48,10 @@ def draw(workdir: pathlib.Path, pairs: int, folders: str, ema: bool):
         jax.eval_shape(task.init, jax.random.key(0)),
     )
     params = checkpoint.load_params(workdir, shapes, "ema" if ema else "params")
-    batch_size = min(pairs, config.batch_size)
-    judged = judge.Judge(task, mesh, task.held_out(), batch_size=batch_size, threads=0)
+    held_out = task.held_out()
+    if held_out is None:
+        raise ValueError(f"{saved['data']['folders']} holds no validation pair to draw.")
+    judged = judge.Judge(task, mesh, held_out, batch_size=pairs, threads=0)
     with jax.set_mesh(mesh):
         return judged.draw(params, pairs)
 

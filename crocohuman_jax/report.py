@@ -20,7 +20,8 @@ class Report:
     Args:
         workdir: the run's folder.
         writes: whether this host writes.
-        step: where the run starts; what an interrupted run wrote beyond it is taken back.
+        step: where the run starts, -1 for a new one; what an interrupted run wrote beyond it
+            is taken back.
         total: the run's last step.
         tensorboard: whether to write TensorBoard's events.
     """
@@ -36,11 +37,9 @@ class Report:
         _take_back(path, step)
         self._lines = path.open("a", buffering=1)
         if tensorboard:
-            self._events = tensorboardX.SummaryWriter(
-                str(workdir), purge_step=step + 1 if step else None
-            )
+            self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=step + 1)
         if sys.stderr.isatty():
-            self._bar = tqdm.tqdm(total=total, initial=step, unit=" steps", leave=False)
+            self._bar = tqdm.tqdm(total=total, initial=max(step, 0), unit=" steps", leave=False)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes numbers, named group/name."""

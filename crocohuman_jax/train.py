@@ -13,7 +13,10 @@ from crocohuman_jax import loop, report
 
 config_flags.DEFINE_config_file("config", None, "File, with its options after a colon.")
 flags.DEFINE_string("workdir", None, "Folder of the run; the same one again resumes it.")
-flags.DEFINE_bool("multihost", False, "Join the other hosts of a pod or cluster first.")
+flags.DEFINE_bool("multihost", False, "Join the other hosts of a pod or cluster, found by itself.")
+flags.DEFINE_string("coordinator", None, "ADDRESS:PORT of the first host, where it is not found.")
+flags.DEFINE_integer("hosts", None, "With --coordinator: how many hosts there are.")
+flags.DEFINE_integer("host", None, "With --coordinator: the number of this one.")
 flags.DEFINE_string("compile_cache", "", "Folder where compiled programs are kept between runs.")
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -27,8 +30,8 @@ def main(_) -> None:
     log = report.say_progress()
     if args.compile_cache:
         jax.config.update("jax_compilation_cache_dir", args.compile_cache)
-    if args.multihost:
-        jax.distributed.initialize()
+    if args.multihost or args.coordinator:
+        jax.distributed.initialize(args.coordinator, args.hosts, args.host)
     stop = threading.Event()
 
     def ask_to_stop(number, _):
@@ -37,14 +40,15 @@ def main(_) -> None:
         log.info("Got %s: saving after this step.", signal.Signals(number).name)
         stop.set()
 
-    signal.signal(signal.SIGTERM, ask_to_stop)
-    signal.signal(signal.SIGINT, ask_to_stop)
+    if jax.process_count() == 1:  # else JAX's own notice of a SIGTERM, which all hosts hear
+        signal.signal(signal.SIGTERM, ask_to_stop)
+        signal.signal(signal.SIGINT, ask_to_stop)
     try:
         loop.train(args.config, pathlib.Path(args.workdir), stop)
     except loop.Stopped as stopped:
         log.info("%s The same command goes on.", stopped)
         sys.exit(AGAIN)
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         log.debug("Where it was raised:", exc_info=True)
         sys.exit(f"train: {error}")
 

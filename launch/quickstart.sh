@@ -10,8 +10,7 @@ fi
 PICTURES="$(realpath "$1")"
 OUTPUT="$(realpath -m "${2:-runs/quickstart}")"
 . "$(dirname "$0")/environment.sh"
-[ -e "$OUTPUT/prepared/manifest.json" ] ||
-  python -m crocohuman_jax.prepare --dataset=pairs_folder --source="$PICTURES" --output="$OUTPUT/prepared"
+python -m crocohuman_jax.prepare --dataset=pairs_folder --source="$PICTURES" --output="$OUTPUT/prepared"
 python -m crocohuman_jax.train --config=configs/pretrain.py:tiny \
   --config.data.folders="$OUTPUT/prepared" --config.total="${STEPS:-300}" --workdir="$OUTPUT/run"
 python -m crocohuman_jax.reconstruct --workdir="$OUTPUT/run" --output="$OUTPUT/reconstructions.png"

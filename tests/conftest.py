@@ -51,6 +51,8 @@ def prepared(tmp_path_factory) -> pathlib.Path:
 
     root = tmp_path_factory.mktemp("scenes")
     source = pictures.write(root / "source")
-    settings = shards.Settings("pairs_folder", source, {}, size=(80, 80), held_out=0.3)
+    settings = shards.Settings(
+        "pairs_folder", source, {}, size=(80, 80), held_out=0.3, held_out_by="sequence"
+    )
     shards.prepare(settings, root / "prepared", 1, lambda done, total: None)
     return root / "prepared"

@@ -248,16 +248,22 @@ def test_sizes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="225x224 picture .* 16x16 patches.*224x224"):
         croco.patch_grid((225, 224), 16)
     with pytest.raises(ValueError, match="Width 96 does not divide into 5 heads"):
-        croco._check(croco.Shape(96, 1, 5), "cosine")
+        croco._check(croco.Shape(96, 1, 5), "cosine", croco.Compute())
     with pytest.raises(ValueError, match="Unknown positions 'learned'. Known: cosine, rope100"):
         build("learned")
     with pytest.raises(ValueError, match="multiple of 4, not 6"):
         positions.cosine((2, 2), 6)
     with pytest.raises(ValueError, match="multiple of 4, not 6"):
         positions.rotary((2, 2), 6, 100.0)
-    init, bind = build(remat="some")
-    with pytest.raises(ValueError, match="Unknown remat 'some'. Known: none, dots, full"):
-        bind(init(jax.random.key(0))).encoder(jnp.ones((1, 16, 768)))
+    for option, message in (
+        ({"remat": "some"}, "Unknown model.remat 'some'. Known: none, dots, full"),
+        ({"dtype": "bf16"}, "Unknown model.dtype 'bf16'. Known: float32, bfloat16"),
+        ({"attention": "flash"}, "Unknown model.attention 'flash'. Known: auto, xla, cudnn"),
+        ({"attention": "cudnn"}, "'cudnn' cannot run here: the device is a cpu"),
+        ({"unroll": 0}, "model.unroll is at least 1, not 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build(**option)
 
 
 def test_attention_names_what_it_cannot_do():

@@ -136,7 +136,8 @@ def test_bad_settings_are_named():
     for options, message in (
         ({"mode": "humans"}, "Unknown masking mode 'humans'. Known: human, uniform"),
         ({"rule": "longest"}, "Unknown masking rule 'longest'. Known: max_human, max_kept, fixed"),
-        ({"visible": 196}, r"mask.visible lies in \[0, 196\), not at 196"),
+        ({"visible": 3}, "mask.visible=3 is for mask.rule='fixed', not 'max_human'"),
+        ({"visible": 196, "rule": "fixed"}, r"mask.visible lies in \[0, 196\), not at 196"),
         ({"ratio": 0}, "leaves 196 of 196 patches visible"),
         ({"buckets": 0}, "mask.buckets is at least 1, not 0"),
     ):

@@ -21,6 +21,7 @@ class Augment:
         saturation: the same.
         rotation: degrees either way; 0 leaves it.
         homography: how far the corners move, as a share of the sides; 0 leaves them.
+        zoom: how much a part of the frame is magnified at most; 1 leaves it.
 
     Raises:
         ValueError: a value out of range.
@@ -32,24 +33,36 @@ class Augment:
     saturation: float = 0.0
     rotation: float = 0.0
     homography: float = 0.0
+    zoom: float = 1.0
 
     def __post_init__(self):
         if self.crop not in ("random", "center"):
             raise ValueError(f"augment.crop is 'random' or 'center', not {self.crop!r}.")
+        if not self.zoom >= 1:
+            raise ValueError(f"augment.zoom is at least 1, not {self.zoom}.")
         for name in ("brightness", "contrast", "saturation", "homography"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"augment.{name} lies in [0, 1], not at {getattr(self, name)}.")
 
-    def draw(self, rng: np.random.Generator) -> dict:
-        """Draws the change of one picture: `where` [2], `corners` [4, 2], `color` [3, 2]."""
+    def draw(self, rng: np.random.Generator, aspect: float = 1.0) -> dict:
+        """Draws the change of one picture: `where` [2], `corners` [4, 2], `color` [3, 2].
+
+        Args:
+            rng: what is drawn from.
+            aspect: width / height of the frame, so that turning does not shear it.
+        """
         where = rng.random(2) if self.crop == "random" else np.full(2, 0.5)
         corners = _square() * 1.0
         if self.rotation:
             angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
             cos, sin = np.cos(angle), np.sin(angle)
-            corners = corners @ np.array([[cos, -sin], [sin, cos]])
+            scale = np.array([aspect, 1.0])
+            corners = (corners * scale) @ np.array([[cos, -sin], [sin, cos]]) / scale
         if self.homography:
             corners = corners + rng.uniform(-self.homography, self.homography, (4, 2))
+        if self.zoom > 1:
+            share = 1 / rng.uniform(1, self.zoom)
+            corners = corners * share + rng.uniform(share - 1, 1 - share, 2)
         spreads = np.array([self.brightness, self.contrast, self.saturation])
         factors = 1 + spreads * rng.uniform(-1, 1, 3)
         which = rng.permutation(3)
@@ -58,7 +71,7 @@ class Augment:
 
     @property
     def moves(self) -> bool:
-        return bool(self.rotation or self.homography)
+        return bool(self.rotation or self.homography or self.zoom > 1)
 
 
 def _square() -> np.ndarray:

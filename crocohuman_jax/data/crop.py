@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+LARGEST_CROP = 4  # times the longer side of the picture
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
 
@@ -27,7 +28,7 @@ def open_picture(path: pathlib.Path) -> PIL.Image.Image:
             picture = PIL.ImageOps.exif_transpose(picture)
     except FileNotFoundError as error:
         raise Skip("the file is missing") from error
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's decoders raise whatever a broken file makes them
         raise Skip(f"not a readable picture: {error}") from error
     return to_rgb(picture)
 
@@ -96,6 +97,8 @@ def around(box: Box, size: tuple[int, int], aspect: float, enlarge: float) -> Bo
     if min(x1, width) - max(x0, 0) < 1 or min(y1, height) - max(y0, 0) < 1:
         raise Skip(f"the box {list(box)} lies outside the picture of {width}x{height}")
     scale = max((x1 - x0) / aspect, y1 - y0) * enlarge
+    if scale * max(aspect, 1) > LARGEST_CROP * max(size):
+        raise Skip(f"the box {list(box)} is many times larger than the picture {width}x{height}")
     return _centred((x0 + x1) / 2, (y0 + y1) / 2, scale * aspect, scale)
 
 

@@ -29,6 +29,8 @@ class Stream:
 
 def check_batch(batch_size: int, devices: int, hosts: int, accumulate: int = 1) -> None:
     """Raises a ValueError if a global batch does not divide over what shares it."""
+    if accumulate < 1:
+        raise ValueError(f"config.accumulate is at least 1, not {accumulate}.")
     for count, what in ((devices * accumulate, "devices x accumulation"), (hosts, "hosts")):
         if batch_size < 1 or batch_size % count:
             below, above = batch_size // count * count, (batch_size // count + 1) * count
@@ -47,7 +49,7 @@ class Batches(Iterator):
         host: this host's number.
         hosts: how many share each batch; batch k holds the same elements for any number.
         threads: decoding threads; 0 for one per core.
-        prefetch: batches kept ready.
+        prefetch: batches kept ready; each is made by one thread, so no more threads than these.
         start: the number of batches to skip, found at once wherever it lies.
     """
 
@@ -59,15 +61,13 @@ class Batches(Iterator):
         host: int = 0,
         hosts: int = 1,
         threads: int = 0,
-        prefetch: int = 4,
+        prefetch: int = 8,
         start: int = 0,
     ):
         local = stream.elements[host::hosts]
         batched = local.batch(batch_size // hosts, drop_remainder=True, batch_fn=stream.collate)
-        threads = threads or os.cpu_count()
-        options = grain.ReadOptions(
-            num_threads=threads, prefetch_buffer_size=max(prefetch, threads)
-        )
+        threads = min(threads or os.cpu_count(), prefetch)
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
         self._iterator = iter(batched.to_iter_dataset(options))
         if start:
             self._iterator.set_state({"next_index": start})

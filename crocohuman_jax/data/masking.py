@@ -153,6 +153,8 @@ class Masking:
             raise ValueError(f"mask.visible lies in [0, {patches}), not at {visible}.")
         if buckets < 1:
             raise ValueError(f"mask.buckets is at least 1, not {buckets}.")
+        if visible and rule != "fixed":
+            raise ValueError(f"mask.visible={visible} is for mask.rule='fixed', not {rule!r}.")
         self.ratio, self.mode, self.rule = exact(ratio), mode, rule
         self.fixed = visible or int(kept(patches, self.ratio))
         if not 0 < self.fixed < patches:

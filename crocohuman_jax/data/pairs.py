@@ -5,13 +5,22 @@ that share its group, so every epoch sees new pairs and both directions.
 """
 
 import dataclasses
+import logging
 
 import grain
 import numpy as np
 
 from crocohuman_jax.data import augment, loader, masking, records
 
+log = logging.getLogger(__name__)
+
 KINDS = ("view", "pose")
+# Windows cut at random from frames this much larger than the picture may show different parts.
+LARGE = 1.5
+
+
+class NoPairs(ValueError):
+    """There is not one pair of a split."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +94,9 @@ def _any_between(ordered: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.n
 class Draw(grain.transforms.RandomMap):
     """Draws everything random about an element: reference, crops, colours, order of patches."""
 
-    def __init__(self, groups: dict, change: augment.Augment, patches: int, strangers):
+    def __init__(self, groups, change: augment.Augment, patches: int, strangers, aspect: float):
         self.groups, self.change, self.patches = groups, change, patches
-        self.strangers = strangers
+        self.strangers, self.aspect = strangers, aspect
 
     def random_map(self, element: tuple[int, str, int], rng: np.random.Generator) -> dict:
         folder, kind, row = element
@@ -95,7 +104,7 @@ class Draw(grain.transforms.RandomMap):
         drawn = {
             "folder": folder,
             "rows": (row, int(partners[rng.integers(len(partners))])),
-            "changes": [self.change.draw(rng) for _ in range(2)],
+            "changes": [self.change.draw(rng, self.aspect) for _ in range(2)],
             "order": rng.random(self.patches),
         }
         if self.strangers is not None:
@@ -153,12 +162,12 @@ def stream(
     gap: tuple[int, int],
     min_fraction: float,
     seed: int,
-    count: int = 0,
+    count: int | None = None,
 ) -> loader.Stream:
     """Returns pairs of one or more prepared folders, mixed.
 
     Args:
-        folders: their paths, comma-separated.
+        folders: their paths, comma-separated; PATH:view or PATH:pose takes one kind of it only.
         split: "train" or "validation".
         size: (height, width) of the pictures.
         patch: side of a patch in pixels.
@@ -169,14 +178,17 @@ def stream(
         gap: least and greatest distance of two instants of a pose pair; a greatest of 0 is none.
         min_fraction: the share of human pixels above which a patch is human.
         seed: of everything random.
-        count: the number of pairs; 0 for an endless stream. Then each pair also has an
-            `unrelated` picture of another sequence, where there is one.
+        count: the number of held-out pairs, each with an `unrelated` picture of another sequence,
+            where there is one; None for an endless stream without.
 
     Raises:
+        NoPairs: no pair can be drawn.
         ValueError: no pair can be drawn, frames smaller than the pictures, or bad settings.
     """
-    frames = _open(folders, size)
-    groups, parts, shares, epoch = _parts(frames, split, kinds, weights, gap)
+    if count is not None and count < 1:
+        raise NoPairs("data.held_out_pairs is 0: nothing is measured on held-out pairs.")
+    frames, only = _open(folders, size)
+    groups, parts, shares, epoch = _parts(frames, only, split, kinds, weights, gap)
     mixed = [
         grain.MapDataset.source(part).seed(seed + i).shuffle().repeat()
         for i, part in enumerate(parts)
@@ -184,10 +196,11 @@ def stream(
     ordered = grain.MapDataset.mix(mixed, weights=shares) if len(mixed) > 1 else mixed[0]
     grid = (size[0] // patch) * (size[1] // patch)
     strangers = None
-    if count:
+    if count is not None:
         ordered = ordered[:count]
         strangers = _strangers(frames, split)
-    elements = ordered.seed(seed).random_map(Draw(groups, change, grid, strangers))
+    aspect = frames[0].size[1] / frames[0].size[0]
+    elements = ordered.seed(seed).random_map(Draw(groups, change, grid, strangers, aspect))
     elements = elements.map(Read(frames, size, patch, min_fraction, change.moves))
     return loader.Stream(
         elements=elements,
@@ -197,9 +210,11 @@ def stream(
     )
 
 
-def _open(folders: str, size: tuple[int, int]) -> list[records.Frames]:
-    """Opens prepared folders whose frames are at least as large as the pictures asked for."""
-    paths = [path for path in folders.split(",") if path]
+def _open(folders: str, size: tuple[int, int]) -> tuple[list[records.Frames], list[str]]:
+    """Opens prepared folders and returns them with the one kind that is taken of each, or ""."""
+    named = [path.rpartition(":") for path in folders.split(",") if path]
+    only = [kind if kind in KINDS else "" for _, _, kind in named]
+    paths = [p if o else p + c + k for (p, c, k), o in zip(named, only, strict=True)]
     if not paths:
         raise ValueError(
             "config.data.folders is empty. Prepare a folder with `python -m "
@@ -213,21 +228,31 @@ def _open(folders: str, size: tuple[int, int]) -> list[records.Frames]:
                 f"smaller than the {size[0]}x{size[1]} of the model. Prepare them with "
                 f"--size={max(size)} or more."
             )
-    return frames
+        if folder.size[0] > LARGE * size[0] or folder.size[1] > LARGE * size[1]:
+            log.warning(
+                "The frames of %s are %dx%d pixels, the pictures cut from them %dx%d: the two of "
+                "a pair may hardly overlap. Preparing with a smaller --size keeps them whole.",
+                *(folder.folder, *folder.size, *size),
+            )
+    return frames, only
 
 
-def _parts(frames: list, split: str, kinds: dict, weights: tuple, gap: tuple[int, int]):
+def _parts(frames: list, only: list, split: str, kinds: dict, weights: tuple, gap: tuple):
     """Returns {(folder, kind): groups}, the sources of targets, their shares, and an epoch."""
     for kind in kinds:
         if kind not in KINDS or kinds[kind] < 0:
             raise ValueError(f"data.kinds has shares of {', '.join(KINDS)}, not {dict(kinds)}.")
     if weights and len(weights) != len(frames):
         raise ValueError(f"data.weights has {len(weights)} shares for {len(frames)} folders.")
+    if min(weights, default=0) < 0:
+        raise ValueError(f"data.weights are shares, not below 0: {weights}.")
+    if gap[0] < 1 or (gap[1] and gap[1] < gap[0]):
+        raise ValueError(f"data.gap is (least >= 1, greatest or 0), not {tuple(gap)}.")
     used = [kind for kind in KINDS if kinds.get(kind, 0) > 0]
     groups, parts, epoch = {}, [], 0
     for number, folder in enumerate(frames):
         mine = {}
-        for kind in used:
+        for kind in (kind for kind in used if only[number] in ("", kind)):
             groups[number, kind] = Groups(folder.index, split, kind, gap)
             rows = groups[number, kind].eligible()
             if len(rows):
@@ -236,11 +261,11 @@ def _parts(frames: list, split: str, kinds: dict, weights: tuple, gap: tuple[int
         share = weights[number] if weights else paired
         whole = sum(kinds[kind] for kind in mine)
         parts += [(target, share * kinds[kind] / whole) for kind, target in mine.items()]
-        epoch += paired
+        epoch += paired if share else 0
     parts = [(target, share) for target, share in parts if share > 0]
     if not parts:
         paths = ", ".join(str(folder.folder) for folder in frames)
-        raise ValueError(
+        raise NoPairs(
             f"No {split} pair can be drawn from {paths} (kinds in use: {', '.join(used) or 'none'}"
             f"; gap {tuple(gap)}). A pair needs two frames of one group: see `counts` in "
             "manifest.json."
@@ -259,13 +284,14 @@ class Collate:
 
         Returns:
             target, reference (and unrelated): [B, H, W, 3] uint8. visible: [B, K] int32 and
-            hidden: [B, N - K] int32, sorted. human: [B, N] bool. color: [B, 2, 3, 2] float32, see
-            `pixels.jitter`.
+            hidden: [B, N - K] int32, sorted. human: [B, N] bool, all True without a silhouette.
+            color: [B, 2, 3, 2] float32, see `pixels.jitter`.
         """
         stacked = {name: np.stack([e[name] for e in elements]) for name in elements[0]}
         known, order = stacked.pop("known"), stacked.pop("order")
         visible = self.mask(stacked["human"], known, order)
         hidden = masking.complement(visible, order.shape[1])
+        stacked["human"][~known] = True  # anything may be human where no silhouette says
         return stacked | {"visible": visible, "hidden": hidden}
 
 

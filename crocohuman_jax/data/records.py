@@ -79,7 +79,10 @@ class ShardWriter:
         if silhouette is not None:
             packed = np.packbits(silhouette)
         example = {
-            "image": simplejpeg.encode_jpeg(image, quality=self.quality),
+            # Colours at half resolution, as cameras write them: a fifth smaller, read faster.
+            "image": simplejpeg.encode_jpeg(
+                np.ascontiguousarray(image), quality=self.quality, colorsubsampling="420"
+            ),
             "silhouette": packed,
             "has_silhouette": silhouette is not None,
             **{name: row[name] for name in ("dataset", "sequence", "subject", "camera", "instant")},
@@ -165,6 +168,11 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.index["instant"])
+
+    def jpeg_size(self, row: int) -> int:
+        """Returns the bytes of a frame's picture."""
+        part = int(np.searchsorted(self._offsets, row, "right")) - 1
+        return len(self._sources[part][int(row - self._offsets[part])]["image"])
 
     def read(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns picture [H, W, 3] uint8 and silhouette [H, W] bool or None of a frame.

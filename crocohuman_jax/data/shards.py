@@ -23,6 +23,7 @@ from crocohuman_jax.data import crop, records
 from crocohuman_jax.data.datasets import Frame, Job, Plan
 
 LARGEST_PART = 2048
+MANY = 20  # sequences, from which on whole ones are held out
 MANIFEST_LISTS = 1000  # skips and lone groups listed by name; all are counted
 
 
@@ -38,7 +39,8 @@ class Settings:
         enlarge: factor by which a box is enlarged.
         fit: crop of a picture without a box: "cover" or "contain".
         quality: JPEG quality.
-        held_out: share of the sequences that is kept for validation.
+        held_out: share of the sequences or instants that is kept for validation.
+        held_out_by: "sequence", "instant", or "auto", see `assign_splits`.
         seed: which sequences these are.
 
     Raises:
@@ -53,11 +55,16 @@ class Settings:
     fit: str = "cover"
     quality: int = 90
     held_out: float = 0.1
+    held_out_by: str = "auto"
     seed: int = 0
 
     def __post_init__(self):
         if self.fit not in ("cover", "contain"):
             raise ValueError(f"--fit is 'cover' or 'contain', not {self.fit!r}.")
+        if self.held_out_by not in ("auto", "sequence", "instant"):
+            raise ValueError(
+                f"--held_out_by is 'auto', 'sequence' or 'instant', not {self.held_out_by!r}."
+            )
         if not 0 <= self.held_out < 1:
             raise ValueError(f"--held_out lies in [0, 1), not at {self.held_out}.")
         if min(self.size) < 16:
@@ -92,7 +99,7 @@ def prepare(
     if not settings.source.is_dir():
         raise ValueError(f"--source={settings.source} is not a folder. Expected:\n{dataset.LAYOUT}")
     plan = dataset.plan(settings.source, settings.options)
-    splits = assign_splits(plan, settings.held_out, settings.seed)
+    splits = assign_splits(plan, settings)
     parts = _parts(plan.jobs)
     _claim(output, settings, plan)
     if (output / "manifest.json").exists():
@@ -119,36 +126,41 @@ def prepare(
     return _assemble(settings, output, plan, len(parts))
 
 
-def assign_splits(plan: Plan, held_out: float, seed: int) -> dict[str, str | int]:
+def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
     """Decides what is kept for validation.
 
-    Whole sequences, so that held-out people and places are new; where there are fewer than five,
-    the last instants of each sequence instead.
+    By "sequence", whole sequences, so that what is held out is new. By "instant", the last
+    instants of each sequence that has four or more (or one whole sequence, if none has). "auto"
+    takes sequences where there are MANY, and instants where each sequence is needed to train.
 
     Returns:
         {sequence: "train", "validation", or the first instant that is held out}.
     """
     instants: dict[str, set[int]] = {}
-    partners: dict[tuple[str, str], int] = {}
+    members: dict[tuple[str, str], int] = {}
     for job in plan.jobs:
         for frame in job.frames:
             instants.setdefault(frame.sequence, set()).add(frame.instant)
             for group in {frame.view_group, frame.pose_group} - {""}:
-                partners[frame.sequence, group] = partners.get((frame.sequence, group), 0) + 1
+                members[frame.sequence, group] = members.get((frame.sequence, group), 0) + 1
     splits: dict[str, str | int] = dict.fromkeys(instants, "train")
-    if held_out == 0:
+    if settings.held_out == 0:
         return splits
-    if len(instants) >= 5:
-        paired = sorted({sequence for (sequence, _), count in partners.items() if count > 1})
-        paired.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-        for name in paired[: math.ceil(held_out * len(instants))]:
-            splits[name] = "validation"
+    by_instant = settings.held_out_by == "instant" or (
+        settings.held_out_by == "auto" and len(instants) < MANY
+    )
+    if by_instant:
+        for name, when in instants.items():
+            last = max(2, math.ceil(settings.held_out * len(when)))
+            if len(when) >= last + 2:
+                splits[name] = sorted(when)[-last]
+    if by_instant and set(splits.values()) != {"train"}:
         return splits
-    for name, when in instants.items():
-        ordered = sorted(when)
-        last = max(2, math.ceil(held_out * len(ordered)))
-        if len(ordered) >= last + 2:
-            splits[name] = ordered[-last]
+    paired = sorted({sequence for (sequence, _), count in members.items() if count > 1})
+    paired.sort(key=lambda name: hashlib.sha256(f"{settings.seed}/{name}".encode()).digest())
+    count = 1 if by_instant else math.ceil(settings.held_out * len(paired))
+    for name in paired[: max(min(count, len(paired) - 1), 0)]:  # something must be left to train on
+        splits[name] = "validation"
     return splits
 
 
@@ -246,7 +258,7 @@ def _rows_path(output: pathlib.Path, number: int) -> pathlib.Path:
 
 def _claim(output: pathlib.Path, settings: Settings, plan: Plan) -> None:
     """Makes the output folder this preparation's, or sees that it is already."""
-    listing = [_frame_name(frame) for job in plan.jobs for frame in job.frames]
+    listing = [repr(dataclasses.astuple(frame)) for job in plan.jobs for frame in job.frames]
     if not listing:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in plan.skips[:20])
         raise ValueError(f"Not one frame of {settings.source} can be used:\n{reasons}")

@@ -25,12 +25,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, impl: str = "auto") -> jax.
     Raises:
         ValueError: an unknown implementation, or cudnn where it cannot run.
     """
-    if impl not in IMPLEMENTATIONS:
-        raise ValueError(f"Unknown attention {impl!r}. Known: {', '.join(IMPLEMENTATIONS)}.")
-    obstacle = _cudnn_obstacle(q)
-    if impl == "cudnn" and obstacle:
-        raise ValueError(f"Attention 'cudnn' cannot run here: {obstacle}. Use 'xla' or 'auto'.")
-    if impl == "cudnn" or (impl == "auto" and not obstacle):
+    if choose(impl, q.dtype, q.shape[-1]) == "cudnn":
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
     return _attend(q, k, v)
 
@@ -57,7 +52,8 @@ def _attend_forward(q, k, v):
 
 def _attend_backward(kept, d):
     q, k, v, out, log_total = kept
-    along = jnp.swapaxes(jnp.sum((out * d).astype(jnp.float32), -1, keepdims=True), 1, 2)
+    along = jnp.sum(out.astype(jnp.float32) * d, -1, keepdims=True)
+    along = jnp.swapaxes(along, 1, 2)
     d = jnp.swapaxes(d, 1, 2)
     weights = layers.apart(jnp.exp(_scores(q, k) - log_total))
     change = layers.apart((weights * (_scores(d, v) - along)).astype(q.dtype))
@@ -74,14 +70,37 @@ def _scores(a, b):  # [B, H, N, d], [B, H, M, d] -> [B, H, N, M], float32
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _cudnn_obstacle(q: jax.Array) -> str:
+def choose(impl: str, dtype, head_width: int) -> str:
+    """Returns "xla" or "cudnn" for heads of a type and width.
+
+    Raises:
+        ValueError: an unknown implementation, or cudnn where it cannot run.
+    """
+    if impl not in IMPLEMENTATIONS:
+        raise ValueError(f"Unknown attention {impl!r}. Known: {', '.join(IMPLEMENTATIONS)}.")
+    if impl == "xla":
+        return "xla"
+    obstacle = _cudnn_obstacle(dtype, head_width)
+    if impl == "cudnn" and obstacle:
+        raise ValueError(f"Attention 'cudnn' cannot run here: {obstacle}. Use 'xla' or 'auto'.")
+    return "xla" if obstacle else "cudnn"
+
+
+def _cudnn_obstacle(dtype, head_width: int) -> str:
     """Returns why cuDNN's fused attention cannot take these heads, or an empty text."""
-    if jax.default_backend() != "gpu":
-        return f"the device is a {jax.default_backend()}, not an NVIDIA GPU"
-    if q.dtype not in (jnp.bfloat16, jnp.float16):
-        return f"the heads are {q.dtype}, not bfloat16 or float16"
-    if q.shape[-1] % 8:
-        return f"the heads are {q.shape[-1]} wide, not a multiple of 8"
+    device = jax.devices()[0]
+    if device.platform != "gpu":
+        return f"the device is a {device.platform}, not an NVIDIA GPU"
+    try:
+        capability = float(device.compute_capability)
+    except (AttributeError, ValueError):
+        return "the device is not an NVIDIA GPU"
+    if capability < 8:
+        return f"it needs compute capability 8.0, the device has {capability}"
+    if dtype not in (jnp.bfloat16, jnp.float16):
+        return f"the heads are {jnp.dtype(dtype)}, not bfloat16 or float16"
+    if head_width % 8 or head_width > 128:
+        return f"the heads are {head_width} wide, not a multiple of 8 up to 128"
     return ""
 
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from crocohuman_jax import trees
-from crocohuman_jax.models import blocks, layers, positions
+from crocohuman_jax.models import attention, blocks, layers, positions
 
 POSITIONS = ("cosine", "rope100")
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,17 @@ class Compute:
     attention: str = "auto"
     remat: str = "none"
     unroll: int = 1
+
+    def __post_init__(self):
+        for name, value, known in (
+            ("dtype", self.dtype, DTYPES),
+            ("attention", self.attention, attention.IMPLEMENTATIONS),
+            ("remat", self.remat, blocks.REMAT),
+        ):
+            if value not in known:
+                raise ValueError(f"Unknown model.{name} {value!r}. Known: {', '.join(known)}.")
+        if self.unroll < 1:
+            raise ValueError(f"model.unroll is at least 1, not {self.unroll}.")
 
 
 class Encoder(nnx.Module):
@@ -53,7 +65,7 @@ class Encoder(nnx.Module):
         compute: Compute,
         rngs: nnx.Rngs,
     ):
-        _check(shape, position)
+        _check(shape, position, compute)
         pixels, dtype = 3 * patch**2, jnp.dtype(compute.dtype)
         self.embed = layers.Linear(pixels, shape.width, dtype=dtype, rngs=rngs)
         # The one bias that does not start at zero, as in the reference.
@@ -129,7 +141,7 @@ class Decoder(nnx.Module):
         compute: Compute,
         rngs: nnx.Rngs,
     ):
-        _check(shape, position)
+        _check(shape, position, compute)
         dtype = jnp.dtype(compute.dtype)
         self.embed = layers.Linear(memory_width, shape.width, dtype=dtype, rngs=rngs)
         self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (shape.width,)))
@@ -245,11 +257,13 @@ def _nearest(side: int, patch: int) -> int:
     return max(1, round(side / patch)) * patch
 
 
-def _check(shape: Shape, position: str) -> None:
+def _check(shape: Shape, position: str, compute: Compute) -> None:
+    """Raises a ValueError if sizes do not fit, or the attention asked for cannot run here."""
     if shape.width % shape.heads:
         raise ValueError(f"Width {shape.width} does not divide into {shape.heads} heads.")
     if position not in POSITIONS:
         raise ValueError(f"Unknown positions {position!r}. Known: {', '.join(POSITIONS)}.")
+    attention.choose(compute.attention, jnp.dtype(compute.dtype), shape.width // shape.heads)
 
 
 def _stack(block, shape: Shape, compute: Compute, rngs: nnx.Rngs) -> nnx.Module:

@@ -18,13 +18,13 @@ class Task:
 
     Attributes:
         init: random key -> parameters, a plain nested dict.
-        loss: (parameters, batch, random key) -> (scalar, {name: scalar}).
+        loss: (parameters, batch, random key) -> (scalar, {"loss": it, further names: scalars}).
         metrics: (parameters, batch) -> {name: [B]}, one value per example.
         predict: (parameters, batch) -> {name: [B, ...]}, all that `picture` needs.
         picture: predictions as numpy arrays -> [H, W, 3] uint8, or None for a task without.
         flops: batch (or its shapes) -> operations of its forward and backward pass.
         train: () -> the endless stream of training elements.
-        held_out: () -> the finite stream of held-out elements.
+        held_out: () -> the finite stream of held-out elements, or None if there are none.
         axes: ((pattern of a parameter's path, names of its axes), ...), what `sharding` places by.
     """
 
@@ -35,5 +35,5 @@ class Task:
     picture: Callable[[dict[str, np.ndarray]], np.ndarray] | None
     flops: Callable[[Batch], float]
     train: Callable[[], loader.Stream]
-    held_out: Callable[[], loader.Stream]
+    held_out: Callable[[], loader.Stream | None]
     axes: tuple[tuple[str, tuple[str | None, ...]], ...]

@@ -1,5 +1,7 @@
 """Pre-training: complete the hidden patches of one picture of a person from another picture."""
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,8 @@ from crocohuman_jax.data import augment, pairs
 from crocohuman_jax.models import croco, layers
 from crocohuman_jax.tasks import Task
 
+log = logging.getLogger(__name__)
+
 REGIONS = ("masked", "masked_human", "all")
 GREY = 0.5  # shown in place of hidden patches
 
@@ -16,6 +20,11 @@ GREY = 0.5  # shown in place of hidden patches
 def make(config) -> Task:
     """Returns the task of `config.model`, `config.loss` and `config.data`."""
     model, data, seed = config.model, config.data, config.seed
+    if config.loss.region == "masked_human" and config.accumulate > 1:
+        raise ValueError(
+            "loss.region='masked_human' needs config.accumulate=1: the parts of a batch have "
+            "different numbers of human patches, and their means no common mean."
+        )
     completion = Completion(
         encoder=croco.Shape(**model.encoder),
         decoder=croco.Shape(**model.decoder),
@@ -45,9 +54,16 @@ def make(config) -> Task:
             count=count,
         )
 
-    # Held-out pairs are masked alike in every run, whatever the rule of training.
-    still = dict(data.mask) | {"rule": "fixed", "visible": 0}
-    center = augment.Augment(crop="center")
+    def held_out():
+        # Masked alike in every run, whatever the rule of training.
+        still = dict(data.mask) | {"rule": "fixed", "visible": 0}
+        center = augment.Augment(crop="center")
+        try:
+            return stream("validation", still, center, data.held_out_pairs)
+        except pairs.NoPairs as reason:
+            log.warning("%s", reason)
+            return None
+
     return Task(
         init=completion.init,
         loss=completion.loss,
@@ -55,8 +71,8 @@ def make(config) -> Task:
         predict=completion.predict,
         picture=picture,
         flops=completion.flops,
-        train=lambda: stream("train", dict(data.mask), augment.Augment(**data.augment), 0),
-        held_out=lambda: stream("validation", still, center, data.held_out_pairs),
+        train=lambda: stream("train", dict(data.mask), augment.Augment(**data.augment), None),
+        held_out=held_out,
         axes=croco.AXES,
     )
 
