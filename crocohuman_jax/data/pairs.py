@@ -130,18 +130,18 @@ class Read(grain.transforms.Map):
             human = masking.human_patches(silhouette, self.patch, self.min_fraction)
         element = {
             "target": target,
-            "reference": self._picture(folder, other, second)[0],
+            "reference": self._picture(folder, other, second, False)[0],
             "color": np.stack([first["color"], second["color"]]),
             "human": human,
             "known": silhouette is not None,
             "order": drawn["order"],
         }
         if "stranger" in drawn:
-            element["unrelated"] = self._picture(*drawn["stranger"], second)[0]
+            element["unrelated"] = self._picture(*drawn["stranger"], second, False)[0]
         return element
 
-    def _picture(self, folder: int, row: int, change: dict):
-        image, silhouette = self.folders[folder].read(row)
+    def _picture(self, folder: int, row: int, change: dict, silhouette: bool = True):
+        image, silhouette = self.folders[folder].read(row, silhouette)
         parts = [image] if silhouette is None else [image, silhouette]
         if self.moves:
             parts = [augment.warp(part, change["corners"]) for part in parts]
