@@ -9,7 +9,12 @@ os.environ["XLA_FLAGS"] = (
 )
 
 import jax
+import pictures
 import pytest
+import runs
+
+from crocohuman_jax import loop, sharding
+from crocohuman_jax.data import shards
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,10 +50,6 @@ def samples() -> pathlib.Path:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory) -> pathlib.Path:
     """A prepared folder of small scenes: 6 sequences, 3 instants, 2 cameras, with silhouettes."""
-    import pictures
-
-    from crocohuman_jax.data import shards
-
     root = tmp_path_factory.mktemp("scenes")
     source = pictures.write(root / "source")
     settings = shards.Settings(
@@ -56,3 +57,32 @@ def prepared(tmp_path_factory) -> pathlib.Path:
     )
     shards.prepare(settings, root / "prepared", 1, lambda done, total: None)
     return root / "prepared"
+
+
+@pytest.fixture(scope="session")
+def straight(prepared, tmp_path_factory):
+    """(workdir, last state) of an uninterrupted debug run."""
+    workdir = tmp_path_factory.mktemp("straight") / "run"
+    return workdir, loop.train(runs.debug(prepared), workdir)
+
+
+@pytest.fixture(scope="session")
+def often(prepared, tmp_path_factory):
+    """(workdir, last state) of an uninterrupted run that saves after every step."""
+    workdir = tmp_path_factory.mktemp("often") / "run"
+    return workdir, loop.train(runs.debug(prepared, **runs.OFTEN), workdir)
+
+
+@pytest.fixture(scope="session")
+def one_device(prepared, tmp_path_factory):
+    """The losses of twenty steps on one device."""
+    workdir = tmp_path_factory.mktemp("one") / "run"
+    config = runs.debug(prepared, **runs.TWENTY)
+    config.mesh = runs.ONE
+    with pytest.MonkeyPatch.context() as patch:
+        make = sharding.make_mesh
+        patch.setattr(sharding, "make_mesh", lambda sizes: make(sizes, jax.devices()[:1]))
+        loop.train(config, workdir)
+    found = runs.losses(workdir)
+    assert found[20] < found[1] - 0.02  # it did train
+    return found

@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 import pytest
-from test_loop import command
+from runs import command
 
 from crocohuman_jax import checkpoint
 

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from test_loop import OFTEN, command, debug, equal, lines
+from runs import OFTEN, command, debug, equal, lines
 
 from crocohuman_jax import loop
 
