@@ -69,31 +69,7 @@ def get_config(arg=None):
     config.loss.norm_pix = True
     config.loss.region = "masked"  # masked_human, all
 
-    config.data = ml_collections.ConfigDict()
-    config.data.folders = ""  # prepared folders, comma-separated; A:view, B:pose for one kind
-    config.data.weights = ()  # their shares; () for their numbers of frames
-    config.data.kinds = {"view": 1.0, "pose": 1.0}  # shares within a folder; 0 is off
-    config.data.gap = (1, 0)  # least and greatest distance of pose pairs in time; 0 is no limit
-    config.data.min_fraction = 0.0  # share of human pixels above which a patch is human
-    config.data.mask = {
-        "mode": "human",  # uniform
-        "ratio": 0.75,
-        "rule": arg.rule,  # how many patches stay visible: max_human, max_kept, fixed
-        "visible": 0,  # for rule=fixed: how many; 0 for what the ratio leaves of all patches
-        "buckets": 4,  # for the other rules: of how many lengths one is chosen
-    }
-    config.data.augment = {
-        "crop": "random",  # center
-        "brightness": 0.4,
-        "contrast": 0.4,
-        "saturation": 0.4,
-        "rotation": 0.0,  # degrees
-        "homography": 0.0,  # share of the sides
-        "zoom": 1.0,  # largest magnification
-    }
-    config.data.held_out_pairs = 64 if small else 512  # 0 measures none
-    config.data.threads = 0  # decoding threads; 0 for one per core
-    config.data.prefetch = 8  # batches kept ready, each made by one thread
+    config.data = data(arg.rule, held_out_pairs=64 if small else 512)
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.base_lr = 1e-2 if small else 1.5e-4  # per 256 examples
@@ -122,6 +98,36 @@ def get_config(arg=None):
         config.checkpoint.save = config.report.evaluate = "3"
         config.report.log = "1"
     return config.lock()
+
+
+def data(rule, held_out_pairs):
+    """Returns which pairs are drawn, how they are masked and how they are changed."""
+    config = ml_collections.ConfigDict()
+    config.folders = ""  # prepared folders, comma-separated; A:view, B:pose for one kind
+    config.weights = ()  # their shares; () for their numbers of frames
+    config.kinds = {"view": 1.0, "pose": 1.0}  # shares within a folder; 0 is off
+    config.gap = (1, 0)  # least and greatest distance of pose pairs in time; 0 is no limit
+    config.min_fraction = 0.0  # share of human pixels above which a patch is human
+    config.mask = {
+        "mode": "human",  # uniform
+        "ratio": 0.75,
+        "rule": rule,  # how many patches stay visible: max_human, max_kept, fixed
+        "visible": 0,  # for rule=fixed: how many; 0 for what the ratio leaves of all patches
+        "buckets": 4,  # for the other rules: of how many lengths one is chosen
+    }
+    config.augment = {
+        "crop": "random",  # center
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.4,
+        "rotation": 0.0,  # degrees
+        "homography": 0.0,  # share of the sides
+        "zoom": 1.0,  # largest magnification
+    }
+    config.held_out_pairs = held_out_pairs  # 0 measures none
+    config.threads = 0  # decoding threads; 0 for one per core
+    config.prefetch = 8  # batches kept ready, each made by one thread
+    return config
 
 
 def sweep():
