@@ -34,7 +34,7 @@ def get_config(arg=None):
         batch=0,
         debug=False,
     )
-    encoder = config_lib.choose("variant", variants.ENCODERS, arg.variant)
+    encoder = config_lib.choose("variant", variants.ENCODERS, arg.variant, or_switch="debug")
     decoder = config_lib.choose(
         "decoder", variants.DECODERS, arg.decoder or variants.DECODER_OF[arg.variant]
     )

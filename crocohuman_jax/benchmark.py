@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import PIL.Image
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
+from crocohuman_jax import command, loop, peaks, registry, report, sharding
 from crocohuman_jax import config as config_lib
-from crocohuman_jax import loop, peaks, registry, report, sharding
 from crocohuman_jax.data import augment, loader, masking, records, shards
 from crocohuman_jax.models import attention
 
@@ -220,4 +220,4 @@ def bench_attention(args):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

@@ -43,10 +43,18 @@ def _cast(key: str, text: str, default: Any) -> Any:
         raise ValueError(f"Config option {key!r} is of type {kind}, not {text!r}.") from error
 
 
-def choose(kind: str, table: Mapping[str, Any], name: str) -> Any:
-    """Returns `table[name]`, or raises a ValueError that lists the known names."""
+def choose(kind: str, table: Mapping[str, Any], name: str, or_switch: str = "") -> Any:
+    """Returns `table[name]`, or raises a ValueError that lists the known names.
+
+    Args:
+        kind: what the names are of.
+        table: the choices.
+        name: the one that was made.
+        or_switch: a switch that might have been meant.
+    """
     if name not in table:
-        raise ValueError(f"Unknown {kind} {name!r}. Known: {', '.join(table)}.")
+        known = ", ".join(table) + (f"; a switch: {or_switch}" if or_switch else "")
+        raise ValueError(f"Unknown {kind} {name!r}. Known: {known}.")
     return table[name]
 
 

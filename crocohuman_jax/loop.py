@@ -74,7 +74,10 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     restored = checkpoints.restore(abstract) if started else None
     if restored:
         start, state, position = restored
-        log.info("Resuming %s at step %d.", workdir, start)
+        if start >= steps.total:
+            log.info("%s is already complete at step %d of %d.", workdir, start, steps.total)
+        else:
+            log.info("Resuming %s at step %d.", workdir, start)
     else:
         start, state, position = 0, init(), {"batches": 0}
         if config.init_from:

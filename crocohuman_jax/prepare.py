@@ -8,10 +8,10 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import tqdm
-from absl import app, flags
+from absl import flags
 
+from crocohuman_jax import command, registry, report
 from crocohuman_jax import config as config_lib
-from crocohuman_jax import registry, report
 from crocohuman_jax.data import records, shards
 
 flags.DEFINE_string("dataset", None, "How the source lies on disk: pairs_folder, video.")
@@ -53,13 +53,18 @@ def main(_) -> None:
             seed=args.seed,
         )
         output = pathlib.Path(args.output)
-        with tqdm.tqdm(unit=" frames", desc="preparing") as bar:
+        bar = None
 
-            def progress(done, total):
-                bar.total = total
-                bar.update(done)
+        def progress(done, total):  # no bar before it is known that there is work
+            nonlocal bar
+            bar = bar or tqdm.tqdm(unit=" frames", desc="preparing", total=total)
+            bar.update(done)
 
+        try:
             manifest = shards.prepare(settings, output, args.workers or os.cpu_count(), progress)
+        finally:
+            if bar:
+                bar.close()
         if not (output / "sheet.png").exists():
             contact_sheet(records.Frames(output)).save(output / "sheet.png")
         print(summary(output, manifest))
@@ -104,15 +109,17 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
 def contact_sheet(frames: records.Frames, rows: int = 12, columns: int = 8) -> PIL.Image.Image:
     """Draws groups of frames, one a row; silhouettes are tinted."""
     groups = [
-        (kind, number)
+        (kind, split, number)
         for kind in ("view_group", "pose_group")
-        for number in np.unique(frames.index[kind])
+        for split in records.SPLITS
+        for number in np.unique(frames.index[kind][frames.index["split"] == split])
         if number >= 0
     ]
     spread = np.linspace(0, len(groups) - 1, min(rows, len(groups))).astype(int)
-    chosen = [
-        (groups[i][0], np.flatnonzero(frames.index[groups[i][0]] == groups[i][1])) for i in spread
-    ]
+    chosen = []
+    for kind, split, number in (groups[i] for i in spread):
+        members = (frames.index[kind] == number) & (frames.index["split"] == split)
+        chosen.append((kind, np.flatnonzero(members)))
     if not chosen:
         chosen = [("single", np.arange(min(columns, len(frames))))]
     height = 128
@@ -135,4 +142,4 @@ def contact_sheet(frames: records.Frames, rows: int = 12, columns: int = 8) -> P
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

@@ -6,9 +6,9 @@ import sys
 import jax
 import ml_collections
 import PIL.Image
-from absl import app, flags
+from absl import flags
 
-from crocohuman_jax import checkpoint, judge, registry, report, sharding
+from crocohuman_jax import checkpoint, command, judge, registry, report, sharding
 from crocohuman_jax import config as config_lib
 
 flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -57,4 +57,4 @@ def draw(workdir: pathlib.Path, pairs: int, folders: str, ema: bool):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

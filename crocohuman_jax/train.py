@@ -6,10 +6,10 @@ import sys
 import threading
 
 import jax
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from crocohuman_jax import loop, report
+from crocohuman_jax import command, loop, report
 
 config_flags.DEFINE_config_file("config", None, "File, with its options after a colon.")
 flags.DEFINE_string("workdir", None, "Folder of the run; the same one again resumes it.")
@@ -54,4 +54,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

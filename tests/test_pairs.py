@@ -178,7 +178,7 @@ def test_a_damaged_record_is_named(prepared, tmp_path):
 
     damaged = shutil.copytree(prepared, tmp_path / "damaged")
     frames = records.Frames(damaged)
-    frames._sources[0] = [b"no record"] * 24
+    frames.records._sources[0] = [b"no record"] * 24
     with pytest.raises(ValueError, match=r"Frame 3 of .*made from seq.*--check="):
         frames.read(3)
 

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
 
-from crocohuman_jax.data import crop, records, shards
+from crocohuman_jax.data import crop, parts, records, shards
 from crocohuman_jax.data.datasets import pairs_folder
 
 
@@ -88,15 +88,15 @@ def test_the_frames_are_the_same_for_any_number_of_workers(tmp_path):
 def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch):
     source = small(tmp_path, sequences=5)
     straight = prepare(source, tmp_path / "straight")
-    write_part, written = shards.write_part, []
+    write, written = parts.write, []
 
     def failing(settings, output, number, *rest):
         if len(written) == 1:
             raise KeyboardInterrupt
         written.append(number)
-        return write_part(settings, output, number, *rest)
+        return write(settings, output, number, *rest)
 
-    monkeypatch.setattr(shards, "write_part", failing)
+    monkeypatch.setattr(parts, "write", failing)
     with pytest.raises(KeyboardInterrupt):
         prepare(source, tmp_path / "cut")
     with pytest.raises(ValueError, match="its preparation was not finished"):
@@ -104,9 +104,9 @@ def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch):
 
     def counting(settings, output, number, *rest):
         assert number not in written
-        return write_part(settings, output, number, *rest)
+        return write(settings, output, number, *rest)
 
-    monkeypatch.setattr(shards, "write_part", counting)
+    monkeypatch.setattr(parts, "write", counting)
     resumed = prepare(source, tmp_path / "cut")
     assert resumed["fingerprint"] == straight["fingerprint"]
     assert prepare(source, tmp_path / "cut") == resumed  # and again does nothing
@@ -246,7 +246,7 @@ def test_backgrounds_of_one_photo_are_one_camera(tmp_path):
     for t in range(2):
         (source / f"hand/t{t}").mkdir(parents=True)
         pictures.scene(0, t, 0)[0].save(source / f"hand/t{t}/cam3_bg{t}.jpg")
-    plan = pairs_folder.plan(source, {})
+    plan = pairs_folder.plan(shards.Settings("pairs_folder", source, {}))
     assert {frame.camera for job in plan.jobs for frame in job.frames} == {"cam3"}
 
 

@@ -5,6 +5,7 @@ that share its group, so every epoch sees new pairs and both directions.
 """
 
 import dataclasses
+import functools
 import logging
 
 import grain
@@ -229,12 +230,18 @@ def _open(folders: str, size: tuple[int, int]) -> tuple[list[records.Frames], li
                 f"--size={max(size)} or more."
             )
         if folder.size[0] > LARGE * size[0] or folder.size[1] > LARGE * size[1]:
-            log.warning(
-                "The frames of %s are %dx%d pixels, the pictures cut from them %dx%d: the two of "
-                "a pair may hardly overlap. Preparing with a smaller --size keeps them whole.",
-                *(folder.folder, *folder.size, *size),
-            )
+            _warn_of_size(folder.folder, folder.size, tuple(size))
     return frames, only
+
+
+@functools.cache  # once, though training and held-out pairs are drawn from the same folder
+def _warn_of_size(folder, frames: tuple[int, int], pictures: tuple[int, int]) -> None:
+    log.warning(
+        "The frames of %s are %dx%d pixels, the pictures cut from them %dx%d: the two of a pair "
+        "may hardly overlap. `prepare --size=%dx%d` keeps them whole.",
+        *(folder, *frames, *pictures),
+        *(round(1.14 * side) for side in pictures),
+    )
 
 
 def _parts(frames: list, only: list, split: str, kinds: dict, weights: tuple, gap: tuple):

@@ -67,28 +67,15 @@ def packed_size(size: tuple[int, int]) -> int:
 
 
 class ShardWriter:
-    """Writes one shard of records."""
+    """Writes one shard of records that have some features."""
 
-    def __init__(self, path: pathlib.Path, size: tuple[int, int], quality: int):
+    def __init__(self, path: pathlib.Path, features: tfds.features.FeaturesDict):
         self.writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
-        self.features = features(size)
-        self.serializer = example_serializer.ExampleSerializer(self.features.get_serialized_info())
-        self.size, self.quality = size, quality
+        self.features = features
+        self.serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
 
-    def write(self, image: np.ndarray, silhouette: np.ndarray | None, row: dict) -> None:
-        """Adds a frame: image [H, W, 3] uint8, silhouette [H, W] bool or None, index columns."""
-        packed = np.zeros(packed_size(self.size), np.uint8)
-        if silhouette is not None:
-            packed = np.packbits(silhouette)
-        example = {
-            # Colours at half resolution, as cameras write them: a fifth smaller, read faster.
-            "image": simplejpeg.encode_jpeg(
-                np.ascontiguousarray(image), quality=self.quality, colorsubsampling="420"
-            ),
-            "silhouette": packed,
-            "has_silhouette": silhouette is not None,
-            **{name: row[name] for name in ("dataset", "sequence", "subject", "camera", "instant")},
-        }
+    def write(self, example: dict) -> None:
+        """Adds a record."""
         proto = self.serializer.get_tf_example(self.features.encode_example(example))
         # Else the order of its fields, and so the shard's digest, would change from run to run.
         self.writer.write(proto.SerializeToString(deterministic=True))
@@ -97,13 +84,40 @@ class ShardWriter:
         self.writer.close()
 
 
-def shard_name(split: str, number: int, count: int) -> str:
+def example(image: np.ndarray, silhouette: np.ndarray | None, quality: int, row: dict) -> dict:
+    """Returns the record of a frame.
+
+    Args:
+        image: [H, W, 3] uint8.
+        silhouette: [H, W] bool, None for unknown.
+        quality: of the JPEG.
+        row: the frame's columns of the index.
+    """
+    packed = np.zeros(packed_size(image.shape[:2]), np.uint8)
+    if silhouette is not None:
+        packed = np.packbits(silhouette)
+    return {
+        # Colours at half resolution, as cameras write them: a fifth smaller, read faster.
+        "image": simplejpeg.encode_jpeg(
+            np.ascontiguousarray(image), quality=quality, colorsubsampling="420"
+        ),
+        "silhouette": packed,
+        "has_silhouette": silhouette is not None,
+        **{name: row[name] for name in ("dataset", "sequence", "subject", "camera", "instant")},
+    }
+
+
+def shard_name(split: str, number: int, count: int, name: str = NAME) -> str:
     """Returns the name TFDS gives to a shard."""
-    return f"{NAME}-{split}.array_record-{number:05d}-of-{count:05d}"
+    return f"{name}-{split}.array_record-{number:05d}-of-{count:05d}"
 
 
 def write_metadata(
-    folder: pathlib.Path, size: tuple[int, int], shards: dict[str, list[tuple[int, int]]]
+    folder: pathlib.Path,
+    features: tfds.features.FeaturesDict,
+    shards: dict[str, list[tuple[int, int]]],
+    name: str = NAME,
+    description: str = "Crops of people for cross-view and cross-pose completion.",
 ) -> None:
     """Writes what TFDS reads beside the shards: for each split their (records, bytes)."""
     infos = [
@@ -112,17 +126,17 @@ def write_metadata(
             shard_lengths=[records for records, _ in parts],
             num_bytes=sum(size for _, size in parts),
             filename_template=tfds.core.ShardedFileTemplate(
-                data_dir=folder, dataset_name=NAME, split=split, filetype_suffix="array_record"
+                data_dir=folder, dataset_name=name, split=split, filetype_suffix="array_record"
             ),
         )
         for split, parts in shards.items()
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
-        features=features(size),
+        features=features,
         split_infos=infos,
         check_data=False,  # would need TensorFlow
-        description="Crops of people for cross-view and cross-pose completion.",
+        description=description,
     )
 
 
@@ -130,6 +144,30 @@ def digest(path: pathlib.Path) -> str:
     """Returns the SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Records:
+    """Reads the records of a folder's splits at random, in the order of its index."""
+
+    def __init__(self, folder: pathlib.Path):
+        builder = tfds.builder_from_directory(folder)
+        # Parsed here: TFDS's own parsing of all features takes five times as long.
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        self._sources = [
+            builder.as_data_source(split=split, deserialize_method=raw)
+            for split in SPLITS
+            if split in builder.info.splits
+        ]
+        self._offsets = np.cumsum([0, *(len(source) for source in self._sources)])
+
+    def __len__(self) -> int:
+        return int(self._offsets[-1])
+
+    def __getitem__(self, row: int):
+        """Returns the features of a record: {name: tf.train.Feature}."""
+        part = int(np.searchsorted(self._offsets, row, "right")) - 1
+        raw = self._sources[part][int(row - self._offsets[part])]
+        return tf_example_pb2.Example.FromString(raw).features.feature
 
 
 class Frames:
@@ -154,33 +192,19 @@ class Frames:
         # The boxes as one matrix: a list column would become an array of arrays.
         flat = table["box"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         self.index["box"] = flat.reshape(-1, 4)
-        builder = tfds.builder_from_directory(self.folder)
-        # Parsed here: TFDS's own parsing of all features takes five times as long.
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        self._sources = [
-            builder.as_data_source(split=split, deserialize_method=raw)
-            for split in SPLITS
-            if split in builder.info.splits
-        ]
-        self._offsets = np.cumsum([0, *(len(source) for source in self._sources)])
-        if self._offsets[-1] != len(self):
+        self.records = Records(self.folder)
+        if len(self.records) != len(self):
             raise ValueError(
-                f"{folder} holds {self._offsets[-1]} frames but its index has {len(self)} rows: "
+                f"{folder} holds {len(self.records)} frames but its index has {len(self)} rows: "
                 "prepare it again."
             )
 
     def __len__(self) -> int:
         return len(self.index["instant"])
 
-    def record(self, row: int):
-        """Returns the features of a frame's record: {name: tf.train.Feature}."""
-        part = int(np.searchsorted(self._offsets, row, "right")) - 1
-        raw = self._sources[part][int(row - self._offsets[part])]
-        return tf_example_pb2.Example.FromString(raw).features.feature
-
     def jpeg_size(self, row: int) -> int:
         """Returns the bytes of a frame's picture."""
-        return len(self.record(row)["image"].bytes_list.value[0])
+        return len(self.records[row]["image"].bytes_list.value[0])
 
     def read(self, row: int, silhouette: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns picture [H, W, 3] uint8 and silhouette [H, W] bool of a frame.
@@ -196,7 +220,7 @@ class Frames:
             ValueError: the record cannot be decoded; the message names it.
         """
         try:
-            record = self.record(row)
+            record = self.records[row]
             image = simplejpeg.decode_jpeg(record["image"].bytes_list.value[0], strict=True)
             if not (silhouette and self.index["silhouette"][row]):
                 return image, None

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from crocohuman_jax import registry
-from crocohuman_jax.data import crop, records
-from crocohuman_jax.data.datasets import Frame, Job, Plan
+from crocohuman_jax.data import parts as parts_lib
+from crocohuman_jax.data import records, truth
+from crocohuman_jax.data.datasets import Job, Plan
 
 LARGEST_PART = 2048
 MANY = 20  # sequences, from which on whole ones are held out
@@ -41,14 +42,14 @@ class Settings:
         quality: JPEG quality.
         held_out: share of the sequences or instants that is kept for validation.
         held_out_by: "sequence", "instant", or "auto", see `assign_splits`.
-        seed: which sequences these are.
+        seed: which sequences these are; and of everything random in a dataset that is made.
 
     Raises:
         ValueError: a value out of range.
     """
 
     dataset: str
-    source: pathlib.Path
+    source: pathlib.Path | None
     options: dict
     size: tuple[int, int] = (256, 256)
     enlarge: float = 1.25
@@ -75,7 +76,10 @@ class Settings:
             raise ValueError(f"--enlarge is above 0, not {self.enlarge}.")
 
     def as_json(self) -> dict:
-        return dataclasses.asdict(self) | {"source": str(self.source), "size": list(self.size)}
+        return dataclasses.asdict(self) | {
+            "source": self.source and str(self.source),
+            "size": list(self.size),
+        }
 
 
 def prepare(
@@ -96,9 +100,11 @@ def prepare(
         ValueError: the source has no usable frame, or the output holds something else.
     """
     dataset = registry.find("data.datasets", settings.dataset)
-    if not settings.source.is_dir():
+    if dataset.LAYOUT and (settings.source is None or not settings.source.is_dir()):
         raise ValueError(f"--source={settings.source} is not a folder. Expected:\n{dataset.LAYOUT}")
-    plan = dataset.plan(settings.source, settings.options)
+    if not dataset.LAYOUT and settings.source is not None:
+        raise ValueError(f"--dataset={settings.dataset} reads no folder: leave --source out.")
+    plan = dataset.plan(settings)
     splits = assign_splits(plan, settings)
     parts = _parts(plan.jobs)
     _claim(output, settings, plan)
@@ -106,14 +112,16 @@ def prepare(
         return records.read_manifest(output)
 
     total = sum(len(job.frames) for job in plan.jobs)
-    todo = [i for i in range(len(parts)) if not _rows_path(output, i).exists()]
+    todo = [i for i in range(len(parts)) if not parts_lib.rows_path(output, i).exists()]
     progress(
         sum(len(job.frames) for i in set(range(len(parts))) - set(todo) for job in parts[i]), total
     )
     if workers > 1 and len(todo) > 1:
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-            futures = [pool.submit(write_part, settings, output, i, parts[i], splits) for i in todo]
+            futures = [
+                pool.submit(parts_lib.write, settings, output, i, parts[i], splits) for i in todo
+            ]
             try:
                 for future in concurrent.futures.as_completed(futures):
                     progress(future.result(), total)
@@ -122,14 +130,15 @@ def prepare(
                 raise
     else:
         for i in todo:
-            progress(write_part(settings, output, i, parts[i], splits), total)
+            progress(parts_lib.write(settings, output, i, parts[i], splits), total)
     return _assemble(settings, output, plan, len(parts))
 
 
 def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
     """Decides what is kept for validation.
 
-    By "sequence", whole sequences, so that what is held out is new. By "instant", the last
+    By "sequence", whole sequences (with all that `Plan.owners` puts together with them, as the
+    takes of one person), so that what is held out is new. By "instant", the last
     instants of each sequence that has four or more (or one whole sequence, if none has). "auto"
     takes sequences where there are MANY, and instants where each sequence is needed to train.
 
@@ -156,85 +165,15 @@ def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
                 splits[name] = sorted(when)[-last]
     if by_instant and set(splits.values()) != {"train"}:
         return splits
-    paired = sorted({sequence for (sequence, _), count in members.items() if count > 1})
-    paired.sort(key=lambda name: hashlib.sha256(f"{settings.seed}/{name}".encode()).digest())
-    count = 1 if by_instant else math.ceil(settings.held_out * len(paired))
-    for name in paired[: max(min(count, len(paired) - 1), 0)]:  # something must be left to train on
-        splits[name] = "validation"
-    return splits
-
-
-def write_part(
-    settings: Settings, output: pathlib.Path, number: int, jobs: list[Job], splits: dict
-) -> int:
-    """Writes the shards and rows of one part; returns how many frames it looked at."""
-    dataset = registry.find("data.datasets", settings.dataset)
-    folder = output / "parts"
-    writers: dict[str, records.ShardWriter] = {}
-    rows: dict[str, list] = {split: [] for split in records.SPLITS}
-    skips, looked_at = [], 0
-    try:
-        for job in jobs:
-            for frame, picture, silhouette, fault in dataset.read(settings.source, job):
-                looked_at += 1
-                try:
-                    if fault:
-                        raise crop.Skip(fault)
-                    box = _crop_box(settings, frame, picture.size)
-                except crop.Skip as skip:
-                    skips.append([_frame_name(frame), str(skip)])
-                    continue
-                split = _split(splits[frame.sequence], frame.instant)
-                if split not in writers:
-                    path = folder / f"{number:05d}.{split}.tmp"
-                    writers[split] = records.ShardWriter(path, settings.size, settings.quality)
-                row = _row(settings, frame, split, silhouette is not None, box)
-                mask = None
-                if silhouette is not None:
-                    mask = crop.cut(silhouette, box, settings.size) > 127
-                writers[split].write(crop.cut(picture, box, settings.size), mask, row)
-                rows[split].append(row)
-    except OSError as error:
-        raise OSError(
-            f"Writing part {number} in {folder} failed: {error}. The finished parts are kept: "
-            "run the same command again to go on."
-        ) from error
-    finally:
-        for writer in writers.values():
-            writer.close()
-    files = {}
-    for split in writers:
-        path = folder / f"{number:05d}.{split}"
-        path.with_name(f"{path.name}.tmp").replace(path)
-        files[split] = {"sha256": records.digest(path), "bytes": path.stat().st_size}
-    content = {"files": files, "rows": rows, "skips": skips}
-    temporary = folder / f"{number:05d}.rows.tmp"
-    temporary.write_text(json.dumps(content))
-    temporary.replace(_rows_path(output, number))
-    return looked_at
-
-
-def _crop_box(settings: Settings, frame: Frame, size: tuple[int, int]) -> crop.Box:
-    aspect = settings.size[1] / settings.size[0]
-    if frame.box is None:
-        return crop.whole(size, aspect, settings.fit)
-    return crop.around(frame.box, size, aspect, settings.enlarge)
-
-
-def _frame_name(frame: Frame) -> str:
-    return f"{frame.source} at {frame.instant}" + (f" ({frame.subject})" if frame.subject else "")
-
-
-def _split(rule: str | int, instant: int) -> str:
-    if isinstance(rule, str):
-        return rule
-    return "validation" if instant >= rule else "train"
-
-
-def _row(settings: Settings, frame: Frame, split: str, silhouette: bool, box: crop.Box) -> dict:
-    row = dataclasses.asdict(frame)
-    changes = {"dataset": settings.dataset, "split": split, "silhouette": silhouette}
-    return row | changes | {"box": [float(np.float32(v)) for v in box]}
+    paired = {sequence for (sequence, _), count in members.items() if count > 1}
+    owners = sorted({plan.owners.get(name, name) for name in paired})
+    owners.sort(key=lambda name: hashlib.sha256(f"{settings.seed}/{name}".encode()).digest())
+    count = 1 if by_instant else math.ceil(settings.held_out * len(owners))
+    chosen = owners[: max(min(count, len(owners) - 1), 0)]  # something must be left to train on
+    return {
+        name: "validation" if plan.owners.get(name, name) in chosen else split
+        for name, split in splits.items()
+    }
 
 
 def _parts(jobs: tuple[Job, ...]) -> list[list[Job]]:
@@ -252,16 +191,12 @@ def _parts(jobs: tuple[Job, ...]) -> list[list[Job]]:
     return parts
 
 
-def _rows_path(output: pathlib.Path, number: int) -> pathlib.Path:
-    return output / "parts" / f"{number:05d}.rows.json"
-
-
 def _claim(output: pathlib.Path, settings: Settings, plan: Plan) -> None:
     """Makes the output folder this preparation's, or sees that it is already."""
     listing = [repr(dataclasses.astuple(frame)) for job in plan.jobs for frame in job.frames]
     if not listing:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in plan.skips[:20])
-        raise ValueError(f"Not one frame of {settings.source} can be used:\n{reasons}")
+        raise ValueError(f"Not one frame of {_origin(settings)} can be used:\n{reasons}")
     mine = settings.as_json() | {
         "frames": len(listing),
         "listing": hashlib.sha256("\n".join(listing).encode()).hexdigest(),
@@ -288,35 +223,38 @@ def _claim(output: pathlib.Path, settings: Settings, plan: Plan) -> None:
 
 def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) -> dict:
     """Names the shards as TFDS expects them and writes index, metadata and manifest."""
-    parts = [json.loads(_rows_path(output, i).read_text()) for i in range(count)]
+    parts = [json.loads(parts_lib.rows_path(output, i).read_text()) for i in range(count)]
     skips = [list(skip) for skip in plan.skips] + [skip for part in parts for skip in part["skips"]]
-    files, shards, rows = {}, {}, []
-    for split in records.SPLITS:
-        filled = [i for i, part in enumerate(parts) if split in part["files"]]
-        for number, i in enumerate(filled):
-            path = output / records.shard_name(split, number, len(filled))
-            part = output / "parts" / f"{i:05d}.{split}"
-            if part.exists():  # else an interrupted call has moved it already
-                part.replace(path)
-            files[path.name] = parts[i]["files"][split]
-        if filled:
-            shards[split] = [
-                (len(parts[i]["rows"][split]), parts[i]["files"][split]["bytes"]) for i in filled
-            ]
-        rows += [row for i in filled for row in parts[i]["rows"][split]]
+    rows = [
+        row for split in records.SPLITS for part in parts for row in part["rows"].get(split, [])
+    ]
     if not rows:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in skips[:20])
-        raise ValueError(f"Not one frame of {settings.source} can be used:\n{reasons}")
+        raise ValueError(f"Not one frame of {_origin(settings)} can be used:\n{reasons}")
     lone = _number_groups(rows)
     pyarrow.parquet.write_table(
         pa.Table.from_pylist(rows, schema=records.COLUMNS), output / "index.parquet"
     )
-    records.write_metadata(output, settings.size, shards)
-    for name in ("index.parquet", "dataset_info.json", "features.json"):
-        path = output / name
-        files[name] = {"sha256": records.digest(path), "bytes": path.stat().st_size}
+    files = {"index.parquet": _about(output / "index.parquet")}
+    files |= _take_in(parts, output, output, records.NAME)
+    maps = parts_lib.maps(settings)
+    if maps is not None:
+        files |= _take_in(parts, output, output / truth.NAME, truth.NAME)
+    lengths = _lengths(parts)
+    records.write_metadata(output, records.features(settings.size), lengths[records.NAME])
+    if maps is not None:
+        records.write_metadata(
+            output / truth.NAME,
+            truth.features(settings.size, maps),
+            lengths[truth.NAME],
+            name=truth.NAME,
+            description="What is known of the frames, in their order.",
+        )
+    for path in sorted(output.rglob("*.json")):
+        if path.name in ("dataset_info.json", "features.json"):
+            files[path.relative_to(output).as_posix()] = _about(path)
     content = "".join(
-        files[name]["sha256"] for name in sorted(files) if name != "dataset_info.json"
+        files[name]["sha256"] for name in sorted(files) if not name.endswith("dataset_info.json")
     )
     manifest = {
         "settings": settings.as_json(),
@@ -332,6 +270,48 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
     temporary.replace(output / "manifest.json")
     shutil.rmtree(output / "parts")
     return manifest
+
+
+def _take_in(parts: list[dict], output: pathlib.Path, folder: pathlib.Path, name: str) -> dict:
+    """Moves the parts' shards of one dataset to where TFDS expects them.
+
+    Returns:
+        {path from the output: what the manifest says of it}.
+    """
+    folder.mkdir(exist_ok=True)
+    files = {}
+    for split in records.SPLITS:
+        filled = [i for i, part in enumerate(parts) if split in part["rows"]]
+        for number, i in enumerate(filled):
+            path = folder / records.shard_name(split, number, len(filled), name)
+            part = parts_lib.shard_path(output, i, split, name)
+            if part.exists():  # else an interrupted call has moved it already
+                part.replace(path)
+            files[path.relative_to(output).as_posix()] = parts[i]["files"][f"{split}.{name}"]
+    return files
+
+
+def _lengths(parts: list[dict]) -> dict[str, dict[str, list[tuple[int, int]]]]:
+    """Returns {dataset: {split: [(records, bytes) of each shard]}}."""
+    found: dict[str, dict] = {records.NAME: {}, truth.NAME: {}}
+    for split in records.SPLITS:
+        for name, lengths in found.items():
+            shards = [
+                (len(part["rows"][split]), part["files"][f"{split}.{name}"]["bytes"])
+                for part in parts
+                if f"{split}.{name}" in part["files"]
+            ]
+            if shards:
+                lengths[split] = shards
+    return found
+
+
+def _about(path: pathlib.Path) -> dict:
+    return {"sha256": records.digest(path), "bytes": path.stat().st_size}
+
+
+def _origin(settings: Settings) -> str:
+    return str(settings.source) if settings.source else f"--dataset={settings.dataset}"
 
 
 def _number_groups(rows: list[dict]) -> list[str]:

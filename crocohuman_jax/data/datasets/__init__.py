@@ -1,17 +1,21 @@
 """One module per dataset: where it lies and how its frames are read.
 
 A dataset module has `OPTIONS` ({name: default}, what a user may set), `LAYOUT` (what it expects
-to find) and two functions:
+to find in the source folder; "" if it needs none) and two functions, of `shards.Settings`:
 
-    plan(source, options) -> Plan        lists the jobs, cheaply; ValueError if there are none
-    read(source, job) -> iterator of (frame, picture, silhouette or None, fault or None)
+    plan(settings) -> Plan               lists the jobs, cheaply; ValueError if there are none
+    read(settings, job) -> iterator of Sample
 
-`read` yields once for each of the job's frames, in their order; a fault is the reason why a frame
-is skipped. Everything else (crops, shards, splits, progress, checks) is the same for all of them.
+`read` yields once for each of the job's frames, in their order. Everything else (crops, shards,
+splits, progress, checks) is the same for all of them.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+import PIL.Image
 
 from crocohuman_jax.data import crop
 
@@ -50,11 +54,37 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sample:
+    """What was read of a frame.
+
+    Attributes:
+        frame: of which one.
+        picture: the whole picture, in which the frame's box lies.
+        silhouette: of the picture's size, 255 where there is a person; None for unknown.
+        truth: what else is known, as `data.truth` writes it; None for nothing.
+        fault: the reason why the frame is skipped; None if it is not.
+    """
+
+    frame: Frame
+    picture: PIL.Image.Image | None = None
+    silhouette: PIL.Image.Image | None = None
+    truth: Mapping[str, np.ndarray] | None = None
+    fault: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
-    """The jobs of a preparation, and the frames given up before it: (name, reason)."""
+    """The jobs of a preparation.
+
+    Attributes:
+        jobs: what to read.
+        skips: the frames given up before it, (name, reason).
+        owners: {sequence: what is held out with it}; () where each sequence stands alone.
+    """
 
     jobs: tuple[Job, ...]
     skips: tuple[tuple[str, str], ...] = ()
+    owners: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def people(entry: Any) -> dict[str, crop.Box]:

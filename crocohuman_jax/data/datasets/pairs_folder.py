@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from crocohuman_jax.data import crop
-from crocohuman_jax.data.datasets import Frame, Job, Plan, people
+from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample, people
 
 OPTIONS: dict[str, object] = {}
 LAYOUT = """\
@@ -25,8 +25,9 @@ PER_JOB = 16
 INSTANT = re.compile(r"t(\d+)")
 
 
-def plan(source: pathlib.Path, options: dict) -> Plan:
+def plan(settings) -> Plan:
     """Lists the people of the folder's pictures; see `datasets`."""
+    source = settings.source
     listing = source / "index.json"
     groups = _listed_groups(listing) if listing.exists() else None
     paths = _pictures(source) if groups is None else sorted(groups)
@@ -47,17 +48,17 @@ def plan(source: pathlib.Path, options: dict) -> Plan:
     return Plan(tuple(jobs), tuple(skips))
 
 
-def read(source: pathlib.Path, job: Job) -> Iterator[tuple]:
+def read(settings, job: Job) -> Iterator[Sample]:
     """Reads the pictures of a job; see `datasets`."""
     for frame in job.frames:
-        path = source / frame.source
+        path = settings.source / frame.source
         mask = path.with_name(f"{path.stem}.mask.png")
         try:
             picture = crop.open_picture(path)
             silhouette = crop.open_silhouette(mask, picture.size) if mask.exists() else None
-            yield frame, picture, silhouette, None
+            yield Sample(frame, picture, silhouette)
         except crop.Skip as skip:
-            yield frame, None, None, str(skip)
+            yield Sample(frame, fault=str(skip))
 
 
 def _frames(path: str, groups: dict | None, entry) -> list[Frame]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import av
 
 from crocohuman_jax.data import crop
-from crocohuman_jax.data.datasets import Frame, Job, Plan, people
+from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample, people
 
 OPTIONS = {
     "fps": 2.0,  # pictures taken per second of video
@@ -22,8 +22,9 @@ DIR/<take>/<camera>.<ext>     synchronised cameras of one take, starting togethe
 SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 
-def plan(source: pathlib.Path, options: dict) -> Plan:
+def plan(settings) -> Plan:
     """Lists the pictures to take from each video; see `datasets`."""
+    source, options = settings.source, settings.options
     if options["fps"] <= 0:
         raise ValueError(f"Option fps is pictures per second, above 0, not {options['fps']}.")
     if options["takes"] not in ("folder", "file"):
@@ -43,25 +44,25 @@ def plan(source: pathlib.Path, options: dict) -> Plan:
     return Plan(tuple(jobs), tuple(skips))
 
 
-def read(source: pathlib.Path, job: Job) -> Iterator[tuple]:
+def read(settings, job: Job) -> Iterator[Sample]:
     """Decodes a video once and yields the pictures of the job; see `datasets`."""
     pending = list(zip(job.extra, job.frames, strict=True))  # (frame number, frame), in order
     fault = "the video ends before"
     try:
-        with av.open(str(source / job.frames[0].source)) as container:
+        with av.open(str(settings.source / job.frames[0].source)) as container:
             container.streams.video[0].thread_type = "AUTO"
             for number, decoded in enumerate(container.decode(video=0)):
                 picture = None
                 while pending and pending[0][0] == number:
                     if picture is None:
                         picture = _upright(decoded)
-                    yield pending.pop(0)[1], picture, None, None
+                    yield Sample(pending.pop(0)[1], picture)
                 if not pending:
                     break
     except (av.FFmpegError, OSError) as error:
         fault = f"the video cannot be decoded here: {error}"
     for number, frame in pending:
-        yield frame, None, None, f"frame {number}: {fault}"
+        yield Sample(frame, fault=f"frame {number}: {fault}")
 
 
 def _upright(decoded: av.VideoFrame):
