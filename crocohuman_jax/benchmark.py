@@ -1,9 +1,10 @@
-"""Measures speed on this machine: python -m crocohuman_jax.benchmark step | loader | attention."""
+"""Measures speed on this machine: python -m crocohuman_jax.benchmark KIND."""
 
 import json
 import os
 import pathlib
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from crocohuman_jax.data import augment, loader, masking, records, shards
 from crocohuman_jax.models import attention
 
 config_flags.DEFINE_config_file("config", "configs/pretrain.py:base", "What to measure.")
-flags.DEFINE_integer("steps", 10, "Steps, batches or calls that are timed.")
+flags.DEFINE_integer("steps", 10, "Steps, batches, calls or persons that are timed.")
 flags.DEFINE_integer("warmup", 3, "Steps before these.")
 flags.DEFINE_integer("visible", 0, "step: visible patches; 0 for what the ratio leaves.")
 flags.DEFINE_list("attentions", None, "step: implementations to compare, as xla,cudnn.")
@@ -33,7 +34,12 @@ flags.DEFINE_integer("cores", 1, "loader: cores to use; 0 for all.")
 def main(argv) -> None:
     args = flags.FLAGS
     report.say_progress()
-    kinds = {"step": bench_step, "loader": bench_loader, "attention": bench_attention}
+    kinds = {
+        "step": bench_step,
+        "loader": bench_loader,
+        "attention": bench_attention,
+        "people": bench_people,
+    }
     try:
         if len(argv) != 2:
             raise ValueError(f"Name what to measure: {', '.join(kinds)}.")
@@ -179,6 +185,20 @@ def make_frames(folder: pathlib.Path, count: int = 256, side: int = 256) -> str:
     settings = shards.Settings("pairs_folder", source, {}, size=(side, side), held_out=0.0)
     shards.prepare(settings, output, 1, lambda done, total: None)
     return str(output)
+
+
+def bench_people(args):
+    """Yields how many pictures of built-in people one core makes, with numba and without."""
+    for numba in ("1", "0"):
+        for kind in ("body", "hand"):
+            numbers = map(str, (args.steps, args.warmup, 256, 2))
+            done = subprocess.run(
+                [sys.executable, "-m", "crocohuman_jax.synthetic.speed", kind, *numbers],
+                env=os.environ | {"CROCOHUMAN_NUMBA": numba},
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+            yield json.loads(done.stdout)
 
 
 def bench_attention(args):

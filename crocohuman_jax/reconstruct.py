@@ -29,6 +29,8 @@ def main(_) -> None:
         PIL.Image.fromarray(picture).save(args.output)
     except (ValueError, OSError) as error:
         sys.exit(f"reconstruct: {error}")
+    for line in report.held_out(pathlib.Path(args.workdir)):
+        print(line)
     print(f"{args.output}: one row a pair: hidden | reference | completed | truth.")
 
 

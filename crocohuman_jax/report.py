@@ -92,6 +92,19 @@ class Report:
             self._lines.close()
 
 
+def held_out(workdir: pathlib.Path) -> list[str]:
+    """Returns one line for each time a run was measured: the step and its held-out numbers."""
+    path = workdir / "metrics.jsonl"
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        values = json.loads(line)
+        mine = {k.removeprefix("held_out/"): v for k, v in values.items() if "held_out/" in k}
+        if mine:
+            numbers = "  ".join(f"{name} {value:.4f}" for name, value in mine.items())
+            found.append(f"step {values['step']:>7}  {numbers}")
+    return found
+
+
 def _take_back(path: pathlib.Path, step: int) -> None:
     """Removes the lines of later steps, and a line cut short by a crash."""
     if not path.exists():

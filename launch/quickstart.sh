@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
-# From pictures of people to a first pre-training and its reconstructions:
-#   launch/quickstart.sh PICTURES [OUTPUT]
-# PICTURES is a folder as `prepare --dataset=pairs_folder` reads it; see the README.
+# From nothing to a first pre-training and a page of its reconstructions, in minutes on two cores:
+#   launch/quickstart.sh [OUTPUT] [PICTURES]
+# Without PICTURES it makes its own people; PICTURES is a folder as `prepare --dataset=pairs_folder`
+# reads it. PEOPLE and STEPS in the environment change how many.
 set -euo pipefail
-if [ $# -lt 1 ]; then
-  echo "usage: launch/quickstart.sh PICTURES [OUTPUT]   (PICTURES: <sequence>/t<instant>/<camera>.jpg)" >&2
-  exit 2
-fi
-PICTURES="$(realpath "$1")"
-OUTPUT="$(realpath -m "${2:-runs/quickstart}")"
+OUTPUT="$(realpath -m "${1:-runs/quickstart}")"
+PICTURES="${2:+$(realpath "$2")}"
 . "$(dirname "$0")/environment.sh"
-python -m crocohuman_jax.prepare --dataset=pairs_folder --source="$PICTURES" --output="$OUTPUT/prepared"
-python -m crocohuman_jax.train --config=configs/pretrain.py:tiny \
-  --config.data.folders="$OUTPUT/prepared" --config.total="${STEPS:-300}" --workdir="$OUTPUT/run"
+if [ -n "$PICTURES" ]; then
+  python -m crocohuman_jax.prepare --dataset=pairs_folder --source="$PICTURES" --size=128 \
+    --output="$OUTPUT/prepared"
+else
+  python -m crocohuman_jax.prepare --dataset=synthetic --size=128 --output="$OUTPUT/prepared" \
+    --options="people=${PEOPLE:-240},instants=2,views=3,truth=numbers"
+fi
+python -m crocohuman_jax.train --config=configs/pretrain.py:tiny,size=112 \
+  --config.data.folders="$OUTPUT/prepared" --config.total="${STEPS:-1200}" --workdir="$OUTPUT/run"
 python -m crocohuman_jax.reconstruct --workdir="$OUTPUT/run" --output="$OUTPUT/reconstructions.png"
-echo "Curves: tensorboard --logdir $OUTPUT/run    Pictures: $OUTPUT/reconstructions.png"
+echo "Pictures: $OUTPUT/reconstructions.png and $OUTPUT/prepared/*.png   Curves: tensorboard --logdir $OUTPUT/run"

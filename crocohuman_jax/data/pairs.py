@@ -11,7 +11,7 @@ import logging
 import grain
 import numpy as np
 
-from crocohuman_jax.data import augment, loader, masking, records
+from crocohuman_jax.data import augment, live, loader, masking, records
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,8 @@ def stream(
     """Returns pairs of one or more prepared folders, mixed.
 
     Args:
-        folders: their paths, comma-separated; PATH:view or PATH:pose takes one kind of it only.
+        folders: their paths, comma-separated; PATH:view or PATH:pose takes one kind of it only;
+            live?OPTIONS renders frames as they are asked for, see `data.live`.
         split: "train" or "validation".
         size: (height, width) of the pictures.
         patch: side of a patch in pixels.
@@ -188,7 +189,7 @@ def stream(
     """
     if count is not None and count < 1:
         raise NoPairs("data.held_out_pairs is 0: nothing is measured on held-out pairs.")
-    frames, only = _open(folders, size)
+    frames, only = _open(folders, size, patch)
     groups, parts, shares, epoch = _parts(frames, only, split, kinds, weights, gap)
     mixed = [
         grain.MapDataset.source(part).seed(seed + i).shuffle().repeat()
@@ -211,7 +212,7 @@ def stream(
     )
 
 
-def _open(folders: str, size: tuple[int, int]) -> tuple[list[records.Frames], list[str]]:
+def _open(folders: str, size: tuple[int, int], patch: int) -> tuple[list, list[str]]:
     """Opens prepared folders and returns them with the one kind that is taken of each, or ""."""
     named = [path.rpartition(":") for path in folders.split(",") if path]
     only = [kind if kind in KINDS else "" for _, _, kind in named]
@@ -221,7 +222,12 @@ def _open(folders: str, size: tuple[int, int]) -> tuple[list[records.Frames], li
             "config.data.folders is empty. Prepare a folder with `python -m "
             "crocohuman_jax.prepare` and name it: --config.data.folders=PREPARED."
         )
-    frames = [records.Frames(path) for path in paths]
+    # Live frames are a little larger than the pictures, which are cut from them at random.
+    larger = tuple(-(-side * 8 // (7 * patch)) * patch for side in size)
+    frames = [
+        live.Frames(path, larger) if path.startswith(live.PREFIX) else records.Frames(path)
+        for path in paths
+    ]
     for folder in frames:
         if folder.size[0] < size[0] or folder.size[1] < size[1]:
             raise ValueError(

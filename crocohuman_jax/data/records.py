@@ -67,7 +67,11 @@ def packed_size(size: tuple[int, int]) -> int:
 
 
 class ShardWriter:
-    """Writes one shard of records that have some features."""
+    """Writes one shard of records that have some features.
+
+    Raises:
+        OSError: at `close` at the latest, that the shard could not be written.
+    """
 
     def __init__(self, path: pathlib.Path, features: tfds.features.FeaturesDict):
         self.writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1,uncompressed")
@@ -79,9 +83,14 @@ class ShardWriter:
         proto = self.serializer.get_tf_example(self.features.encode_example(example))
         # Else the order of its fields, and so the shard's digest, would change from run to run.
         self.writer.write(proto.SerializeToString(deterministic=True))
+        if not self.writer.ok():
+            self.close()  # which says why
 
     def close(self) -> None:
-        self.writer.close()
+        try:
+            self.writer.close()
+        except RuntimeError as error:  # what the library raises of a full disk
+            raise OSError(str(error)) from error
 
 
 def example(image: np.ndarray, silhouette: np.ndarray | None, quality: int, row: dict) -> dict:

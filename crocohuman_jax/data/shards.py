@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import multiprocessing
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import pyarrow.parquet
 from crocohuman_jax import registry
 from crocohuman_jax.data import parts as parts_lib
 from crocohuman_jax.data import records, truth
+from crocohuman_jax.data import workers as workers_lib
 from crocohuman_jax.data.datasets import Job, Plan
 
 LARGEST_PART = 2048
@@ -117,8 +117,7 @@ def prepare(
         sum(len(job.frames) for i in set(range(len(parts))) - set(todo) for job in parts[i]), total
     )
     if workers > 1 and len(todo) > 1:
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with workers_lib.pool(workers) as pool:
             futures = [
                 pool.submit(parts_lib.write, settings, output, i, parts[i], splits) for i in todo
             ]

@@ -1,0 +1,364 @@
+"""Actions of arms and trunk, each a function of a generator to a function of moments."""
+
+import numpy as np
+
+from crocohuman_jax.synthetic import ease, whole_body
+from crocohuman_jax.synthetic.posture import Reach
+
+
+def stand(rng):
+    still = ease.Ease(rng)
+    shift, depth, period = rng.uniform(), rng.uniform(15, 45), rng.uniform(3, 5)
+
+    def posture(t):
+        p = still(t)
+        look = depth * ease.swing(t, period, shift)
+        return {**p, "neck": (p["neck"][0], p["neck"][1], look), "gaze": (0.2 * look, 0)}
+
+    return posture
+
+
+def wave(rng):
+    u, still = rng.uniform, ease.Ease(rng)
+    side, period, width, up = rng.choice(["L", "R"]), u(0.7, 1.2), u(0.12, 0.3), u(0.1, 0.5)
+    out = u(0.5, 0.75)
+
+    def posture(t):
+        s = ease.swing(t, period)
+        rise = ease.wave(t, 5.0, 0.25)
+        reach = Reach(
+            (out + width * s, 0.3, up + 0.1 * rise), swivel=5 + 15 * rise,
+            fingers=(0.45 * s, 0.1, 1), palm=(0, 1, 0),
+        )  # fmt: skip
+        return {**still(t), f"arm.{side}": reach}
+
+    return posture
+
+
+def reach(rng):
+    u, still = rng.uniform, ease.Ease(rng)
+    high, period, phase = u(0.2, 0.95, 2), u(2.5, 4.5), u()
+    both, side = rng.random() < 0.4, rng.choice(["L", "R"])
+    out, ahead = u(-0.1, 0.6), u(0.25, 0.8)
+    toe = u(0, 20)
+
+    def posture(t):
+        q = ease.hold(t, period, phase, 1.5)
+        p = still(t)
+        for k, s in enumerate("LR"):
+            if both or s == side:
+                p[f"arm.{s}"] = Reach(
+                    (0.2 + (out - 0.2) * q, 0.15 + ahead * q, -0.7 + (0.7 + high[k]) * q),
+                    wrist=(30, -20 * q, 0),
+                )
+        turn = 0 if both else (-18 if side == "L" else 18) * q
+        p["spine"] = (3 - 9 * q, p["spine"][1], turn)
+        p["neck"] = (-15 * q, 0, turn)
+        for s in "LR":
+            p[f"foot.{s}"] = (*p[f"foot.{s}"][:3], toe * q, *p[f"foot.{s}"][4:])
+        return p
+
+    return posture
+
+
+def tpose(rng):
+    u = rng.uniform
+    up, period, width = u(70, 95), u(3, 5), u(0.0, 0.12)
+    twist = u(0, 25)
+
+    def posture(t):
+        s = ease.swing(t, period)
+        arm = (8, up + 8 * s, 0, 5, 10, 0, 0)
+        return {
+            "foot.L": (width, 0, 0, 0, 9, 0),
+            "foot.R": (width, 0, 0, 0, 9, 0),
+            "arm.L": arm,
+            "arm.R": (8, up - 8 * s, 0, 5, 10, 0, 0),
+            "spine": (3, 6 * s, twist * ease.swing(t, period * 1.4)),
+        }
+
+    return posture
+
+
+def hips(rng):
+    still, turn, period = ease.Ease(rng), rng.uniform(8, 25), rng.uniform(3, 5)
+
+    def posture(t):
+        p = still(t)
+        s = ease.swing(t, period)
+        return {
+            **p,
+            "spine": (3, p["spine"][1], turn * 0.5 * s),
+            "neck": (0, 0, turn * s),
+            "arm.L": ease.on_hips(),
+            "arm.R": ease.on_hips(),
+        }
+
+    return posture
+
+
+def cross(rng):
+    still, period = ease.Ease(rng), rng.uniform(3, 5)
+    over = rng.choice(["L", "R"])
+    under = "R" if over == "L" else "L"
+
+    def posture(t):
+        p = still(t)
+        return {
+            **p,
+            "neck": (0, 0, 25 * ease.swing(t, period)),
+            f"arm.{over}": Reach(
+                (-0.13, 0.235, -0.13), "chest", 8, fingers=(-1, 0.1, 0.3), palm=(-0.1, -1, 0.1),
+                tip=(0.4, 0, 0),
+            ),
+            f"arm.{under}": Reach(
+                (-0.1, 0.18, -0.165), "chest", 8, fingers=(-1, 0.0, 0.2), palm=(0, -1, 0.1),
+                tip=(0.4, 0, 0),
+            ),
+        }  # fmt: skip
+
+    return posture
+
+
+def punch(rng):
+    u = rng.uniform
+    lead, period = rng.choice([1, -1]), u(1.0, 1.6)
+
+    def posture(t):
+        s = ease.swing(t, period) * np.abs(ease.swing(t, period)) ** 0.3
+        arms = {}
+        for side, sign in (("L", 1), ("R", -1)):
+            q = np.clip(sign * s, -0.2, 1)
+            q = np.maximum(q, 0)
+            arms[f"arm.{side}"] = Reach(
+                (0.0 - 0.15 * q, 0.42 + 0.52 * q, 0.02 + 0.1 * q), swivel=8 + 35 * q,
+                fingers=(-0.2 - 0.1 * q, 1, 0.6 - 0.6 * q), palm=(-0.8 + 0.6 * q, 0, -0.3 - q),
+            )  # fmt: skip
+        return {
+            **arms,
+            "foot.L": (0.03, 0.15 * lead, 0, np.maximum(0, -lead * 25 * 1.0), 15, 0),
+            "foot.R": (0.03, -0.15 * lead, 0, np.maximum(0, lead * 25 * 1.0), 15, 0),
+            "pelvis": (0, 0.02 * s, 0.93),
+            "spine": (10, 0, -18 * s),
+            "neck": (2, 0, 14 * s),
+        }
+
+    return posture
+
+
+def talk(rng):
+    u, still = rng.uniform, ease.Ease(rng)
+    period, phase, both = u(1.0, 1.8), u(size=4), rng.random() < 0.7
+    side = rng.choice(["L", "R"])
+    out, ahead = u(0.0, 0.35), u(0.4, 0.6)
+
+    def posture(t):
+        p = still(t)
+        for k, s in enumerate("LR"):
+            if both or s == side:
+                a, b = ease.swing(t, period, phase[k]), ease.swing(t, period * 1.6, phase[2 + k])
+                p[f"arm.{s}"] = Reach(
+                    (out + 0.16 * b, ahead + 0.08 * a, -0.42 + 0.16 * a), swivel=5,
+                    wrist=(-25 + 35 * b, -8 * a, 4 * b),
+                )  # fmt: skip
+        p["neck"] = (3 * ease.swing(t, period), 4 * ease.swing(t, 2 * period), p["neck"][2] * 1.5)
+        return p
+
+    return posture
+
+
+def clap(rng):
+    u, still = rng.uniform, ease.Ease(rng)
+    period, up, ahead = u(0.5, 0.9), u(-0.2, 0.12), u(0.27, 0.36)
+
+    def posture(t):
+        gap = 0.018 + 0.14 * ease.wave(t, period)
+        arm = Reach(
+            (gap, ahead, up), "chest", 10, fingers=(-0.1, 0.75, 0.65), palm=(-1, 0, 0),
+            tip=(0.8, 0, 0.12),
+        )  # fmt: skip
+        return {**still(t), "arm.L": arm, "arm.R": arm}
+
+    return posture
+
+
+def raise_hand(rng):
+    u, still = rng.uniform, ease.Ease(rng)
+    side, period, lean = rng.choice(["L", "R"]), u(3, 5), u(0.0, 0.2)
+
+    def posture(t):
+        q = ease.hold(t, period, 0.1)
+        arm = Reach(
+            (0.25 + lean - 0.1 * q, 0.25 * (1 - q) + 0.12, 0.15 + 0.8 * q), swivel=5,
+            wrist=(40, -5, 0),
+        )  # fmt: skip
+        return {**still(t), f"arm.{side}": arm}
+
+    return posture
+
+
+def throw(rng):
+    u = rng.uniform
+    side = rng.choice(["L", "R"])
+    other = "R" if side == "L" else "L"
+    sign = 1 if side == "L" else -1
+    period = u(1.8, 2.6)
+
+    def posture(t):
+        q = ease.wave(t, period)
+        return {
+            f"foot.{other}": (0.02, 0.22, 0, 0, 8, 0),
+            f"foot.{side}": (0.05, -0.2, 0, 35 * q, 22, 0),
+            "pelvis": (0, -0.08 + 0.14 * q, 0.93),
+            "spine": (-6 + 20 * q, 0, sign * (28 - 50 * q)),
+            "neck": (0, 0, -sign * (22 - 40 * q)),
+            f"arm.{side}": Reach(
+                (0.62 - 0.5 * q, -0.25 + 1.05 * q, 0.35 + 0.5 * np.sin(np.pi * q) - 0.4 * q),
+                swivel=25, wrist=(20, -35 + 60 * q, 0),
+            ),
+            f"arm.{other}": (60 - 70 * q, 20, 20, 30 + 30 * q, 20, 0, 0),
+        }  # fmt: skip
+
+    return posture
+
+
+def stretch(rng):
+    u = rng.uniform
+    period, width, way = u(3, 5), u(0.0, 0.1), rng.choice([1, -1])
+
+    def posture(t):
+        q, s = ease.hold(t, period, -0.1, 1.2), way * ease.swing(t, period * 0.7)
+        arm = Reach(
+            (0.42 - 0.5 * q, 0.12, 0.1 + 0.88 * q), swivel=15, fingers=(-0.25, 0, 1),
+            palm=(-0.4, 0.9, 0),
+        )  # fmt: skip
+        return {
+            "foot.L": (width, 0, 0, 0, 9, 0),
+            "foot.R": (width, 0, 0, 0, 9, 0),
+            "spine": (-6 * q, 20 * s * q, 0),
+            "neck": (-12 * q, 10 * s * q, 0),
+            "pelvis": (-0.04 * s * q, 0.02, 0.985),
+            "arm.L": arm,
+            "arm.R": arm,
+        }
+
+    return posture
+
+
+def phone(rng):
+    u, still = rng.uniform, ease.Ease(rng)
+    side, period = rng.choice(["L", "R"]), u(3, 5)
+    calling = rng.random() < 0.5
+    nod = u(12, 24)
+
+    def posture(t):
+        p = still(t)
+        if calling:
+            p[f"arm.{side}"] = Reach(
+                (0.1, 0.02, -0.04), "head", 15, fingers=(-0.2, -0.45, 0.9), palm=(-1, 0, -0.2),
+                tip=(0.95, 0, 0.42),
+            )  # fmt: skip
+            p["neck"] = (3, 0, 20 * ease.swing(t, period))
+        else:
+            p[f"arm.{side}"] = Reach(
+                (-0.12, 0.6, -0.2 + 0.05 * ease.swing(t, period)), swivel=0,
+                fingers=(-0.35, 0.6, 0.75), palm=(-0.45, -0.75, 0.6),
+            )  # fmt: skip
+            p["neck"] = (nod + 4 * ease.swing(t, period), 0, 6 * ease.swing(t, period * 0.7))
+        return p
+
+    return posture
+
+
+def type(rng):
+    u = rng.uniform
+    sit, period = whole_body.sit(rng), u(0.7, 1.2)
+    up, ahead = u(-0.5, -0.35), u(0.52, 0.7)
+
+    def posture(t):
+        p = sit(t)
+        for k, s in enumerate("LR"):
+            p[f"arm.{s}"] = Reach(
+                (
+                    -0.1 + 0.03 * ease.swing(t, period, 0.4 * k), ahead,
+                    up + 0.015 * ease.swing(t, period, k),
+                ),
+                swivel=12, fingers=(-0.2, 1, 0), palm=(0, 0, -1),
+            )  # fmt: skip
+        p["neck"] = (12, 0, 10 * ease.swing(t, 5 * period))
+        return p
+
+    return posture
+
+
+def point(rng):
+    u, still = rng.uniform, ease.Ease(rng)
+    side, period = rng.choice(["L", "R"]), u(3, 5)
+    sign = 1 if side == "L" else -1
+    out, up, sweep = u(-0.3, 0.8), u(-0.25, 0.4), u(0.1, 0.35)
+
+    def posture(t):
+        s = sweep * ease.swing(t, period)
+        way = np.array([np.clip(out, -0.3, 0.8), 0.8, up])
+        x, y, z = way / np.linalg.norm(way) * 0.97
+        return {
+            **still(t),
+            "neck": (-20 * up, 0, sign * 30 * (x + s)),
+            f"arm.{side}": Reach(
+                (x + s, y, z), swivel=20, fingers=(x + s, y, z), palm=(-0.6, 0.3, -0.8)
+            ),
+        }
+
+    return posture
+
+
+def think(rng):
+    still, u = ease.Ease(rng), rng.uniform
+    side, period, nod = rng.choice(["L", "R"]), u(3, 5), u(2, 10)
+    other = "R" if side == "L" else "L"
+
+    def posture(t):
+        p = still(t)
+        return {
+            **p,
+            "neck": (nod + 3 * ease.swing(t, period), 0, p["neck"][2]),
+            f"arm.{side}": Reach(
+                (0.0, 0.155, -0.105), "head", -5, fingers=(-0.35, -0.2, 0.9),
+                palm=(-0.75, -0.65, 0.1), tip=(1.2, 0.5, 0.3),
+            ),
+            f"arm.{other}": Reach(
+                (-0.05, 0.2, -0.24), "chest", 8, fingers=(-1, 0.1, 0.2), palm=(0, -1, 0.1),
+                tip=(0.4, 0, 0),
+            ),
+        }  # fmt: skip
+
+    return posture
+
+
+def golf(rng):
+    u = rng.uniform
+    period, way = u(1.8, 2.8), rng.choice([1, -1])
+    high = u(0.25, 0.5)
+
+    def posture(t):
+        s = way * ease.swing(t, period)
+        arms = {}
+        for side, sign in (("L", 1), ("R", -1)):
+            x = sign * (0.32 * s) - 0.08
+            arms[f"arm.{side}"] = Reach(
+                (x, 0.32 - 0.05 * s**2, -0.28 + high * s**2 - 0.02 * sign),
+                "chest",
+                10,
+                wrist=(20, 0, -5),
+            )
+        return {
+            **arms,
+            "foot.L": (0.08, 0, 0, 10 * np.maximum(0, -s), 12, 0),
+            "foot.R": (0.08, 0, 0, 10 * np.maximum(0, s), 12, 0),
+            "pelvis": (0.05 * s, -0.03, 0.93),
+            "lean": (14, 0),
+            "spine": (16, 0, 32 * s),
+            "neck": (8, 0, -22 * s),
+        }
+
+    return posture
