@@ -26,7 +26,8 @@ from crocohuman_jax.synthetic import (
 VERSION = 1  # of what is rendered: raised when the same recipe gives other pictures
 KINDS = ("body", "hand")
 LEAST_SEEN = 0.6  # share of a hand that the rest of its owner must leave visible
-HAND_MARGIN = 1.2  # factor on the crop around a hand, which shows some of the arm
+HAND_MARGIN = 1.1  # factor on the crop around a hand, which shows some of the arm
+HELD_REACH = 1.0  # of what a hand holds, how much is shown, in sizes of the hand
 HAND_CANDIDATES = 3  # stations drawn for each that is kept
 PLAIN_OPTIONS = (
     *("people", "takes", "instants", "views", "supersample", "recording", "place"),
@@ -228,12 +229,15 @@ class Take:
         """Returns the points that a crop has to show, [n, 3]."""
         if self.kind == "body":
             return posed.vertices
-        figure = body.load()
-        wrist = posed.transforms[figure.bone[f"wrist.{self.side}"]]
-        held = [
-            h.vertices @ wrist[:3, :3].T + wrist[:3, 3] for h in pose.held if h.side == self.side
-        ]
-        return np.concatenate([posed.skin[_hand(self.side)[0]], *held])
+        hand = posed.skin[_hand(self.side)[0]]
+        centre, wrist = hand.mean(0), posed.transforms[body.load().bone[f"wrist.{self.side}"]]
+        reach = HELD_REACH * np.linalg.norm(hand - centre, axis=1).max()
+        parts = [hand]
+        for held in (held for held in pose.held if held.side == self.side):
+            away = held.vertices @ wrist[:3, :3].T + wrist[:3, 3] - centre
+            far = np.linalg.norm(away, axis=1, keepdims=True)
+            parts.append(centre + away * np.minimum(1, reach / far))  # of a long thing, a part
+        return np.concatenate(parts)
 
     def _stations(self, rng, centre: np.ndarray, radius: float) -> list[cameras.Station]:
         count, recording = self.recipe.views, self.recipe.recording
