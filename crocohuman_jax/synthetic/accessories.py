@@ -228,8 +228,15 @@ def glasses(body, rest, round_: float, layer: int) -> list:
             1,
         )
         pieces.append(path * (side, 1, 1))
-        temple = np.array([[0.054, -0.146, 0.736], [0.068, -0.135, 0.737], [0.077, -0.09, 0.733],
-                           [0.079, -0.055, 0.729], [0.077, -0.035, 0.712]])  # fmt: skip
+        temple = np.array(
+            [
+                [0.054, -0.146, 0.736],
+                [0.068, -0.135, 0.737],
+                [0.077, -0.09, 0.733],
+                [0.079, -0.055, 0.729],
+                [0.077, -0.035, 0.712],
+            ]
+        )
         pieces.append(temple * (side, 1, 1))
     bridge = np.array([[-0.010, -0.158, 0.730], [0, -0.163, 0.732], [0.010, -0.158, 0.730]])
     pieces.append(bridge)
@@ -256,10 +263,13 @@ def brim(body, rest, layer: int) -> list:
     count = rows * columns
     return [
         _on_head(
-            body, rest, canonical,
-            np.concatenate([faces, faces[:, ::-1] + count, _rim(rows, columns, count)]), layer,
+            body,
+            rest,
+            canonical,
+            np.concatenate([faces, faces[:, ::-1] + count, _rim(rows, columns, count)]),
+            layer,
         )
-    ]  # fmt: skip
+    ]
 
 
 def ring(body, rest, heads, finger: int, side: str, layer: int) -> list:
@@ -306,8 +316,14 @@ def _band(body, rest, heads, a, b, at, width, lift, reach, part, bone, layer):
         for _ in range(3):
             wide = (np.roll(wide, 1) + 2 * wide + np.roll(wide, -1)) / 4
         wide = wide + lift
-        profile = [(0.5, -lift - 0.001), (0.5, 0.0), (0.2, 0.3 * lift), (-0.2, 0.3 * lift),
-                   (-0.5, 0.0), (-0.5, -lift - 0.001)]  # fmt: skip
+        profile = [
+            (0.5, -lift - 0.001),
+            (0.5, 0.0),
+            (0.2, 0.3 * lift),
+            (-0.2, 0.3 * lift),
+            (-0.5, 0.0),
+            (-0.5, -lift - 0.001),
+        ]
         theta = angle * 2 * np.pi / around
         spoke = np.cos(theta)[:, None] * first + np.sin(theta)[:, None] * second
         rings = [center + h * width * axis + (wide + r)[:, None] * spoke for h, r in profile]

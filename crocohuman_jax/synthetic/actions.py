@@ -40,8 +40,17 @@ _MAKERS = {
 }
 ACTIONS = tuple(_MAKERS)
 # Metres by which arms press into what they rest on.
-RESTING = {"clap": 0.03, "cross": 0.055, "golf": 0.06, "hips": 0.03, "kneel": 0.03, "phone": 0.05,
-           "sit": 0.03, "squat": 0.02, "think": 0.055}  # fmt: skip
+RESTING = {
+    "clap": 0.03,
+    "cross": 0.055,
+    "golf": 0.06,
+    "hips": 0.03,
+    "kneel": 0.03,
+    "phone": 0.05,
+    "sit": 0.03,
+    "squat": 0.02,
+    "think": 0.055,
+}
 # How often each is drawn where none is asked for; the others once.
 _OFTEN = {"walk": 3, "stand": 1.5, "run": 2, "dance": 3, "reach": 2, "talk": 2, "tpose": 0.4}
 WEIGHTS = np.array([_OFTEN.get(name, 1.0) for name in ACTIONS])

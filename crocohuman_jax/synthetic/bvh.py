@@ -9,19 +9,33 @@ import numpy as np
 from crocohuman_jax.synthetic import rotations
 from crocohuman_jax.synthetic import skeleton as skeletons
 
-# What each joint may be called: lower case, without punctuation, `{side}` as left or l.
+# What each joint may be called, in lower case and without punctuation.
 _NAMES = {
-    "thigh": ("leftupleg", "uplegl", "leftthigh", "lthigh", "leftupperleg", "upperleg01l"),
-    "shin": ("leftleg", "lolegl", "leftshin", "lshin", "leftlowerleg", "lowerleg01l"),
-    "foot": ("leftfoot", "footl", "lfoot", "leftankle"),
-    "upper arm": ("leftarm", "uparml", "leftuparm", "leftupperarm", "upperarm01l", "lshldr"),
-    "forearm": ("leftforearm", "loarml", "leftlowarm", "leftlowerarm", "lowerarm01l", "lforearm"),
-    "hand": ("lefthand", "handl", "lhand", "leftwrist", "wristl"),
+    "thigh": (
+        "{left}upleg",
+        "upleg{l}",
+        "{left}thigh",
+        "{l}thigh",
+        "{left}upperleg",
+        "upperleg01{l}",
+    ),
+    "shin": ("{left}leg", "loleg{l}", "{left}shin", "{l}shin", "{left}lowerleg", "lowerleg01{l}"),
+    "foot": ("{left}foot", "foot{l}", "{l}foot", "{left}ankle"),
+    "upper arm": ("{left}arm", "uparm{l}", "{left}uparm", "{left}upperarm", "upperarm01{l}"),
+    "forearm": ("{left}forearm", "loarm{l}", "{left}lowarm", "{left}lowerarm", "lowerarm01{l}"),
+    "hand": ("{left}hand", "hand{l}", "{l}hand", "{left}wrist", "wrist{l}"),
 }
 _OPTIONAL = {
-    "toes": ("lefttoebase", "toel", "lefttoe", "ltoe", "toe11l"),
-    "knuckle": ("leftfingerbase", "lefthandmiddle1", "middle1l", "finger31l", "lefthandindex1"),
+    "toes": ("{left}toebase", "toe{l}", "{left}toe", "{l}toe", "toe11{l}"),
+    "knuckle": (
+        "{left}fingerbase",
+        "{left}handmiddle1",
+        "middle1{l}",
+        "finger31{l}",
+        "{left}handindex1",
+    ),
 }
+_SIDE = {"L": {"left": "left", "l": "l"}, "R": {"left": "right", "l": "r"}}
 _HEAD = ("head",)
 AVERAGE_LEG = 0.82  # metres from hip to ankle; files come in all units
 _FORMS = "LeftUpLeg LeftLeg LeftFoot LeftArm LeftForeArm LeftHand as CMU's, or UpLeg_L LoLeg_L \
@@ -153,17 +167,19 @@ class Clip:
 
     def _find_roles(self):
         """Returns {(role, side): joint}, and those that may be missing where they are there."""
-        plain = {re.sub(r"[^a-z0-9]", "", n.split(":")[-1].lower()): k
-                 for k, n in reversed(list(enumerate(self.joints)))}  # fmt: skip
+        plain = {
+            re.sub(r"[^a-z0-9]", "", n.split(":")[-1].lower()): k
+            for k, n in reversed(list(enumerate(self.joints)))
+        }
         roles, missing = {}, []
         for role, names in {**_NAMES, **_OPTIONAL}.items():
             for side in skeletons.SIDES:
-                ways = names if side == "L" else [_mirrored(n) for n in names]
+                ways = [name.format(**_SIDE[side]) for name in names]
                 found = [plain[way] for way in ways if way in plain]
                 if found:
                     roles[role, side] = found[0]
                 elif role in _NAMES:
-                    missing.append(f"{'left' if side == 'L' else 'right'} {role}")
+                    missing.append(f"{_SIDE[side]['left']} {role}")
         found = [plain[way] for way in _HEAD if way in plain]
         if found:
             roles["head", ""] = found[0]
@@ -346,13 +362,6 @@ def _share(turns, skeleton, names, turn):
 
 def _wrapped(degrees):
     return (float(degrees) + 180) % 360 - 180
-
-
-def _mirrored(name):
-    """Returns a left joint's name for the right."""
-    if name.startswith("left"):
-        return "right" + name[4:]
-    return name[:-1] + "r" if name.endswith("l") and not name.startswith("l") else "r" + name[1:]
 
 
 @functools.lru_cache(16)

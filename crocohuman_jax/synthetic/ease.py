@@ -67,14 +67,22 @@ class Ease:
 def on_hips() -> Reach:
     """Returns an arm whose hand rests on the hip."""
     return Reach(
-        (0.075, 0.075, 0.1), "hip", 35, fingers=(-0.45, 1, -0.35), palm=(-1, -0.4, -0.1),
+        (0.075, 0.075, 0.1),
+        "hip",
+        35,
+        fingers=(-0.45, 1, -0.35),
+        palm=(-1, -0.4, -0.1),
         tip=(0.75, 0.1, 0.15),
-    )  # fmt: skip
+    )
 
 
 def on_knee() -> Reach:
     """Returns an arm whose hand rests on the knee."""
     return Reach(
-        (-0.01, -0.06, 0.105), "knee", 12, fingers=(-0.3, 1, -0.15), palm=(0, -0.1, -1),
+        (-0.01, -0.06, 0.105),
+        "knee",
+        12,
+        fingers=(-0.3, 1, -0.15),
+        palm=(0, -0.1, -1),
         tip=(0.6, 0, 0.1),
-    )  # fmt: skip
+    )

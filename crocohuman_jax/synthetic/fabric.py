@@ -8,18 +8,57 @@ from crocohuman_jax.synthetic import noise
 
 # What people wear, sRGB; the first number is how often.
 COLOURS = (
-    (10, "1b1b1e"), (6, "2e3036"), (5, "55585e"), (4, "8b8d91"), (3, "b9babb"), (8, "e9e8e4"),
-    (4, "f4f1e8"), (8, "1f2a44"), (4, "33486b"), (3, "5c7ba3"), (3, "9db8d2"), (3, "c9b48f"),
-    (3, "a58d64"), (2, "6b5137"), (2, "463527"), (3, "5a6044"), (2, "2f4a38"), (1, "3f7a5c"),
-    (2, "6e1f2b"), (2, "a32a2f"), (1, "c8443a"), (1, "d98a3d"), (2, "d8a93a"), (2, "c98d8f"),
-    (1, "e3b9bd"), (1, "8f7aa3"), (1, "4f3d66"), (1, "2b7a86"), (1, "3a6fc4"), (1, "d9cf5a"),
-)  # fmt: skip
+    (10, "1b1b1e"),
+    (6, "2e3036"),
+    (5, "55585e"),
+    (4, "8b8d91"),
+    (3, "b9babb"),
+    (8, "e9e8e4"),
+    (4, "f4f1e8"),
+    (8, "1f2a44"),
+    (4, "33486b"),
+    (3, "5c7ba3"),
+    (3, "9db8d2"),
+    (3, "c9b48f"),
+    (3, "a58d64"),
+    (2, "6b5137"),
+    (2, "463527"),
+    (3, "5a6044"),
+    (2, "2f4a38"),
+    (1, "3f7a5c"),
+    (2, "6e1f2b"),
+    (2, "a32a2f"),
+    (1, "c8443a"),
+    (1, "d98a3d"),
+    (2, "d8a93a"),
+    (2, "c98d8f"),
+    (1, "e3b9bd"),
+    (1, "8f7aa3"),
+    (1, "4f3d66"),
+    (1, "2b7a86"),
+    (1, "3a6fc4"),
+    (1, "d9cf5a"),
+)
 DENIM = ("1d2536", "2b3b57", "3f5778", "64809f", "8ba3ba", "15171c")
 LEATHER = ("17120f", "2a1b13", "4a2e1c", "6d4526", "8d6236", "1a1a1c", "d8d4cc", "e8e6e2", "7a1f22")
 KINDS = (
-    "plain", "heather", "stripes", "pinstripes", "check", "plaid", "dots", "floral", "camo",
-    "knit", "ribbed", "denim", "print", "leather", "gradient", "blocks",
-)  # fmt: skip
+    "plain",
+    "heather",
+    "stripes",
+    "pinstripes",
+    "check",
+    "plaid",
+    "dots",
+    "floral",
+    "camo",
+    "knit",
+    "ribbed",
+    "denim",
+    "print",
+    "leather",
+    "gradient",
+    "blocks",
+)
 
 
 def linear(code: str) -> np.ndarray:
@@ -253,8 +292,20 @@ def _blocks(f, u, v, p):
 
 
 _WEIGHTS = {
-    "plain": _plain, "heather": _heather, "stripes": _stripes, "pinstripes": _pinstripes,
-    "check": _check, "plaid": _plaid, "dots": _dots, "floral": _floral, "camo": _camo,
-    "knit": _knit, "ribbed": _ribbed, "denim": _denim, "print": _print, "leather": _leather,
-    "gradient": _gradient, "blocks": _blocks,
-}  # fmt: skip
+    "plain": _plain,
+    "heather": _heather,
+    "stripes": _stripes,
+    "pinstripes": _pinstripes,
+    "check": _check,
+    "plaid": _plaid,
+    "dots": _dots,
+    "floral": _floral,
+    "camo": _camo,
+    "knit": _knit,
+    "ribbed": _ribbed,
+    "denim": _denim,
+    "print": _print,
+    "leather": _leather,
+    "gradient": _gradient,
+    "blocks": _blocks,
+}

@@ -8,14 +8,32 @@ from crocohuman_jax.synthetic import anatomy, fabric, noise
 from crocohuman_jax.synthetic import body as bodies
 
 TONES = (
-    "f3d3c0", "ecc4aa", "e0b092", "cf9c79", "ba855f", "9b6b49", "84573b", "68422e", "533225",
+    "f3d3c0",
+    "ecc4aa",
+    "e0b092",
+    "cf9c79",
+    "ba855f",
+    "9b6b49",
+    "84573b",
+    "68422e",
+    "533225",
     "3f261c",
-)  # fmt: skip
+)
 IRISES = ("4a2c17", "5d3a1c", "3a2213", "6b5a33", "55683f", "4f6f86", "6f8794", "2a1a10")
 HAIR = (
-    "0d0b0b", "15100e", "221712", "33211a", "4a2f20", "6a452a", "8a6238", "b48a52", "cfae7a",
-    "7a3219", "8f8b87", "c9c5c0",
-)  # fmt: skip
+    "0d0b0b",
+    "15100e",
+    "221712",
+    "33211a",
+    "4a2f20",
+    "6a452a",
+    "8a6238",
+    "b48a52",
+    "cfae7a",
+    "7a3219",
+    "8f8b87",
+    "c9c5c0",
+)
 EYE_RADIUS = 0.0142
 
 
@@ -245,11 +263,13 @@ class _HandLines:
         u, v = q @ self.along.astype(np.float32), q @ self.across.astype(np.float32)
         side = q @ self.palm.astype(np.float32)
         inside = np.clip(side / 0.006, 0, 1) * (u > 0.012) * (u < 0.092)
-        palm = np.maximum.reduce([
-            _line(np.hypot(u - 0.012, v - 0.030) - 0.034),
-            _line(u - 0.066 + 6 * (v + 0.004) ** 2 - 0.25 * v) * (v > -0.018),
-            _line(u - 0.082 - 0.22 * v + 5 * (v - 0.01) ** 2) * (v < 0.02),
-        ])  # fmt: skip
+        palm = np.maximum.reduce(
+            [
+                _line(np.hypot(u - 0.012, v - 0.030) - 0.034),
+                _line(u - 0.066 + 6 * (v + 0.004) ** 2 - 0.25 * v) * (v > -0.018),
+                _line(u - 0.082 - 0.22 * v + 5 * (v - 0.01) ** 2) * (v < 0.02),
+            ]
+        )
         lines = np.clip(knuckle + 0.8 * fold + 0.55 * palm * inside, 0, 1)
         wander = noise.noise(p, 60.0) * 0.012
         vein = np.clip(1 - np.abs(np.sin((v + wander + 0.1 * u) * np.pi / 0.016)) / 0.16, 0, 1)

@@ -15,20 +15,45 @@ OUTSIDE = np.float32(-0.06)
 NECKLINES = ("crew", "v", "scoop", "collar", "turtle")
 TOPS = {
     # name: cloths, lengths of sleeve in metres, necklines, how far it stands off, folds
-    "t-shirt": (("plain", "plain", "plain", "heather", "stripes", "print", "print", "camo",
-                 "gradient"), (0.13, 0.21), ("crew", "crew", "v"), 0.008, 0.5),
-    "long-sleeve": (("plain", "heather", "stripes", "stripes", "print"), (0.425, 0.445),
-                    ("crew", "v", "scoop"), 0.007, 0.5),
+    "t-shirt": (
+        ("plain", "plain", "plain", "heather", "stripes", "print", "print", "camo", "gradient"),
+        (0.13, 0.21),
+        ("crew", "crew", "v"),
+        0.008,
+        0.5,
+    ),
+    "long-sleeve": (
+        ("plain", "heather", "stripes", "stripes", "print"),
+        (0.425, 0.445),
+        ("crew", "v", "scoop"),
+        0.007,
+        0.5,
+    ),
     "tank top": (("plain", "ribbed", "heather", "print"), (-0.004, 0.01), ("scoop",), 0.005, 0.3),
-    "blouse": (("floral", "dots", "plain", "stripes", "gradient"), (0.08, 0.40), ("v", "scoop"),
-               0.013, 0.9),
-    "shirt": (("plain", "plain", "plaid", "plaid", "check", "pinstripes", "denim", "floral"),
-              (0.20, 0.445), ("collar",), 0.011, 0.9),
+    "blouse": (
+        ("floral", "dots", "plain", "stripes", "gradient"),
+        (0.08, 0.40),
+        ("v", "scoop"),
+        0.013,
+        0.9,
+    ),
+    "shirt": (
+        ("plain", "plain", "plaid", "plaid", "check", "pinstripes", "denim", "floral"),
+        (0.20, 0.445),
+        ("collar",),
+        0.011,
+        0.9,
+    ),
     "polo": (("plain", "heather", "stripes", "blocks"), (0.17, 0.21), ("collar",), 0.008, 0.5),
-    "sweater": (("knit", "knit", "ribbed", "heather", "stripes", "blocks"), (0.43, 0.45),
-                ("crew", "crew", "v", "turtle"), 0.016, 0.9),
+    "sweater": (
+        ("knit", "knit", "ribbed", "heather", "stripes", "blocks"),
+        (0.43, 0.45),
+        ("crew", "crew", "v", "turtle"),
+        0.016,
+        0.9,
+    ),
     "hoodie": (("plain", "heather", "print", "blocks"), (0.43, 0.45), ("crew",), 0.019, 1.0),
-}  # fmt: skip
+}
 JACKETS = {
     "cardigan": (("knit", "ribbed", "heather"), 0.018, 0.8),
     "blazer": (("plain", "pinstripes", "check", "heather"), 0.019, 0.5),
@@ -40,14 +65,20 @@ JACKETS = {
 BOTTOMS = {
     # name: cloths, height of the hem, width of the hem's radius or None for tight
     "jeans": (("denim",), (-0.76, -0.72), (None, None, 0.062, 0.07)),
-    "trousers": (("plain", "plain", "plain", "pinstripes", "check", "heather"), (-0.765, -0.73),
-                 (0.062, 0.072, 0.09)),
+    "trousers": (
+        ("plain", "plain", "plain", "pinstripes", "check", "heather"),
+        (-0.765, -0.73),
+        (0.062, 0.072, 0.09),
+    ),
     "joggers": (("plain", "heather", "camo"), (-0.735, -0.71), (0.06,)),
     "leggings": (("plain", "plain", "heather", "blocks", "camo"), (-0.73, -0.52), (None,)),
     "capris": (("plain", "denim", "check", "floral"), (-0.60, -0.48), (None, 0.07)),
-    "shorts": (("plain", "denim", "denim", "camo", "check", "plaid", "floral"), (-0.42, -0.22),
-               (0.095, 0.11, 0.12)),
-}  # fmt: skip
+    "shorts": (
+        ("plain", "denim", "denim", "camo", "check", "plaid", "floral"),
+        (-0.42, -0.22),
+        (0.095, 0.11, 0.12),
+    ),
+}
 
 
 @dataclasses.dataclass

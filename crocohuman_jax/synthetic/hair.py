@@ -109,9 +109,18 @@ def _volume(body, rng, style, field, shift):
     up = np.clip((t[:, 2] - 0.74) / 0.08, 0, 1)
     lumps = noise.fbm(t + shift, 45.0, 2)
     thick = {
-        "bald": 0.0, "shaved": 0.0015, "crop": 0.006, "short": 0.014, "side part": 0.018,
-        "curls": 0.026, "afro": 0.055, "bob": 0.014, "long": 0.012, "ponytail": 0.007, "bun": 0.007,
-    }[style] * rng.uniform(0.8, 1.2)  # fmt: skip
+        "bald": 0.0,
+        "shaved": 0.0015,
+        "crop": 0.006,
+        "short": 0.014,
+        "side part": 0.018,
+        "curls": 0.026,
+        "afro": 0.055,
+        "bob": 0.014,
+        "long": 0.012,
+        "ponytail": 0.007,
+        "bun": 0.007,
+    }[style] * rng.uniform(0.8, 1.2)
     curl = {"curls": 1.0, "afro": 1.0}.get(style, 0.0)
     rough = 0.8 if curl else 0.3
     offset = thick * (1 + rough * (lumps - 0.5) * 2)

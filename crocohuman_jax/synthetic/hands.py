@@ -85,15 +85,18 @@ def gesture_arm(name: str, rng: np.random.Generator) -> Reach:
     inward = np.sin(np.deg2rad(lean))
     if name == "mute":
         return Reach(
-            (0.0, 0.154, -0.018), "head", swivel + 15, fingers=(-0.35, 0.05, 1), palm=(-1, 0.1, 0),
+            (0.0, 0.154, -0.018),
+            "head",
+            swivel + 15,
+            fingers=(-0.35, 0.05, 1),
+            palm=(-1, 0.1, 0),
             tip=(1.68, 0.25, 0.0),
-        )  # fmt: skip
+        )
     if name == "call":
-        return Reach(
-            (0.1, 0.02, 0.01), "head", swivel + 5, fingers=(-0.15, 0.85, 0.45), palm=(-1, 0, 0),
-            tip=(0.85, 0.75, 0.2),
-        )  # fmt: skip
-    out, ahead, up = rng.uniform(0.25, 0.5), rng.uniform(0.42, 0.66), rng.uniform(-0.15, 0.25)
+        # Thumb at the ear and little finger before the mouth; found by search over arms.
+        wrist = (-60 + 0.4 * lean, -38 + 0.3 * lean, 0)
+        return Reach((0.207, 0.108, -0.098), "head", 43 + 0.4 * lean, wrist)
+    out, ahead, up = rng.uniform(0.32, 0.58), rng.uniform(0.45, 0.66), rng.uniform(-0.2, 0.2)
     fingers, palm = (-inward + 0.05, tilt, 1.0), (tilt - 0.05, 1.0, -tilt)
     if name == "like":
         fingers, palm = (-0.5, 1.0, tilt), (-1.0, 0.1, inward)
@@ -104,7 +107,7 @@ def gesture_arm(name: str, rng: np.random.Generator) -> Reach:
     elif name in INVERTED:
         # Seen from behind, the forearm stands upright over an elbow held ahead.
         fingers, palm = (-0.2 - inward, 0.1, 1.0), (0.0, -1.0, 0.1)
-        out, ahead, up, swivel = 0.6 * out, 0.48 + 0.15 * (ahead - 0.42), up * 0.5 + 0.08, 0.0
+        out, ahead, up, swivel = 0.75 * out, 0.48 + 0.15 * (ahead - 0.42), up * 0.5 + 0.08, 0.0
     return Reach((out, ahead, up), "shoulder", swivel, fingers=fingers, palm=palm)
 
 

@@ -179,6 +179,8 @@ def _draw(skeleton, rng, action, hand, side, kind, clips, hang) -> Motion:
         p["path"] = (np.sin(angle) * path, np.cos(angle) * path)
         if arm is not None:
             p[f"arm.{side}"] = arm(times)
+        if hand in hands.AT_FACE:  # the hand goes where the face is: it looks ahead
+            p["neck"] = tuple(0.2 * np.asarray(angle) for angle in p.get("neck", (0, 0, 0)))
         for s in fingers:
             p[f"hand.{s}"] = fingers[s](times)
         return p, noise(times)
@@ -255,7 +257,9 @@ class Fingers:
             return
         if hand is not None:
             self.first = self.second = hands.SHAPES[hand]
-            self.amount = 2.2
+            if hand == "ok":
+                self.first = self.second = grasps.bring_together(skeleton, side, self.first)
+            self.amount = 0.8 if hand == "ok" else 2.2
             return
         pool = list(hands.EVERYDAY.values())
         if rng.random() < 0.35:

@@ -50,9 +50,13 @@ class Person:
         tone = int(rng.integers(len(faces.TONES)))
         self.hair = hair.draw(body, np.random.default_rng([seed, 2]), female, age, tone)
         self.complexion = faces.draw(
-            np.random.default_rng([seed, 3]), tone, female, age, self.hair.colour,
+            np.random.default_rng([seed, 3]),
+            tone,
+            female,
+            age,
+            self.hair.colour,
             self.hair.beard_weight,
-        )  # fmt: skip
+        )
         self.outfit = wardrobe.draw(
             body,
             self.rest,

@@ -215,8 +215,9 @@ class Solver:
             down = np.clip(-angle_direction(angles, sign)[:, 2], 0, 1) ** 3
             angles[:, 1] += self.posture.get("hang", 0.0) * down
         angles = np.clip(angles, *bones.ARM_LIMITS.T)
+        direction = _not_behind(angle_direction(angles, sign))
+        angles[:, :2] = direction_angles(direction, sign)
         self.angles[f"arm.{side}"] = angles
-        direction = angle_direction(angles, sign)
         girdle = _girdle(direction, sign)
         upright = bones.swing(direction)
         turn, rest = -sign * angles[:, 2], skeleton.rest_twist[f"upper.{side}"]
@@ -357,6 +358,14 @@ def angle_direction(angles, sign) -> np.ndarray:  # [T, 2 or more] -> [T, 3]
     forward, side = np.deg2rad(angles[:, 0]), np.deg2rad(angles[:, 1])
     flat = np.cos(side)
     return np.stack([sign * np.sin(side), -flat * np.sin(forward), -flat * np.cos(forward)], -1)
+
+
+def _not_behind(direction):  # [T, 3]
+    """Returns directions of upper arms, those that no shoulder reaches brought forward."""
+    most = bones.BEHIND + bones.BEHIND_HANGING * np.clip(-direction[:, 2], 0, 1)
+    back = np.minimum(direction[:, 1], most)
+    flat = np.sqrt((1 - back**2) / np.maximum(1 - direction[:, 1] ** 2, 1e-9))
+    return np.stack([direction[:, 0] * flat, back, direction[:, 2] * flat], -1)
 
 
 def _girdle(direction, sign):

@@ -147,9 +147,24 @@ def _open(x, y, z, floor, corner, cell):
 
 @kernels.compiled
 def _add_lamp(
-    points, normals, gloss, eye, position, color, reach,
-    depth, project, texel, nearest, depth2, project2, texel2, nearest2, light, shine,
-):  # fmt: skip
+    points,
+    normals,
+    gloss,
+    eye,
+    position,
+    color,
+    reach,
+    depth,
+    project,
+    texel,
+    nearest,
+    depth2,
+    project2,
+    texel2,
+    nearest2,
+    light,
+    shine,
+):
     m, m2 = _matrix(project), _matrix(project2)
     px, py, pz, ex, ey, ez = position[0], position[1], position[2], eye[0], eye[1], eye[2]
     red, green, blue = color[0], color[1], color[2]
@@ -192,10 +207,31 @@ def _add_lamp(
 
 @kernels.compiled
 def _shade(
-    points, normals, albedo, gloss, eye, position, color, reach, sky, ground,
-    depth, project, texel, nearest, floor, corner, cell,
-    depth2, project2, texel2, nearest2, floor2, corner2, cell2,
-):  # fmt: skip
+    points,
+    normals,
+    albedo,
+    gloss,
+    eye,
+    position,
+    color,
+    reach,
+    sky,
+    ground,
+    depth,
+    project,
+    texel,
+    nearest,
+    floor,
+    corner,
+    cell,
+    depth2,
+    project2,
+    texel2,
+    nearest2,
+    floor2,
+    corner2,
+    cell2,
+):
     light, shine = np.empty((len(points), 3), np.float32), np.zeros((len(points), 3), np.float32)
     for p in range(len(points)):
         x, y, z = points[p, 0], points[p, 1], points[p, 2]
@@ -205,10 +241,24 @@ def _shade(
             light[p, c] = (ground[c] + (sky[c] - ground[c]) * up) * seen
     for k in range(len(position)):
         _add_lamp(
-            points, normals, gloss, eye, position[k], color[k], reach[k],
-            depth[k], project[k], texel[k], nearest[k],
-            depth2[k], project2[k], texel2[k], nearest2[k], light, shine,
-        )  # fmt: skip
+            points,
+            normals,
+            gloss,
+            eye,
+            position[k],
+            color[k],
+            reach[k],
+            depth[k],
+            project[k],
+            texel[k],
+            nearest[k],
+            depth2[k],
+            project2[k],
+            texel2[k],
+            nearest2[k],
+            light,
+            shine,
+        )
     for p in range(len(points)):
         for c in range(3):
             light[p, c] = albedo[p, c] * light[p, c] + shine[p, c]

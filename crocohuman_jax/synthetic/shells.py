@@ -133,8 +133,11 @@ def _split(faces, field, drop):
     # Turned so that the corner alone on its side comes first, or last where it is outside.
     turn_one = (np.argmax(inside[one], 1)[:, None] + np.arange(3)) % 3
     turn_two = (np.argmin(inside[two], 1)[:, None] + (1, 2, 0)) % 3
-    shapes = ((one, turn_one, (0, 0, 0, 1, 0, 2)), (two, turn_two, (0, 0, 1, 1, 1, 2)),
-              (two, turn_two, (0, 0, 1, 2, 0, 2)))  # fmt: skip
+    shapes = (
+        (one, turn_one, (0, 0, 0, 1, 0, 2)),
+        (two, turn_two, (0, 0, 1, 1, 1, 2)),
+        (two, turn_two, (0, 0, 1, 2, 0, 2)),
+    )
     orders = np.concatenate([turn[:, list(at)].reshape(-1, 3, 2) for _, turn, at in shapes])
     sources = np.concatenate([source for source, _, _ in shapes])
     corners = faces[sources[:, None, None], orders]

@@ -18,10 +18,12 @@ NECK = ("neck01", "neck02", "neck03", "head")
 SPINE_LIMITS = np.array([[-25, 75], [-28, 28], [-40, 40]], float)
 NECK_LIMITS = np.array([[-45, 45], [-30, 30], [-70, 70]], float)
 # Arm: raised forward, raised sideways, turned inward, elbow, pronation, wrist flexion, wrist
-# deviation to the thumb's side.
+# deviation to the thumb's side. How far an arm goes behind the body depends on both of the first:
+# the part of its direction that looks back is at most BEHIND, more when it hangs.
+BEHIND, BEHIND_HANGING = 0.5, 0.25
 ARM = ("forward", "side", "inward", "elbow", "pronation", "flexion", "deviation")
 ARM_LIMITS = np.array(
-    [[-60, 190], [-45, 175], [-95, 95], [0, 145], [-85, 85], [-70, 75], [-30, 22]], float
+    [[-120, 240], [-60, 175], [-95, 95], [0, 150], [-85, 85], [-70, 75], [-30, 22]], float
 )
 # Leg: hip flexion, abduction, outward turn, knee, dorsiflexion of the foot, its roll and its turn.
 LEG = ("hip", "side", "outward", "knee", "ankle", "roll", "turn")

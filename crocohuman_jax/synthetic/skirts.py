@@ -103,9 +103,15 @@ def make(tailor, waist: float, hem: float, flare: float, waves: int, layer: int)
     below = a.inside("torso_lower", "thigh_l", "thigh_r", "shin_l", "shin_r") > 0
     near = shells.nearest(body, canonical, np.nonzero(below)[0])
     piece = shells.attach(
-        body, canonical, rest, np.concatenate([outer, inner]), near,
-        attributes, layer, (weights, bones),
-    )  # fmt: skip
+        body,
+        canonical,
+        rest,
+        np.concatenate([outer, inner]),
+        near,
+        attributes,
+        layer,
+        (weights, bones),
+    )
     radii = _radii(body, tailor.rest, tailor.heads)
     return Skirt(piece, radii)
 

@@ -27,9 +27,11 @@ def wave(rng):
         s = ease.swing(t, period)
         rise = ease.wave(t, 5.0, 0.25)
         reach = Reach(
-            (out + width * s, 0.3, up + 0.1 * rise), swivel=5 + 15 * rise,
-            fingers=(0.45 * s, 0.1, 1), palm=(0, 1, 0),
-        )  # fmt: skip
+            (out + width * s, 0.3, up + 0.1 * rise),
+            swivel=5 + 15 * rise,
+            fingers=(0.45 * s, 0.1, 1),
+            palm=(0, 1, 0),
+        )
         return {**still(t), f"arm.{side}": reach}
 
     return posture
@@ -108,14 +110,22 @@ def cross(rng):
             **p,
             "neck": (0, 0, 25 * ease.swing(t, period)),
             f"arm.{over}": Reach(
-                (-0.13, 0.235, -0.13), "chest", 8, fingers=(-1, 0.1, 0.3), palm=(-0.1, -1, 0.1),
+                (-0.13, 0.235, -0.13),
+                "chest",
+                8,
+                fingers=(-1, 0.1, 0.3),
+                palm=(-0.1, -1, 0.1),
                 tip=(0.4, 0, 0),
             ),
             f"arm.{under}": Reach(
-                (-0.1, 0.18, -0.165), "chest", 8, fingers=(-1, 0.0, 0.2), palm=(0, -1, 0.1),
+                (-0.1, 0.18, -0.165),
+                "chest",
+                8,
+                fingers=(-1, 0.0, 0.2),
+                palm=(0, -1, 0.1),
                 tip=(0.4, 0, 0),
             ),
-        }  # fmt: skip
+        }
 
     return posture
 
@@ -131,9 +141,11 @@ def punch(rng):
             q = np.clip(sign * s, -0.2, 1)
             q = np.maximum(q, 0)
             arms[f"arm.{side}"] = Reach(
-                (0.0 - 0.15 * q, 0.42 + 0.52 * q, 0.02 + 0.1 * q), swivel=8 + 35 * q,
-                fingers=(-0.2 - 0.1 * q, 1, 0.6 - 0.6 * q), palm=(-0.8 + 0.6 * q, 0, -0.3 - q),
-            )  # fmt: skip
+                (0.0 - 0.15 * q, 0.42 + 0.52 * q, 0.02 + 0.1 * q),
+                swivel=8 + 35 * q,
+                fingers=(-0.2 - 0.1 * q, 1, 0.6 - 0.6 * q),
+                palm=(-0.8 + 0.6 * q, 0, -0.3 - q),
+            )
         return {
             **arms,
             "foot.L": (0.03, 0.15 * lead, 0, np.maximum(0, -lead * 25 * 1.0), 15, 0),
@@ -158,9 +170,10 @@ def talk(rng):
             if both or s == side:
                 a, b = ease.swing(t, period, phase[k]), ease.swing(t, period * 1.6, phase[2 + k])
                 p[f"arm.{s}"] = Reach(
-                    (out + 0.16 * b, ahead + 0.08 * a, -0.42 + 0.16 * a), swivel=5,
+                    (out + 0.16 * b, ahead + 0.08 * a, -0.42 + 0.16 * a),
+                    swivel=5,
                     wrist=(-25 + 35 * b, -8 * a, 4 * b),
-                )  # fmt: skip
+                )
         p["neck"] = (3 * ease.swing(t, period), 4 * ease.swing(t, 2 * period), p["neck"][2] * 1.5)
         return p
 
@@ -174,9 +187,13 @@ def clap(rng):
     def posture(t):
         gap = 0.018 + 0.14 * ease.wave(t, period)
         arm = Reach(
-            (gap, ahead, up), "chest", 10, fingers=(-0.1, 0.75, 0.65), palm=(-1, 0, 0),
+            (gap, ahead, up),
+            "chest",
+            10,
+            fingers=(-0.1, 0.75, 0.65),
+            palm=(-1, 0, 0),
             tip=(0.8, 0, 0.12),
-        )  # fmt: skip
+        )
         return {**still(t), "arm.L": arm, "arm.R": arm}
 
     return posture
@@ -189,9 +206,10 @@ def raise_hand(rng):
     def posture(t):
         q = ease.hold(t, period, 0.1)
         arm = Reach(
-            (0.25 + lean - 0.1 * q, 0.25 * (1 - q) + 0.12, 0.15 + 0.8 * q), swivel=5,
+            (0.25 + lean - 0.1 * q, 0.25 * (1 - q) + 0.12, 0.15 + 0.8 * q),
+            swivel=5,
             wrist=(40, -5, 0),
-        )  # fmt: skip
+        )
         return {**still(t), f"arm.{side}": arm}
 
     return posture
@@ -214,10 +232,11 @@ def throw(rng):
             "neck": (0, 0, -sign * (22 - 40 * q)),
             f"arm.{side}": Reach(
                 (0.62 - 0.5 * q, -0.25 + 1.05 * q, 0.35 + 0.5 * np.sin(np.pi * q) - 0.4 * q),
-                swivel=25, wrist=(20, -35 + 60 * q, 0),
+                swivel=25,
+                wrist=(20, -35 + 60 * q, 0),
             ),
             f"arm.{other}": (60 - 70 * q, 20, 20, 30 + 30 * q, 20, 0, 0),
-        }  # fmt: skip
+        }
 
     return posture
 
@@ -229,9 +248,11 @@ def stretch(rng):
     def posture(t):
         q, s = ease.hold(t, period, -0.1, 1.2), way * ease.swing(t, period * 0.7)
         arm = Reach(
-            (0.42 - 0.5 * q, 0.12, 0.1 + 0.88 * q), swivel=15, fingers=(-0.25, 0, 1),
+            (0.42 - 0.5 * q, 0.12, 0.1 + 0.88 * q),
+            swivel=15,
+            fingers=(-0.25, 0, 1),
             palm=(-0.4, 0.9, 0),
-        )  # fmt: skip
+        )
         return {
             "foot.L": (width, 0, 0, 0, 9, 0),
             "foot.R": (width, 0, 0, 0, 9, 0),
@@ -255,15 +276,21 @@ def phone(rng):
         p = still(t)
         if calling:
             p[f"arm.{side}"] = Reach(
-                (0.1, 0.02, -0.04), "head", 15, fingers=(-0.2, -0.45, 0.9), palm=(-1, 0, -0.2),
-                tip=(0.95, 0, 0.42),
-            )  # fmt: skip
-            p["neck"] = (3, 0, 20 * ease.swing(t, period))
+                (0.105, 0.03, 0.0),
+                "head",
+                0,
+                fingers=(-0.2, -0.6, 0.6),
+                palm=(-1, 0.2, 0),
+                tip=(0.95, 0, 0.35),
+            )
+            p["neck"] = (3, 0, 12 * ease.swing(t, period))
         else:
             p[f"arm.{side}"] = Reach(
-                (-0.12, 0.6, -0.2 + 0.05 * ease.swing(t, period)), swivel=0,
-                fingers=(-0.35, 0.6, 0.75), palm=(-0.45, -0.75, 0.6),
-            )  # fmt: skip
+                (-0.12, 0.6, -0.2 + 0.05 * ease.swing(t, period)),
+                swivel=0,
+                fingers=(-0.35, 0.6, 0.75),
+                palm=(-0.45, -0.75, 0.6),
+            )
             p["neck"] = (nod + 4 * ease.swing(t, period), 0, 6 * ease.swing(t, period * 0.7))
         return p
 
@@ -280,11 +307,14 @@ def type(rng):
         for k, s in enumerate("LR"):
             p[f"arm.{s}"] = Reach(
                 (
-                    -0.1 + 0.03 * ease.swing(t, period, 0.4 * k), ahead,
+                    -0.1 + 0.03 * ease.swing(t, period, 0.4 * k),
+                    ahead,
                     up + 0.015 * ease.swing(t, period, k),
                 ),
-                swivel=12, fingers=(-0.2, 1, 0), palm=(0, 0, -1),
-            )  # fmt: skip
+                swivel=12,
+                fingers=(-0.2, 1, 0),
+                palm=(0, 0, -1),
+            )
         p["neck"] = (12, 0, 10 * ease.swing(t, 5 * period))
         return p
 
@@ -323,14 +353,22 @@ def think(rng):
             **p,
             "neck": (nod + 3 * ease.swing(t, period), 0, p["neck"][2]),
             f"arm.{side}": Reach(
-                (0.0, 0.155, -0.105), "head", -5, fingers=(-0.35, -0.2, 0.9),
-                palm=(-0.75, -0.65, 0.1), tip=(1.2, 0.5, 0.3),
+                (0.0, 0.155, -0.105),
+                "head",
+                -5,
+                fingers=(-0.35, -0.2, 0.9),
+                palm=(-0.75, -0.65, 0.1),
+                tip=(1.2, 0.5, 0.3),
             ),
             f"arm.{other}": Reach(
-                (-0.05, 0.2, -0.24), "chest", 8, fingers=(-1, 0.1, 0.2), palm=(0, -1, 0.1),
+                (-0.05, 0.2, -0.24),
+                "chest",
+                8,
+                fingers=(-1, 0.1, 0.2),
+                palm=(0, -1, 0.1),
                 tip=(0.4, 0, 0),
             ),
-        }  # fmt: skip
+        }
 
     return posture
 

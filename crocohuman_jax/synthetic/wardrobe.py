@@ -148,9 +148,9 @@ def _head(outfit, tailor, hair):
         outfit.add("bun", "hair", cloth, pieces)
     if rng.random() < 0.16:
         frame = dataclasses.replace(cloth, colours=cloth.colours * 0.3, gloss=0.6)
-        outfit.add("glasses", "plain", frame, accessories.glasses(
-            body, rest, rng.random(), outfit.layer
-        ))  # fmt: skip
+        outfit.add(
+            "glasses", "plain", frame, accessories.glasses(body, rest, rng.random(), outfit.layer)
+        )
     if rng.random() < 0.12 and hair.style not in ("afro", "bun", "curls"):
         cap = rng.random() < 0.55
         hat = tailor.hat(cap)

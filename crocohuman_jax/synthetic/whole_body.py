@@ -96,7 +96,7 @@ def sit(rng):
             if on_lap
             else (25, 12, 20, 55 + 20 * ease.swing(t, period, 0.3), 50, 0, 0)
             for k in "LR"
-        }  # fmt: skip
+        }
         p = still(t)
         return {
             **arms,
@@ -128,7 +128,7 @@ def kneel(rng):
             "neck": (0, 0, turn * s),
             f"arm.{front}": ease.on_knee(),
             f"arm.{back}": (5 + 10 * s, 12, 20, 25, 15, 0, 0),
-        }  # fmt: skip
+        }
 
     return posture
 
@@ -165,15 +165,21 @@ def kick(rng):
     def posture(t):
         q, back = ease.wave(t, period, phase), np.maximum(0, -ease.swing(t, period, phase + 0.05))
         return {
-            f"foot.{side}": (0.02, 0.75 * q - 0.25 * back, high * q**1.5 + 0.1 * back,
-                             20 * q + 25 * back, 5, 0),
+            f"foot.{side}": (
+                0.02,
+                0.75 * q - 0.25 * back,
+                high * q**1.5 + 0.1 * back,
+                20 * q + 25 * back,
+                5,
+                0,
+            ),
             f"foot.{other}": (-0.02, 0, 0, 0, 14, 0),
             "pelvis": (-sign * 0.07, 0, 0.95),
             "lean": (-10 * q, sign * 4),
             "spine": (12 * q, -sign * 5, sign * 15 * (0.5 - q)),
             f"arm.{other}": (30 * q, 38, 20, 30, 15, 0, 0),
             f"arm.{side}": (-22 * q, 35, 20, 28, 15, 0, 0),
-        }  # fmt: skip
+        }
 
     return posture
 
@@ -181,22 +187,20 @@ def kick(rng):
 def jump(rng):
     u = rng.uniform
     period, high, tuck = u(1.3, 1.8), u(0.15, 0.4), u(0, 0.25)
-    out, reach = u(0, 60), u(100, 165)
+    out, reach = u(0, 60), u(75, 135)
 
     def posture(t):
         cycle = (t / period) % 1
-        crouch = np.exp(-(((cycle - 0.22) / 0.12) ** 2)) + 0.8 * np.exp(
-            -(((cycle - 0.86) / 0.09) ** 2)
-        )
+        crouch = _bump(cycle, 0.22, 0.12) + 0.8 * _bump(cycle, 0.86, 0.09)
         air = np.clip((cycle - 0.36) / 0.4, 0, 1)
         fly = 4 * air * (1 - air)
-        arm = (reach * fly - 40 * crouch * (cycle < 0.5) + 10, 12 + out * fly, 10, 20, 15, 0, 0)
+        arm = (reach * fly - 40 * _bump(cycle, 0.22, 0.12) + 10, 12 + out * fly, 10, 20, 15, 0, 0)
         up = tuck * fly
-        down = 40 * np.sin(np.pi * air) ** 0.5 * (air > 0)
+        down = 40 * np.sin(np.pi * air) ** 2
         return {
             "foot.L": (0.04, 0, up, down * 0.8, 8, 0),
             "foot.R": (0.04, 0, up, down * 0.8, 8, 0),
-            "pelvis": (0, -0.1 * crouch, 0.985 - 0.25 * crouch + 0.0 * fly),
+            "pelvis": (0, -0.1 * crouch, 0.985 - 0.25 * crouch),
             "lift": high * fly,
             "lean": (22 * crouch, 0),
             "spine": (12 * crouch, 0, 0),
@@ -309,9 +313,10 @@ def dance(rng):
             )
             m, a = middle[s], arms[s]
             p[f"arm.{s}"] = Reach(
-                (m[0] + a[0](t), m[1] + 0.6 * a[1](t), m[2] + a[2](t)), swivel=10,
+                (m[0] + a[0](t), m[1] + 0.6 * a[1](t), m[2] + a[2](t)),
+                swivel=10,
                 wrist=(wrists[s][0](t), wrists[s][1](t), 0),
-            )  # fmt: skip
+            )
         p["pelvis"] = (hips(t), 0, 0.93 + bob(t))
         p["lean"] = (0, -60 * hips(t))
         p["heading"] = spin * ease.swing(t, 4 * beat)
@@ -320,3 +325,8 @@ def dance(rng):
         return p
 
     return posture
+
+
+def _bump(cycle, at, width):
+    """Returns a bell around a place of a cycle, which has no ends."""
+    return np.exp(-((((cycle - at + 0.5) % 1 - 0.5) / width) ** 2))
