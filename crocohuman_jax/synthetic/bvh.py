@@ -73,6 +73,7 @@ class Clip:
         hierarchy, motion = text.split("MOTION", 1)
         self._read_hierarchy(hierarchy)
         self._read_motion(motion)
+        self._locals = functools.lru_cache(64)(self._read_locals)
         self._roles = self._find_roles()
         rest = self._rest()
         self.up = up or self._find_up(rest)
@@ -242,8 +243,7 @@ class Clip:
                 places[k] = places[parent] + total[parent] @ shift[k]
         return places @ self._axes.T, self._axes @ total @ self._axes.T
 
-    @functools.lru_cache(64)  # noqa: B019 - a clip lives as long as its folder is used
-    def _locals(self, frame):
+    def _read_locals(self, frame):
         """Returns shifts [N, 3] and turns [N, 3, 3] against the parents in a frame."""
         row, column = self._frames[frame], 0
         shift, turn = self._offsets.copy(), np.tile(np.eye(3), (len(self.joints), 1, 1))

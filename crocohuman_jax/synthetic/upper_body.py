@@ -7,6 +7,7 @@ from crocohuman_jax.synthetic.posture import Reach
 
 
 def stand(rng):
+    """Stands and looks around."""
     still = ease.Ease(rng)
     shift, depth, period = rng.uniform(), rng.uniform(15, 45), rng.uniform(3, 5)
 
@@ -19,6 +20,7 @@ def stand(rng):
 
 
 def wave(rng):
+    """Waves with one hand."""
     u, still = rng.uniform, ease.Ease(rng)
     side, period, width, up = rng.choice(["L", "R"]), u(0.7, 1.2), u(0.12, 0.3), u(0.1, 0.5)
     out = u(0.5, 0.75)
@@ -38,6 +40,7 @@ def wave(rng):
 
 
 def reach(rng):
+    """Reaches for something high, with one hand or both."""
     u, still = rng.uniform, ease.Ease(rng)
     high, period, phase = u(0.2, 0.95, 2), u(2.5, 4.5), u()
     both, side = rng.random() < 0.4, rng.choice(["L", "R"])
@@ -64,6 +67,7 @@ def reach(rng):
 
 
 def tpose(rng):
+    """Holds both arms out."""
     u = rng.uniform
     up, period, width = u(70, 95), u(3, 5), u(0.0, 0.12)
     twist = u(0, 25)
@@ -83,6 +87,7 @@ def tpose(rng):
 
 
 def hips(rng):
+    """Stands with the hands on the hips."""
     still, turn, period = ease.Ease(rng), rng.uniform(8, 25), rng.uniform(3, 5)
 
     def posture(t):
@@ -100,6 +105,7 @@ def hips(rng):
 
 
 def cross(rng):
+    """Stands with crossed arms."""
     still, period = ease.Ease(rng), rng.uniform(3, 5)
     over = rng.choice(["L", "R"])
     under = "R" if over == "L" else "L"
@@ -131,6 +137,7 @@ def cross(rng):
 
 
 def punch(rng):
+    """Boxes."""
     u = rng.uniform
     lead, period = rng.choice([1, -1]), u(1.0, 1.6)
 
@@ -159,6 +166,7 @@ def punch(rng):
 
 
 def talk(rng):
+    """Talks with both hands."""
     u, still = rng.uniform, ease.Ease(rng)
     period, phase, both = u(1.0, 1.8), u(size=4), rng.random() < 0.7
     side = rng.choice(["L", "R"])
@@ -181,6 +189,7 @@ def talk(rng):
 
 
 def clap(rng):
+    """Claps."""
     u, still = rng.uniform, ease.Ease(rng)
     period, up, ahead = u(0.5, 0.9), u(-0.2, 0.12), u(0.27, 0.36)
 
@@ -200,6 +209,7 @@ def clap(rng):
 
 
 def raise_hand(rng):
+    """Raises a hand."""
     u, still = rng.uniform, ease.Ease(rng)
     side, period, lean = rng.choice(["L", "R"]), u(3, 5), u(0.0, 0.2)
 
@@ -215,33 +225,8 @@ def raise_hand(rng):
     return posture
 
 
-def throw(rng):
-    u = rng.uniform
-    side = rng.choice(["L", "R"])
-    other = "R" if side == "L" else "L"
-    sign = 1 if side == "L" else -1
-    period = u(1.8, 2.6)
-
-    def posture(t):
-        q = ease.wave(t, period)
-        return {
-            f"foot.{other}": (0.02, 0.22, 0, 0, 8, 0),
-            f"foot.{side}": (0.05, -0.2, 0, 35 * q, 22, 0),
-            "pelvis": (0, -0.08 + 0.14 * q, 0.93),
-            "spine": (-6 + 20 * q, 0, sign * (28 - 50 * q)),
-            "neck": (0, 0, -sign * (22 - 40 * q)),
-            f"arm.{side}": Reach(
-                (0.62 - 0.5 * q, -0.25 + 1.05 * q, 0.35 + 0.5 * np.sin(np.pi * q) - 0.4 * q),
-                swivel=25,
-                wrist=(20, -35 + 60 * q, 0),
-            ),
-            f"arm.{other}": (60 - 70 * q, 20, 20, 30 + 30 * q, 20, 0, 0),
-        }
-
-    return posture
-
-
 def stretch(rng):
+    """Stretches both arms up."""
     u = rng.uniform
     period, width, way = u(3, 5), u(0.0, 0.1), rng.choice([1, -1])
 
@@ -267,6 +252,7 @@ def stretch(rng):
 
 
 def phone(rng):
+    """Holds a phone to the ear."""
     u, still = rng.uniform, ease.Ease(rng)
     side, period = rng.choice(["L", "R"]), u(3, 5)
     calling = rng.random() < 0.5
@@ -298,6 +284,7 @@ def phone(rng):
 
 
 def type(rng):
+    """Types on a keyboard."""
     u = rng.uniform
     sit, period = whole_body.sit(rng), u(0.7, 1.2)
     up, ahead = u(-0.5, -0.35), u(0.52, 0.7)
@@ -322,6 +309,7 @@ def type(rng):
 
 
 def point(rng):
+    """Points at something."""
     u, still = rng.uniform, ease.Ease(rng)
     side, period = rng.choice(["L", "R"]), u(3, 5)
     sign = 1 if side == "L" else -1
@@ -343,6 +331,7 @@ def point(rng):
 
 
 def think(rng):
+    """Rests the chin on a hand."""
     still, u = ease.Ease(rng), rng.uniform
     side, period, nod = rng.choice(["L", "R"]), u(3, 5), u(2, 10)
     other = "R" if side == "L" else "L"
@@ -368,35 +357,6 @@ def think(rng):
                 palm=(0, -1, 0.1),
                 tip=(0.4, 0, 0),
             ),
-        }
-
-    return posture
-
-
-def golf(rng):
-    u = rng.uniform
-    period, way = u(1.8, 2.8), rng.choice([1, -1])
-    high = u(0.25, 0.5)
-
-    def posture(t):
-        s = way * ease.swing(t, period)
-        arms = {}
-        for side, sign in (("L", 1), ("R", -1)):
-            x = sign * (0.32 * s) - 0.08
-            arms[f"arm.{side}"] = Reach(
-                (x, 0.32 - 0.05 * s**2, -0.28 + high * s**2 - 0.02 * sign),
-                "chest",
-                10,
-                wrist=(20, 0, -5),
-            )
-        return {
-            **arms,
-            "foot.L": (0.08, 0, 0, 10 * np.maximum(0, -s), 12, 0),
-            "foot.R": (0.08, 0, 0, 10 * np.maximum(0, s), 12, 0),
-            "pelvis": (0.05 * s, -0.03, 0.93),
-            "lean": (14, 0),
-            "spine": (16, 0, 32 * s),
-            "neck": (8, 0, -22 * s),
         }
 
     return posture

@@ -7,6 +7,7 @@ from crocohuman_jax.synthetic.posture import Reach
 
 
 def gait(rng, run=False, march=False):
+    """Walks, runs or marches."""
     u = rng.uniform
     period = u(0.62, 0.78) if run else u(0.95, 1.25)
     stride = u(0.36, 0.52) if run else u(0.24, 0.36)
@@ -58,6 +59,7 @@ def gait(rng, run=False, march=False):
 
 
 def squat(rng):
+    """Squats down and rises."""
     u = rng.uniform
     depth, period, phase, width = u(0.35, 0.52), u(2.2, 4), u(), u(0.05, 0.14)
     together = rng.random() < 0.5
@@ -83,6 +85,7 @@ def squat(rng):
 
 
 def sit(rng):
+    """Sits."""
     u = rng.uniform
     feet = {s: (u(-0.04, 0.12), u(0.34, 0.5), u(2, 15)) for s in "LR"}
     slouch, on_lap = u(-6, 14), rng.random() < 0.6
@@ -112,6 +115,7 @@ def sit(rng):
 
 
 def kneel(rng):
+    """Kneels on one knee."""
     u = rng.uniform
     front = rng.choice(["L", "R"])
     back = "R" if front == "L" else "L"
@@ -134,6 +138,7 @@ def kneel(rng):
 
 
 def lunge(rng):
+    """Lunges."""
     u = rng.uniform
     front = rng.choice(["L", "R"])
     back = "R" if front == "L" else "L"
@@ -156,6 +161,7 @@ def lunge(rng):
 
 
 def kick(rng):
+    """Kicks."""
     u = rng.uniform
     side = rng.choice(["L", "R"])
     other = "R" if side == "L" else "L"
@@ -185,6 +191,7 @@ def kick(rng):
 
 
 def jump(rng):
+    """Jumps with raised arms."""
     u = rng.uniform
     period, high, tuck = u(1.3, 1.8), u(0.15, 0.4), u(0, 0.25)
     out, reach = u(0, 60), u(75, 135)
@@ -213,6 +220,7 @@ def jump(rng):
 
 
 def bend(rng):
+    """Bends down."""
     u, still = rng.uniform, ease.Ease(rng, 0.3)
     deep, period, phase, knees = u(0.6, 1), u(2.5, 4.5), u(), u(0.03, 0.25)
 
@@ -234,6 +242,7 @@ def bend(rng):
 
 
 def balance(rng):
+    """Balances on one leg."""
     u = rng.uniform
     up_side = rng.choice(["L", "R"])
     other = "R" if up_side == "L" else "L"
@@ -256,6 +265,7 @@ def balance(rng):
 
 
 def turn(rng):
+    """Turns around."""
     still, way = ease.Ease(rng, 0.2, True), rng.choice([1, -1])
     period, far = rng.uniform(3.2, 4.5), rng.uniform(120, 240)
 
@@ -279,6 +289,7 @@ def turn(rng):
 
 
 def dance(rng):
+    """Dances."""
     u = rng.uniform
     beat = u(0.9, 1.4)
 
@@ -330,3 +341,60 @@ def dance(rng):
 def _bump(cycle, at, width):
     """Returns a bell around a place of a cycle, which has no ends."""
     return np.exp(-((((cycle - at + 0.5) % 1 - 0.5) / width) ** 2))
+
+
+def throw(rng):
+    """Throws something."""
+    u = rng.uniform
+    side = rng.choice(["L", "R"])
+    other = "R" if side == "L" else "L"
+    sign = 1 if side == "L" else -1
+    period = u(1.8, 2.6)
+
+    def posture(t):
+        q = ease.wave(t, period)
+        return {
+            f"foot.{other}": (0.02, 0.22, 0, 0, 8, 0),
+            f"foot.{side}": (0.05, -0.2, 0, 35 * q, 22, 0),
+            "pelvis": (0, -0.08 + 0.14 * q, 0.93),
+            "spine": (-6 + 20 * q, 0, sign * (28 - 50 * q)),
+            "neck": (0, 0, -sign * (22 - 40 * q)),
+            f"arm.{side}": Reach(
+                (0.62 - 0.5 * q, -0.25 + 1.05 * q, 0.35 + 0.5 * np.sin(np.pi * q) - 0.4 * q),
+                swivel=25,
+                wrist=(20, -35 + 60 * q, 0),
+            ),
+            f"arm.{other}": (60 - 70 * q, 20, 20, 30 + 30 * q, 20, 0, 0),
+        }
+
+    return posture
+
+
+def golf(rng):
+    """Swings a club."""
+    u = rng.uniform
+    period, way = u(1.8, 2.8), rng.choice([1, -1])
+    high = u(0.25, 0.5)
+
+    def posture(t):
+        s = way * ease.swing(t, period)
+        arms = {}
+        for side, sign in (("L", 1), ("R", -1)):
+            x = sign * (0.32 * s) - 0.08
+            arms[f"arm.{side}"] = Reach(
+                (x, 0.32 - 0.05 * s**2, -0.28 + high * s**2 - 0.02 * sign),
+                "chest",
+                10,
+                wrist=(20, 0, -5),
+            )
+        return {
+            **arms,
+            "foot.L": (0.08, 0, 0, 10 * np.maximum(0, -s), 12, 0),
+            "foot.R": (0.08, 0, 0, 10 * np.maximum(0, s), 12, 0),
+            "pelvis": (0.05 * s, -0.03, 0.93),
+            "lean": (14, 0),
+            "spine": (16, 0, 32 * s),
+            "neck": (8, 0, -22 * s),
+        }
+
+    return posture
