@@ -8,6 +8,7 @@ import dataclasses
 import functools
 
 import numpy as np
+import threadpoolctl
 
 from crocohuman_jax.synthetic import (
     body,
@@ -136,6 +137,7 @@ class Take:
     """
 
     def __init__(self, recipe: Recipe, person: int, number: int, kind: str):
+        _single_thread()
         self.recipe, self.kind = recipe, kind
         rng = np.random.default_rng([recipe.seed, person, number, KINDS.index(kind)])
         self.side = str(rng.choice(["L", "R"]))
@@ -316,6 +318,16 @@ class Take:
 
 
 record = Take
+
+
+@functools.cache  # for the rest of the process
+def _single_thread() -> None:
+    """Gives linear algebra one thread: the same bytes in every process, and no competition.
+
+    How threads share a product changes its rounding, and thin ones, as of skinning, take ten
+    times as long when the threads of several processes compete.
+    """
+    threadpoolctl.threadpool_limits(1, user_api="blas")
 
 
 @functools.lru_cache(4)
