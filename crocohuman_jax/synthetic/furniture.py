@@ -62,6 +62,15 @@ def chair(rng):
     ]
 
 
+def stool(rng, height: float):
+    """Returns the parts of a stool of a height in metres."""
+    look, side = (wood(rng) if rng.random() < 0.6 else lacquer(rng)), rng.uniform(0.34, 0.46)
+    return [
+        *_legs(side, side, height - 0.04, 0.05, look),
+        solids.box((side, side, 0.04), (0, 0, height - 0.04), **look),
+    ]
+
+
 def sofa(rng):
     """Returns the parts of a sofa."""
     width, look = rng.uniform(0.9, 2.1), cloth(rng)

@@ -74,6 +74,16 @@ class Place:
         self.things = things
         self._shadows = None
 
+    def add(self, thing: list[solids.Part], position, yaw: float) -> None:
+        """Puts a thing somewhere, after `fit`: turned about z by `yaw` radians, at [x, y] metres.
+
+        A user's own scene is left as it is.
+        """
+        if self.kind != "interior":
+            one = solids.assemble([solids.place(thing, position, yaw)])
+            self.things = solids.join(self.things, one)
+            self._shadows = None
+
     def thin(self, person, views) -> "Place":
         """Returns the place without the things that hide too much of a person in any view.
 

@@ -76,6 +76,14 @@ class Solids:
         return surface.Material(np.clip(color, 0.005, 0.95), self.gloss[face], normals)
 
 
+def join(first: Solids, second: Solids) -> Solids:
+    """Returns the things of both; those of the second are numbered after the first's."""
+    count, number = len(first.vertices), int(first.thing.max(initial=-1)) + 1
+    moved = dataclasses.replace(second, faces=second.faces + count, thing=second.thing + number)
+    names = [field.name for field in dataclasses.fields(Solids)]
+    return Solids(*(np.concatenate([getattr(s, n) for s in (first, moved)]) for n in names))
+
+
 def assemble(things: list[list[Part]]) -> Solids:
     """Returns all parts of all things as one mesh."""
     parts = [(number, part) for number, thing in enumerate(things) for part in thing]

@@ -13,12 +13,14 @@ import threadpoolctl
 from crocohuman_jax.synthetic import (
     body,
     cameras,
+    furniture,
     known,
     motion,
     people,
     places,
     raster,
     render,
+    rotations,
     smpl_people,
     sources,
     surface,
@@ -287,12 +289,27 @@ class Take:
         )
         reach = np.linalg.norm(np.concatenate([p.vertices for p in self.posed])[:, :2], axis=1)
         place.fit(self.stations, float(reach.max()))
+        if self.motion.name == "sit":
+            self._seat(place, np.random.default_rng(seed))
         views = [
             (posed, self.camera(i, view))
             for i, posed in enumerate(self.posed)
             for view in range(recipe.views)
         ]
         return place.thin(self.person, views)
+
+    def _seat(self, place: places.Place, rng: np.random.Generator) -> None:
+        """Puts a stool under somebody who sits, as high as they sit at the lowest."""
+        hips, knees, figure = [], [], body.load()
+        for posed in self.posed:
+            for points, name in ((hips, "upperleg01"), (knees, "lowerleg01")):
+                points.append(posed.joints[[figure.bone[f"{name}.{s}"] for s in "LR"]].mean(0))
+        hip, ahead = np.mean(hips, 0), rotations.unit((np.mean(knees, 0) - hips[0]) * (1, 1, 0))
+        middle = (hip + 0.05 * ahead)[:2]
+        low = [p.skin[np.linalg.norm(p.skin[:, :2] - middle, axis=1) < 0.12, 2] for p in self.posed]
+        height = float(np.concatenate(low).min())
+        if height > 0.15:
+            place.add(furniture.stool(rng, height), middle, float(np.arctan2(ahead[0], -ahead[1])))
 
     def _known(self, instant: int, camera: cameras.Camera, seen: render.Truth) -> dict:
         """Returns what is known of a frame, by the names of `data.truth`."""
