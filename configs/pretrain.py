@@ -49,7 +49,7 @@ def get_config(arg=None):
     config.batch_size = arg.batch or (16 if small else 256)
     config.accumulate = 1  # parts a batch is computed in
     config.ema = 0.0  # decay of the averaged weights; 0 keeps none
-    config.init_from = ""  # workdir of another run
+    config.init_from = ""  # workdir of another run, or what `convert import` wrote
     config.init_parts = ("encoder", "decoder", "head")
 
     config.model = ml_collections.ConfigDict()

@@ -82,9 +82,7 @@ def load_params(run: pathlib.Path, wanted: Any, name: str = "params") -> Any:
     Raises:
         ValueError: the run has no checkpoint, or lacks a leaf, or has it in another shape.
     """
-    folder = run / "checkpoints" if (run / "checkpoints").is_dir() else run
-    if not folder.is_dir():
-        raise ValueError(f"{run} is not the workdir of a run: it has no folder 'checkpoints'.")
+    folder = _folder(run)
     context = orbax.Context()
     context.pytree.loading.partial_load = True
     with context:
@@ -101,6 +99,25 @@ def load_params(run: pathlib.Path, wanted: Any, name: str = "params") -> Any:
             )
             loaded = checkpointer.load_checkpointables(step, {STATE: {name: abstract}})
     return loaded[STATE][name]
+
+
+def newest(run: pathlib.Path) -> int:
+    """Returns the step of a run's newest checkpoint.
+
+    Raises:
+        ValueError: the run has none.
+    """
+    with orbax.training.Checkpointer(_folder(run).absolute()) as checkpointer:
+        if checkpointer.latest is None:
+            raise ValueError(f"{run} has no finished checkpoint.")
+        return checkpointer.latest.step
+
+
+def _folder(run: pathlib.Path) -> pathlib.Path:
+    folder = run / "checkpoints" if (run / "checkpoints").is_dir() else run
+    if not folder.is_dir():
+        raise ValueError(f"{run} is not the workdir of a run: it has no folder 'checkpoints'.")
+    return folder
 
 
 def _compare(run: pathlib.Path, wanted: dict[str, Any], saved: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from crocohuman_jax import (
 )
 from crocohuman_jax import config as config_lib
 from crocohuman_jax.data import loader
+from crocohuman_jax.weights import folder
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     else:
         start, state, position = 0, init(), {"batches": 0}
         if config.init_from:
-            state = _graft(state, config.init_from, tuple(config.init_parts), bool(config.ema))
+            state = _graft(state, config)
         log.info("Parameters:\n%s", trees.parameter_table(state["params"]))
     if host == 0:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -310,8 +311,9 @@ def _check(config, mesh, hosts: int) -> None:
         )
 
 
-def _graft(state, run: str, parts: tuple[str, ...], ema: bool):
-    """Returns the state with the named parts of its parameters taken from another run."""
+def _graft(state, config):
+    """Returns the state with the named parts of its parameters taken from elsewhere."""
+    source, parts = pathlib.Path(config.init_from), tuple(config.init_parts)
     unknown = [part for part in parts if part not in state["params"]]
     if unknown or not parts:
         raise ValueError(
@@ -319,9 +321,15 @@ def _graft(state, run: str, parts: tuple[str, ...], ema: bool):
             f"Known: {', '.join(state['params'])}."
         )
     wanted = {part: state["params"][part] for part in parts}
-    params = state["params"] | checkpoint.load_params(pathlib.Path(run), wanted)
-    log.info("Took %s from %s.", ", ".join(parts), run)
-    return state | {"params": params} | ({"ema": jax.tree.map(jnp.copy, params)} if ema else {})
+    if folder.holds_model(source):
+        grid = tuple(side // config.model.patch for side in config.model.image)
+        found = folder.load_params(source, wanted, grid, config.model.position)
+    else:
+        found = checkpoint.load_params(source, wanted)
+    params = state["params"] | found
+    log.info("Took %s from %s.", ", ".join(parts), source)
+    copies = {"ema": jax.tree.map(jnp.copy, params)} if config.ema else {}
+    return state | {"params": params} | copies
 
 
 def _next(batches: loader.Batches, task, mesh, gauge: meter.Meter, waiting: list):

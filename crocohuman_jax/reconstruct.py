@@ -8,7 +8,7 @@ import ml_collections
 import PIL.Image
 from absl import flags
 
-from crocohuman_jax import checkpoint, command, judge, registry, report, sharding
+from crocohuman_jax import command, judge, model, registry, report, sharding
 from crocohuman_jax import config as config_lib
 
 flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -44,18 +44,12 @@ def draw(workdir: pathlib.Path, pairs: int, folders: str, ema: bool):
     config = ml_collections.ConfigDict(saved)
     task = registry.find("tasks", config.task).make(config)
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
-    whole = sharding.replicated(mesh)
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole),
-        jax.eval_shape(task.init, jax.random.key(0)),
-    )
-    params = checkpoint.load_params(workdir, shapes, "ema" if ema else "params")
     held_out = task.held_out()
     if held_out is None:
         raise ValueError(f"{saved['data']['folders']} holds no validation pair to draw.")
     judged = judge.Judge(task, mesh, held_out, batch_size=pairs, threads=0)
     with jax.set_mesh(mesh):
-        return judged.draw(params, pairs)
+        return judged.draw(model.load(workdir, ema=ema).params, pairs)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ LAYERS = [
     {"registry", "config", "trees", "command"},
     {"synthetic"},
     {"models", "data", "pixels", "optim", "sharding", "peaks"},
-    {"tasks", "checkpoint", "report", "judge", "meter"},
-    {"loop"},
-    {"train", "prepare", "benchmark", "reconstruct"},
+    {"tasks", "checkpoint", "report", "judge", "meter", "weights"},
+    {"loop", "model"},
+    {"train", "prepare", "benchmark", "reconstruct", "convert"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Libraries behind one door each: who may import them.
@@ -28,6 +28,7 @@ DOORS = {
     "optax": {"optim", "loop"},
     "av": {"data"},
     "tensorflow_datasets": {"data"},
+    "huggingface_hub": {"weights"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

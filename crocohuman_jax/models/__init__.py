@@ -30,3 +30,15 @@ def functional(
         return nnx.merge(graph, state)
 
     return init, bind
+
+
+def bound(part: Callable[..., nnx.Module], params: Any, **sizes: Any) -> nnx.Module:
+    """Returns a part of a network around its parameters, to be called inside jit.
+
+    Args:
+        part: its class, as `croco.Encoder`.
+        params: its own parameters, a plain nested dict.
+        sizes: what its class is given, but for random keys.
+    """
+    _, bind = functional(lambda key: part(rngs=nnx.Rngs(params=key), **sizes))
+    return bind(params)

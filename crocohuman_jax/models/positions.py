@@ -1,4 +1,4 @@
-"""Tells patches apart by where they lie on their grid: cosine tables and rotary angles."""
+"""Tells patches apart by where they lie on their grid: tables to add and rotary angles."""
 
 import functools
 
@@ -49,6 +49,48 @@ def rotary(shape: tuple[int, int], head_width: int, base: float) -> np.ndarray:
     frequencies = 1.0 / base ** (np.arange(0, half, 2, dtype=np.float64) / half)
     angles = grid(shape)[:, :, None] * frequencies  # [N, 2, d/4]
     return np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+
+
+def resize(table: jax.Array, old: tuple[int, int], new: tuple[int, int]) -> jax.Array:
+    """Returns a stored table for another grid, as PyTorch's bicubic interpolation makes it.
+
+    That is interpolate(mode="bicubic", align_corners=False, antialias=False). A cosine table is
+    better computed for the new grid, see `cosine`: interpolated, it keeps the old one's extent.
+
+    Args:
+        table: [N, D], row by row.
+        old: (rows, columns) of its grid.
+        new: (rows, columns) wanted.
+
+    Returns:
+        [M, D].
+
+    Raises:
+        ValueError: the table does not have one row a patch of the old grid.
+    """
+    if len(table) != old[0] * old[1]:
+        raise ValueError(f"A table of {len(table)} rows is not of a {old[0]}x{old[1]} grid.")
+    if old == new:
+        return table
+    rows, columns = (_bicubic(a, b) for a, b in zip(old, new, strict=True))
+    maps = jnp.asarray(table, jnp.float32).reshape(*old, -1)
+    resized = jnp.einsum("ri,cj,ijd->rcd", rows, columns, maps, precision="highest")
+    return resized.reshape(new[0] * new[1], -1)
+
+
+@functools.cache
+def _bicubic(old: int, new: int) -> np.ndarray:  # [new, old]
+    """Returns the weights of Keys' cubic convolution with a = -0.75, borders repeated."""
+    at = (np.arange(new) + 0.5) * old / new - 0.5
+    first = np.floor(at).astype(int)
+    weights = np.zeros((new, old))
+    for tap in range(-1, 3):
+        t = np.abs(at - first - tap)
+        near = (1.25 * t - 2.25) * t**2 + 1  # (a + 2) t^3 - (a + 3) t^2 + 1
+        far = -0.75 * (t**3 - 5 * t**2 + 8 * t - 4)  # a (t^3 - 5 t^2 + 8 t - 4)
+        place = np.clip(first + tap, 0, old - 1)
+        np.add.at(weights, (np.arange(new), place), np.where(t <= 1, near, far))
+    return weights.astype(np.float32)
 
 
 def rotate(x: jax.Array, table: jax.Array) -> jax.Array:

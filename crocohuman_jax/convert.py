@@ -1,0 +1,136 @@
+"""Brings weights in and out: python -m crocohuman_jax.convert import|export|body|push."""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+from absl import flags
+
+from crocohuman_jax import checkpoint, command, model, report, trees
+from crocohuman_jax import config as config_lib
+from crocohuman_jax.weights import bodies, card, exchange, folder, hub, layouts, receipt
+
+flags.DEFINE_string("source", None, "The file, the folder of a model, or the workdir of a run.")
+flags.DEFINE_string("output", None, "The folder to write; for body, the .npz file.")
+flags.DEFINE_enum("format", "safetensors", exchange.FORMATS, "export: for whom.")
+flags.DEFINE_list("heads", [], "import: attention heads, ENCODER[,DECODER], if the file has none.")
+flags.DEFINE_string("image", "", "import: SIDE or HEIGHTxWIDTH, if the file does not tell.")
+flags.DEFINE_list("hooks", [], "import: blocks a dense head looks at, if not CroCo's own choice.")
+flags.DEFINE_enum("class_token", "keep", exchange.CLASS_TOKEN, "import: of MAE and timm's ViT.")
+flags.DEFINE_string("allow_missing", "", "import: names that may be absent, as 'dec_*,mask_token'.")
+flags.DEFINE_string("allow_unexpected", "", "import: names that are ignored, as 'fc_norm.*'.")
+flags.DEFINE_alias("allow-missing", "allow_missing")
+flags.DEFINE_alias("allow-unexpected", "allow_unexpected")
+flags.DEFINE_bool("ema", False, "export: the averaged weights, if the run keeps them.")
+flags.DEFINE_multi_string("licence", [], "export: DATASET=LICENCE, for the model card.")
+flags.DEFINE_string("repo", None, "push: OWNER/NAME on the Hugging Face hub.")
+flags.DEFINE_bool("private", True, "push: whether a repository made for it is private.")
+flags.mark_flags_as_required(["source"])
+
+
+def main(argv) -> None:
+    args = flags.FLAGS
+    report.say_progress()
+    verbs = {"import": import_, "export": export, "body": body, "push": push}
+    try:
+        if len(argv) != 2:
+            raise ValueError(f"Say what to do: {', '.join(verbs)}.")
+        for line in config_lib.choose("conversion", verbs, argv[1])(args):
+            print(line)
+    except (ValueError, OSError) as error:
+        sys.exit(f"convert: {error}")
+
+
+def import_(args) -> list[str]:
+    """Makes another project's weights into a model of ours; returns what to say."""
+    source, output = pathlib.Path(args.source), _new(args.output)
+    description, params, passed = exchange.read(
+        source,
+        heads=_numbers("heads", args.heads),
+        hooks=_numbers("hooks", args.hooks),
+        image=config_lib.size(args.image) if args.image else None,
+        class_token=args.class_token,
+        allow_missing=args.allow_missing,
+        allow_unexpected=args.allow_unexpected,
+    )
+    file = exchange.file_of(source)
+    text = card.of_import(description, receipt.about(file))
+    written = folder.write(output, description, params, text)
+    details = {"model": description.as_json(), "passed over": passed}
+    receipt.write(output, file, written, details)
+    count = sum(array.size for array in params.values())
+    return [*passed, f"{output}: {_line(description)}, {count:,} parameters."]
+
+
+def export(args) -> list[str]:
+    """Writes a model for others; returns what to say."""
+    source, output = pathlib.Path(args.source), _new(args.output)
+    licences = dict(_licence(text) for text in args.licence)
+    if folder.holds_model(source):
+        if args.ema:
+            raise ValueError(f"--ema is for a run; {source} holds one set of weights.")
+        file, step = source / folder.WEIGHTS, None
+        description, params = folder.read(source)
+        text = (source / folder.CARD).read_text() if (source / folder.CARD).exists() else ""
+    else:
+        file, step = source / "config.json", checkpoint.newest(source)
+        loaded = model.load(source, ema=args.ema)
+        description = loaded.description
+        params = {k: np.asarray(v) for k, v in trees.named_leaves(jax.device_get(loaded.params))}
+        text = card.of_run(description, source, step, licences)
+    if args.format == "safetensors":
+        written = folder.write(output, description, params, text)
+    elif args.format == "torch-names":
+        written = exchange.write_torch_names(output, description, params)
+    else:
+        written = exchange.write_timm(output, description, params)
+    details = {"format": args.format, "step": step, "ema": args.ema}
+    receipt.write(output, file, written, details)
+    return [f"{output}: {_line(description)}, as {args.format}."]
+
+
+def body(args) -> list[str]:
+    """Makes a body model's file into a plain one; returns what to say."""
+    source, output = pathlib.Path(args.source), pathlib.Path(args.output or "")
+    what = bodies.convert(source, output)
+    name = f"{output.stem}.receipt.json"
+    receipt.write(output.parent, source, [output], {"content": what}, name=name)
+    return [f"{output}: {what}."]
+
+
+def push(args) -> list[str]:
+    """Uploads a model to the Hugging Face hub; returns what to say."""
+    return [hub.push(pathlib.Path(args.source), args.repo or "", args.private)]
+
+
+def _new(output: str | None) -> pathlib.Path:
+    if not output:
+        raise ValueError("Say where to write: --output=DIR.")
+    path = pathlib.Path(output)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} exists and is not empty: choose another --output.")
+    return path
+
+
+def _numbers(flag: str, texts: list[str]) -> tuple[int, ...]:
+    if not all(text.isdecimal() for text in texts):
+        raise ValueError(f"--{flag} are numbers with commas between them, not {texts}.")
+    return tuple(int(text) for text in texts)
+
+
+def _licence(text: str) -> tuple[str, str]:
+    dataset, equals, licence = text.partition("=")
+    if not (dataset and equals and licence):
+        raise ValueError(f"--licence is DATASET=LICENCE, not {text!r}.")
+    return dataset, licence
+
+
+def _line(d: layouts.Description) -> str:
+    sizes = [f"{s.width}/{s.depth}/{s.heads}" for s in (d.encoder, d.decoder) if s]
+    side = f"{d.image[0]}x{d.image[1]}"
+    return f"{d.kind} {' + '.join(sizes)} (width/depth/heads), {side}, {d.position} positions"
+
+
+if __name__ == "__main__":
+    command.run(main)

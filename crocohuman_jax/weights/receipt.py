@@ -1,0 +1,46 @@
+"""Receipts: what a conversion read and wrote, with the SHA-256 of every file."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable, Mapping
+
+RECEIPT = "receipt.json"
+
+
+def about(path: pathlib.Path) -> dict:
+    """Returns a file's name, size in bytes and SHA-256; of a folder, those of its files."""
+    if path.is_dir():
+        files = sorted(child for child in path.rglob("*") if child.is_file())
+        return {"name": path.name, "files": len(files)}
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+
+
+def write(
+    folder: pathlib.Path,
+    source: pathlib.Path,
+    outputs: Iterable[pathlib.Path],
+    details: Mapping[str, object],
+    name: str = RECEIPT,
+) -> pathlib.Path:
+    """Writes a receipt into a folder; returns its path.
+
+    Args:
+        folder: where to.
+        source: what was read.
+        outputs: the files that were written.
+        details: what else to say, in values that JSON has.
+        name: of the receipt.
+    """
+    content = {
+        "source": about(source),
+        "outputs": [about(path) for path in outputs],
+        **details,
+    }
+    path = folder / name
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    temporary.replace(path)
+    return path

@@ -1,0 +1,262 @@
+"""Strangers' files: nothing that they hold runs, and a broken one is a ValueError with its name."""
+
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from crocohuman_jax.weights import arrays, bodies, objects, pickles, torch_files
+
+HERE = pathlib.Path(__file__).parent
+
+
+class Exploit:
+    """Pickles as a call of os.system that would leave a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+class Sly:
+    """Pickles with a state that its class would be handed."""
+
+    def __setstate__(self, state):
+        raise AssertionError("a state was set")
+
+    def __getstate__(self):
+        return {"x": 1}
+
+
+def torch_zip(path, described: bytes, members=(), compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", described)
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+def honest(tmp_path):
+    """A torch file of one tensor, written by hand."""
+    storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000"
+    storage += b"X\x03\x00\x00\x00cpuK\x06tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage
+    tensor += b"K\x00K\x02K\x03\x86K\x03K\x01\x86\x89}tR"
+    described = b"\x80\x02}X\x05\x00\x00\x00model}X\x01\x00\x00\x00w" + tensor + b"ss."
+    numbers = np.arange(6, dtype=np.float32).tobytes()
+    return torch_zip(tmp_path / "honest.pth", described, [("archive/data/0", numbers)]), described
+
+
+def test_an_honest_file_is_read(tmp_path):
+    path, _ = honest(tmp_path)
+    tensor = torch_files.read(path)["model"]["w"]
+    np.testing.assert_array_equal(tensor, np.arange(6, dtype=np.float32).reshape(2, 3))
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_call_in_a_pickle_is_not_made(tmp_path, protocol):
+    trace = tmp_path / "trace"
+    for content in (Exploit(trace), {"model": [Exploit(trace)], "x": (Exploit(trace),)}):
+        data = pickle.dumps(content, protocol)
+        (tmp_path / "body.pkl").write_bytes(data)
+        with pytest.raises(ValueError):
+            bodies.plain(tmp_path / "body.pkl")
+        read = objects.rebuild(pickles.read(data)[0], "it")
+        assert "system" in repr(read)  # it is seen, as a name
+        path = torch_zip(tmp_path / "weights.pth", data)
+        if isinstance(content, dict):
+            torch_files.read(path)
+        else:
+            with pytest.raises(ValueError, match="not a dictionary"):
+                torch_files.read(path)
+    assert not trace.exists()
+
+
+def test_a_state_is_not_set():
+    read = objects.rebuild(pickles.read(pickle.dumps(Sly(), 2))[0], "it")
+    assert isinstance(read, objects.Unknown) and read.state == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (b"", "is not read"),
+        (b"\x80\x02.", "it ends with 0 values"),
+        (b"\x80\x02K\x01K\x02.", "it ends with 2 values"),
+        (b"\x80\x02K\x01.more", "followed by 4 bytes"),
+        (b"\x80\x02" + b"(" * 1000 + b".", "400 deep"),
+        (b"\x80\x02]" + b"]a" * 0 + b"h\x07.", "is not read"),
+        (b"\x80\x02\x8a\xff" + b"\x7f" * 255 + b".", "an integer of"),
+        (b"\x80\x02\x8b\xff\xff\xff\x7f.", "is not read"),
+        (b"\x80\x02T\xff\xff\xff\x7fa.", "is not read"),
+        (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", "is not read"),
+        (b"\x80\x02K\x01K\x02\x86b.", "is not read"),
+        (b"\x82\x01.", "EXT1 is not supported"),
+        (b"\x80\x02K\x01}K\x02s.", "is not read"),
+        (b"\x80\x02(K\x01d.", "a key without a value"),
+    ],
+)
+def test_broken_pickles_are_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        pickles.read(data)
+
+
+def test_memo_bombs_take_neither_time_nor_memory():
+    # Each tuple holds the one before it twice: 2^200 leaves if they were unfolded.
+    data = b"\x80\x02K\x01" + b"2\x86" * 90 + b"."
+    value = objects.rebuild(pickles.read(data)[0], "it")
+    assert len(value) == 2 and value[0] is value[1]
+    with pytest.raises(ValueError, match="without an end"):
+        objects.rebuild(pickles.read(b"\x80\x02K\x01" + b"2\x86" * 300 + b".")[0], "it")
+    with pytest.raises(ValueError, match="without an end"):
+        objects.rebuild(pickles.read(b"\x80\x02]q\x00h\x00a.")[0], "it")  # a list within itself
+
+
+def test_archives_with_tricks_are_refused(tmp_path):
+    path, described = honest(tmp_path)
+    numbers = [("archive/data/0", bytes(24))]
+    with pytest.raises(ValueError, match="packed or encrypted"):
+        torch_files.read(torch_zip(tmp_path / "a.pth", described, numbers, zipfile.ZIP_DEFLATED))
+    with pytest.raises(ValueError, match="a path out of the archive"):
+        torch_files.read(torch_zip(tmp_path / "b.pth", described, [*numbers, ("../x", b"")]))
+    with pytest.warns(UserWarning, match="Duplicate"):
+        twice = torch_zip(tmp_path / "c.pth", described, numbers * 2)
+    with pytest.raises(ValueError, match="twice"):
+        torch_files.read(twice)
+    with pytest.raises(ValueError, match="the storage '0' is missing"):
+        torch_files.read(torch_zip(tmp_path / "d.pth", described))
+    with pytest.raises(ValueError, match="has 20 bytes for 6 float32"):
+        torch_files.read(torch_zip(tmp_path / "e.pth", described, [("archive/data/0", bytes(20))]))
+    data = path.read_bytes()
+    (tmp_path / "f.pth").write_bytes(data + b"appended")
+    with pytest.raises(ValueError, match="none of the archive|broken archive"):
+        torch_files.read(tmp_path / "f.pth")
+    at = data.index(np.arange(6, dtype=np.float32).tobytes())
+    (tmp_path / "g.pth").write_bytes(data[:at] + b"\x01" + data[at + 1 :])
+    with pytest.raises(ValueError, match="its checksum is another"):
+        torch_files.read(tmp_path / "g.pth")
+    far = described.replace(b"K\x02K\x03\x86", b"K\x02K\x04\x86")
+    with pytest.raises(ValueError, match="reaches beyond its storage"):
+        torch_files.read(torch_zip(tmp_path / "h.pth", far, numbers))
+    (tmp_path / "i.pth").write_bytes(b"")
+    with pytest.raises(ValueError, match="is empty"):
+        torch_files.read(tmp_path / "i.pth")
+
+
+def test_numpy_archives_that_would_unpack_to_much_are_refused(tmp_path):
+    header = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f8', 'fortran_order': False, 'shape': (1,)}"
+    header = header.ljust(127) + b"\n"
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("v_template.npy", header + bytes(300_000_000))
+    with pytest.raises(ValueError, match="would unpack to"):
+        arrays.read_numpy(tmp_path / "bomb.npz")
+    huge = header.replace(b"(1,)}", b"(9999999999,)}").replace(b"          \n", b"\n")
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
+        archive.writestr("v_template.npy", huge[:127] + b"\n")
+    with pytest.raises(ValueError, match="cannot be read as arrays"):
+        arrays.read_numpy(tmp_path / "huge.npz")
+    np.savez(tmp_path / "objects.npz", a=np.array([{}], object))
+    with pytest.raises(ValueError, match="Python objects"):
+        arrays.read_numpy(tmp_path / "objects.npz")
+
+
+def safetensors(path, header, data: bytes):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+def test_safetensors_go_through_a_file_unchanged(tmp_path):
+    rng = np.random.default_rng(0)
+    written = {
+        "a/b": rng.normal(size=(3, 4)).astype(np.float32),
+        "empty": np.zeros((0, 2), np.float16),
+        "scalar": np.array(7),
+        "flags": np.array([True, False]),
+    }
+    for name in ("one", "two"):
+        arrays.write_safetensors(tmp_path / name, written, {"x": "1", "a": "2"})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    read, metadata = arrays.read_safetensors(tmp_path / "one")
+    assert metadata == {"x": "1", "a": "2"} and set(read) == set(written)
+    for name, array in written.items():
+        assert read[name].dtype == array.dtype
+        np.testing.assert_array_equal(read[name], array)
+
+
+@pytest.mark.parametrize(
+    "header, data, message",
+    [
+        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, bytes(12), "4 bytes that"),
+        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}, bytes(12), "begins at"),
+        ({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, bytes(8), "8 bytes for"),
+        ({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}, bytes(8), "lies at"),
+        ({"a": {"dtype": "O", "shape": [1], "data_offsets": [0, 8]}}, bytes(8), "unknown type"),
+        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 80]}}, bytes(8), "lies at"),
+        (b'{"a": 1, "a": 2}', b"", "there twice"),
+        (b"[" * 100_000, b"", "no readable safetensors header"),
+        ({"__metadata__": {"x": 1}}, b"", "metadata is not text"),
+        (b"\xff\xfe", b"", "no readable safetensors header"),
+        ({"a": []}, b"", "is no array"),
+    ],
+)
+def test_safetensors_that_break_the_format_are_refused(tmp_path, header, data, message):
+    with pytest.raises(ValueError, match=message):
+        arrays.read_safetensors(safetensors(tmp_path / "a.safetensors", header, data))
+
+
+def models(folder):
+    """Files of every format, small and honest, to be mutated."""
+    import shutil
+
+    folder.mkdir()
+    shutil.copy(honest(folder)[0], folder / "torch.pth")
+    rng, joints, vertices = np.random.default_rng(0), 24, 30
+    model = {
+        "v_template": rng.normal(size=(vertices, 3)),
+        "shapedirs": rng.normal(size=(vertices, 3, 10)),
+        "posedirs": rng.normal(size=(vertices, 3, 9 * (joints - 1))),
+        "J_regressor": rng.random((joints, vertices)),
+        "weights": rng.random((vertices, joints)),
+        "kintree_table": np.stack([np.arange(joints) - 1, np.arange(joints)]).astype(np.uint32),
+        "f": rng.integers(0, vertices, (40, 3)).astype(np.uint32),
+        "bs_type": "lrotmin",
+    }
+    for protocol in (0, 2, 4):
+        (folder / f"smpl{protocol}.pkl").write_bytes(pickle.dumps(model, protocol))
+    np.savez(folder / "smpl.npz", **model)
+    np.savez_compressed(folder / "packed.npz", **model)
+    tensors = {name: np.ones((4, 4), np.float32) for name in ("a", "b/c")}
+    arrays.write_safetensors(folder / "w.safetensors", tensors, {"format": "x"})
+    return folder
+
+
+def mutations(folder, count, seed):
+    done = subprocess.run(
+        [sys.executable, str(HERE / "hostile.py"), str(count), str(seed), str(folder)],
+        env=os.environ | {"PYTHONPATH": str(HERE.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = json.loads(done.stdout)
+    assert seen["refused"] > 0.3 * count and seen["slowest"] < 1 and seen["grown_mb"] < 512
+    return seen
+
+
+def test_ten_thousand_mutated_files_are_read_or_refused(tmp_path):
+    mutations(models(tmp_path / "files"), 10_000, 0)
+
+
+@pytest.mark.drill
+def test_a_million_mutated_files_are_read_or_refused(tmp_path):
+    for seed in range(1, 11):
+        print(mutations(models(tmp_path / f"files{seed}"), 100_000, seed))
