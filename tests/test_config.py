@@ -90,5 +90,5 @@ def test_every_dataset_states_its_layout_and_options():
     folder = pathlib.Path(registry.find("data.datasets", "video").__file__).parent
     for path in folder.glob("[a-z]*.py"):
         module = registry.find("data.datasets", path.stem)
-        assert module.LAYOUT and isinstance(module.OPTIONS, dict)
+        assert isinstance(module.LAYOUT, str) and isinstance(module.OPTIONS, dict)
         assert callable(module.plan) and callable(module.read)
