@@ -263,6 +263,8 @@ def _compressed(kind: str) -> Callable:
 
 
 def _coordinates(arguments, state, items):
+    if isinstance(state, dict) and isinstance(state.get("coords"), tuple | list):
+        state = state | dict(zip(("row", "col"), state["coords"], strict=True))  # newer SciPy
     data, row, column = _numbers(state, "data", "row", "col")
     sides = _sides(state)
     if len(row) != len(data) or len(column) != len(data) or ((row < 0) | (row >= sides[0])).any():
