@@ -180,6 +180,23 @@ def test_folders_of_pictures_hold_a_readable_one(tmp_path):
         prepare(tmp_path / "out", pictures=str(tmp_path / "pictures"))
 
 
+def test_a_damaged_motion_is_a_counted_skip(tmp_path):
+    (tmp_path / "motions").mkdir()
+    (tmp_path / "motions/broken.bvh").write_text("HIERARCHY\nROOT Hips\n")
+    (tmp_path / "motions/walk_poses.npz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="(?s)Not one frame.*broken.bvh"):
+        prepare(tmp_path / "out", motions=str(tmp_path / "motions"))
+    np.savez(
+        tmp_path / "motions/walk_poses.npz",
+        poses=np.zeros((90, 156)),
+        trans=np.zeros((90, 3)),
+        mocap_framerate=30.0,
+    )
+    manifest = prepare(tmp_path / "some", motions=str(tmp_path / "motions"), people=6)
+    assert 0 < manifest["counts"]["skipped"] < 24 and manifest["counts"]["frames"] > 0
+    assert any("broken.bvh" in reason for _, reason in manifest["skips"])
+
+
 def live_folder(**options):
     words = {"people": 5, "instants": 2, "views": 2, "supersample": 1, "workers": 1} | options
     return live.PREFIX + "&".join(f"{name}={value}" for name, value in words.items())

@@ -140,6 +140,6 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # zipfile, zlib, numpy and struct each raise their own
         raise ValueError(
-            f"{path} cannot be read as a .npz of plain arrays: {error}. Pickled model files are "
-            "to be converted first."
+            f"{path} cannot be read as a .npz of plain arrays ({type(error).__name__}). What holds "
+            "pickled objects is converted first: python -m crocohuman_jax.convert body."
         ) from error

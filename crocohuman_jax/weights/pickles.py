@@ -3,16 +3,29 @@
 A pickle is a program for a small stack machine. Here is that machine without its dangerous part:
 where a pickle would import and call, an inert `Call` is left in the tree. `objects` rebuilds from
 these what it knows, such as arrays, and leaves the rest as inert `Unknown`.
+
+Time and memory are bounded too: no opcode may do more than its share of work, and their number has
+a limit. What would break this is refused: long integers, and keys that are costly to compare.
 """
 
+import codecs
 import dataclasses
 import io
 import pickletools
+import re
+from collections.abc import Iterable
 from typing import Any
 
-MOST_OPCODES = 5_000_000
+MOST_OPCODES = 300_000  # a vision transformer of 40 layers has 65,000 with its optimizer's state
 DEEPEST = 400  # marks within marks
 LONGEST_NUMBER = 64  # bytes of an integer
+LONGEST_NAME = 200  # characters of a module or class
+# Integers below this have hashes of their own, so that they cannot be made to collide.
+LARGEST_KEY = 1 << 60
+# What Python 2 writes within quotes: backslashes only before these.
+_ESCAPED = re.compile(
+    rb"[^\\]*+(?:\\(?:[\\'\"nrt]|x[0-9a-fA-F]{2})[^\\]*+)*+", re.DOTALL
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +39,14 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Persistent:
     """What a pickle names outside of itself, such as a storage of a torch file."""
 
     id: Any
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, slots=True)
 class Call:
     """What a pickle would make by calling: function, arguments, and the state it would set."""
 
@@ -41,24 +54,6 @@ class Call:
     arguments: Any
     state: Any = None
     items: list = dataclasses.field(default_factory=list)  # that it would set or append
-
-
-class _Mark:
-    pass
-
-
-_MARK = _Mark()
-# Text of Python 2 came without an encoding; as latin-1 every byte survives.
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_VALUES = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
-    *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-}
-_EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
-_GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
-_PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
-_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def read(data: bytes, what: str = "the pickle", whole: bool = True) -> tuple[Any, int]:
@@ -76,67 +71,83 @@ def read(data: bytes, what: str = "the pickle", whole: bool = True) -> tuple[Any
     Raises:
         ValueError: the pickle is broken, larger than any honest one, or uses what is not read.
     """
-    machine, file, end = _Machine(), io.BytesIO(data), 0
+    file = io.BytesIO(data)
     try:
-        for count, (opcode, value, position) in enumerate(pickletools.genops(file)):
-            if count > MOST_OPCODES:
-                raise ValueError(f"it has more than {MOST_OPCODES} opcodes")
-            end = position + 1
-            if opcode.name == "STOP":
-                break
-            machine.step(opcode.name, value)
-        result = machine.end()
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        result = _Machine().run(file)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{what} is not read: {error}.") from error
     except (RecursionError, MemoryError) as error:
         raise ValueError(f"{what} is not read: it is too deep or too large.") from error
+    end = file.tell()
     if whole and end != len(data):
         raise ValueError(f"{what} is followed by {len(data) - end} bytes that are none of it.")
     return result, end
 
 
+def keyed(pairs: Iterable[tuple[Any, Any]]) -> dict:
+    """Returns pairs as a dictionary.
+
+    Raises:
+        ValueError: a key is not one of those that are found in constant time.
+    """
+    return {_checked(key): value for key, value in pairs}
+
+
+def distinct(values: Iterable) -> set:
+    """Returns values as a set.
+
+    Raises:
+        ValueError: as `keyed`.
+    """
+    return {_checked(value) for value in values}
+
+
+def _checked(key):
+    """Returns a key. A tuple may hold itself many times over, and would be hashed leaf by leaf."""
+    if isinstance(key, int) and abs(key) >= LARGEST_KEY:
+        raise ValueError(f"a key of {key.bit_length()} bits")
+    if key is not None and not isinstance(key, str | bytes | int | float | Global | Call):
+        raise ValueError(f"a key that is a {type(key).__name__}")
+    return key
+
+
+class _Mark:
+    pass
+
+
+_MARK = _Mark()
+
+
 class _Machine:
-    """The stack, its marks and the memo."""
+    """The stack, its marks and the memo; a method for each opcode, of its name."""
 
     def __init__(self):
         self.stack: list = []
         self.memo: dict = {}
         self.marks = 0
 
-    def end(self):
+    def run(self, file: io.BytesIO):
+        """Follows the opcodes of a file up to the end of the pickle; returns what it leaves."""
+        known = {
+            code: (reader, getattr(self, f"on_{name}", None), name)
+            for code, (name, reader) in _OPCODES.items()
+        }
+        for _ in range(MOST_OPCODES):
+            code = file.read(1)
+            if code == b".":
+                return self._end()
+            if code not in known:
+                raise ValueError(f"it has the byte {code!r} where an opcode should be")
+            reader, method, name = known[code]
+            if method is None:
+                raise ValueError(f"the opcode {name.upper()} is not supported")
+            method(reader(file) if reader else None)
+        raise ValueError(f"it has more than {MOST_OPCODES} opcodes")
+
+    def _end(self):
         if len(self.stack) != 1 or self.stack[0] is _MARK:
             raise ValueError(f"it ends with {len(self.stack)} values instead of one")
         return self.stack[0]
-
-    def step(self, name: str, value) -> None:
-        """Follows one opcode."""
-        stack = self.stack
-        if name in _VALUES:
-            if isinstance(value, int) and value.bit_length() > 8 * LONGEST_NUMBER:
-                raise ValueError(f"an integer of {value.bit_length()} bits")
-            stack.append(value)
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name in _EMPTY:
-            stack.append(_EMPTY[name]())
-        elif name in _TUPLES:
-            stack.append(self._pop(_TUPLES[name]))
-        elif name in _GETS:
-            stack.append(self.memo[int(value)])
-        elif name in _PUTS:
-            self.memo[int(value)] = self._top()
-        elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = self._top()
-        elif name == "MARK":
-            self.marks += 1
-            if self.marks > DEEPEST:
-                raise ValueError(f"containers within containers, {DEEPEST} deep")
-            stack.append(_MARK)
-        elif name not in ("PROTO", "FRAME"):
-            known = getattr(self, f"on_{name.lower()}", None)
-            if known is None:
-                raise ValueError(f"the opcode {name} is not supported")
-            known(value)
 
     def _top(self):
         if not self.stack or self.stack[-1] is _MARK:
@@ -144,12 +155,16 @@ class _Machine:
         return self.stack[-1]
 
     def _pop(self, count: int) -> tuple:
-        values = tuple(self.stack[len(self.stack) - count :]) if count else ()
+        values = tuple(self.stack[-count:])
         if len(values) != count or any(value is _MARK for value in values):
             raise ValueError("the stack is empty")
-        if count:
-            del self.stack[-count:]
+        del self.stack[-count:]
         return values
+
+    def _pop_one(self):
+        value = self._top()
+        del self.stack[-1]
+        return value
 
     def _pop_to_mark(self) -> list:
         for at in range(len(self.stack) - 1, -1, -1):
@@ -160,8 +175,62 @@ class _Machine:
                 return values
         raise ValueError("a mark is missing")
 
-    def _pop_one(self):
-        return self._pop(1)[0]
+    def on_proto(self, version):
+        if not 2 <= version <= 5:
+            raise ValueError(f"protocol {version} is not known")
+
+    def on_frame(self, length):
+        pass
+
+    # Values.
+
+    def on_text(self, value):
+        self.stack.append(value)
+
+    on_float = on_binfloat = on_text
+    on_string = on_binstring = on_short_binstring = on_text
+    on_unicode = on_binunicode = on_short_binunicode = on_binunicode8 = on_text
+    on_binbytes = on_short_binbytes = on_binbytes8 = on_bytearray8 = on_text
+    on_binint = on_binint1 = on_binint2 = on_text
+
+    def on_int(self, value):
+        if value.bit_length() > 8 * LONGEST_NUMBER:
+            raise ValueError(f"an integer of {value.bit_length()} bits")
+        self.stack.append(value)
+
+    on_long = on_long1 = on_long4 = on_int
+
+    def on_none(self, _):
+        self.stack.append(None)
+
+    def on_newtrue(self, _):
+        self.stack.append(True)
+
+    def on_newfalse(self, _):
+        self.stack.append(False)
+
+    # Containers.
+
+    def on_empty_list(self, _):
+        self.stack.append([])
+
+    def on_empty_dict(self, _):
+        self.stack.append({})
+
+    def on_empty_set(self, _):
+        self.stack.append(set())
+
+    def on_empty_tuple(self, _):
+        self.stack.append(())
+
+    def on_tuple1(self, _):
+        self.stack.append(self._pop(1))
+
+    def on_tuple2(self, _):
+        self.stack.append(self._pop(2))
+
+    def on_tuple3(self, _):
+        self.stack.append(self._pop(3))
 
     def on_tuple(self, _):
         self.stack.append(tuple(self._pop_to_mark()))
@@ -170,10 +239,10 @@ class _Machine:
         self.stack.append(self._pop_to_mark())
 
     def on_frozenset(self, _):
-        self.stack.append(frozenset(self._pop_to_mark()))
+        self.stack.append(frozenset(distinct(self._pop_to_mark())))
 
     def on_dict(self, _):
-        self.stack.append(_pairs(self._pop_to_mark()))
+        self.stack.append(_paired(self._pop_to_mark()))
 
     def on_append(self, _):
         self._extend([self._pop_one()])
@@ -194,7 +263,7 @@ class _Machine:
         values, target = self._pop_to_mark(), self._top()
         if not isinstance(target, set):
             raise ValueError(f"adding to a {type(target).__name__}")
-        target.update(values)
+        target.update(distinct(values))
 
     def on_setitem(self, _):
         self._update(self._pop(2))
@@ -203,7 +272,7 @@ class _Machine:
         self._update(self._pop_to_mark())
 
     def _update(self, values):
-        target, pairs = self._top(), _pairs(values)
+        target, pairs = self._top(), _paired(values)
         if isinstance(target, Call):
             target.items.extend(pairs.items())
         elif isinstance(target, dict):
@@ -211,45 +280,77 @@ class _Machine:
         else:
             raise ValueError(f"setting an item of a {type(target).__name__}")
 
+    # The stack and the memo.
+
+    def on_mark(self, _):
+        self.marks += 1
+        if self.marks > DEEPEST:
+            raise ValueError(f"containers within containers, {DEEPEST} deep")
+        self.stack.append(_MARK)
+
     def on_pop_mark(self, _):
         self._pop_to_mark()
 
     def on_pop(self, _):
+        if not self.stack:
+            raise ValueError("the stack is empty")
         if self.stack.pop() is _MARK:
             self.marks -= 1
 
     def on_dup(self, _):
         self.stack.append(self._top())
 
-    def on_global(self, value):
-        module, _, name = value.partition(" ")
-        self.stack.append(Global(module, name))
+    def on_get(self, key):
+        if key not in self.memo:
+            raise ValueError(f"it recalls value {key}, which it never stored")
+        self.stack.append(self.memo[key])
 
-    def on_stack_global(self, _):
-        module, name = self._pop(2)
+    on_binget = on_long_binget = on_get
+
+    def on_put(self, key):
+        self.memo[_checked(key)] = self._top()
+
+    on_binput = on_long_binput = on_put
+
+    def on_memoize(self, _):
+        self.memo[len(self.memo)] = self._top()
+
+    # What would import and call.
+
+    def _global(self, module, name) -> Global:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("the name of something to import is no text")
-        self.stack.append(Global(module, name))
+        if max(len(module), len(name)) > LONGEST_NAME:
+            raise ValueError("the name of something to import is very long")
+        return Global(module, name)
+
+    def on_global(self, value):
+        module, _, name = value.partition(" ")
+        self.stack.append(self._global(module, name))
+
+    def on_stack_global(self, _):
+        self.stack.append(self._global(*self._pop(2)))
 
     def on_reduce(self, _):
-        function, arguments = self._pop(2)
-        self.stack.append(Call(function, arguments))
+        self.stack.append(Call(*self._pop(2)))
 
-    def on_newobj(self, _):
-        kind, arguments = self._pop(2)
-        self.stack.append(Call(kind, arguments))
+    on_newobj = on_reduce
 
     def on_newobj_ex(self, _):
-        kind, arguments, _ = self._pop(3)
-        self.stack.append(Call(kind, arguments))
+        kind, arguments, named = self._pop(3)
+        if not isinstance(arguments, tuple) or not isinstance(named, dict):
+            raise ValueError("arguments that are none")
+        self.stack.append(Call(kind, (arguments, named) if named else arguments))
 
     def on_inst(self, value):
         module, _, name = value.partition(" ")
-        self.stack.append(Call(Global(module, name), tuple(self._pop_to_mark())))
+        self.stack.append(Call(self._global(module, name), tuple(self._pop_to_mark())))
 
     def on_obj(self, _):
-        kind, *arguments = self._pop_to_mark()
-        self.stack.append(Call(kind, tuple(arguments)))
+        values = self._pop_to_mark()
+        if not values:
+            raise ValueError("an object without a class")
+        self.stack.append(Call(values[0], tuple(values[1:])))
 
     def on_build(self, _):
         state, target = self._pop_one(), self._top()
@@ -264,7 +365,24 @@ class _Machine:
         self.stack.append(Persistent(self._pop_one()))
 
 
-def _pairs(values) -> dict:
+def _paired(values) -> dict:
     if len(values) % 2:
         raise ValueError("a key without a value")
-    return dict(zip(values[::2], values[1::2], strict=True))
+    return keyed(zip(values[::2], values[1::2], strict=True))
+
+
+def _quoted(file: io.BytesIO) -> str:
+    """Reads a text of Python 2, whose bytes had no encoding: latin-1 keeps every one."""
+    line = file.readline().removesuffix(b"\n")
+    if len(line) < 2 or line[:1] not in (b"'", b'"') or line[:1] != line[-1:]:
+        raise ValueError("a text that is not in quotes")
+    if not _ESCAPED.fullmatch(line, 1, len(line) - 1):
+        raise ValueError("a text with a backslash where none should be")
+    return codecs.escape_decode(line[1:-1])[0].decode("latin-1")
+
+
+# pickletools reads the text of protocol 0 as ASCII, and with it no array of Python 2.
+_OPCODES = {
+    opcode.code.encode("latin-1"): (opcode.name.lower(), opcode.arg and opcode.arg.reader)
+    for opcode in pickletools.opcodes
+} | {b"S": ("string", _quoted)}

@@ -109,7 +109,11 @@ def plan(settings) -> Plan:
 def read(settings, job: Job) -> Iterator[Sample]:
     """Renders the frames of a take; see `datasets`."""
     made = _of(settings)
-    recorded = take.record(made, *job.extra)
+    try:
+        recorded = take.record(made, *job.extra)
+    except ValueError as error:  # of a user's motion, picture or scene that is damaged
+        yield from (Sample(frame, fault=str(error)) for frame in job.frames)
+        return
     for i, frame in enumerate(job.frames):
         picture, truth = recorded.frame(*divmod(i, made.views))
         silhouette = PIL.Image.fromarray((truth["part"] > 0).astype(np.uint8) * 255)
