@@ -72,13 +72,13 @@ def main(count: int, seed: int, folder: pathlib.Path) -> None:
         i = rng.randrange(len(sources))
         mutated = mutate(contents[i], rng)
         scratch[i].write_bytes(mutated)
-        begun = time.perf_counter()
+        begun = time.process_time()  # not the time of others beside it
         try:
             READERS[sources[i].suffix](scratch[i])
             ended["read"] += 1
         except ValueError:
             ended["refused"] += 1
-        slowest = max(slowest, time.perf_counter() - begun)
+        slowest = max(slowest, time.process_time() - begun)
         if happened:
             sys.exit(f"{sources[i].name} made happen: {happened}")
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 1024

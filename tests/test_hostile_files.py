@@ -69,7 +69,7 @@ def test_a_call_in_a_pickle_is_not_made(tmp_path, protocol):
         (tmp_path / "body.pkl").write_bytes(data)
         with pytest.raises(ValueError):
             bodies.plain(tmp_path / "body.pkl")
-        read = objects.rebuild(pickles.read(data)[0], "it")
+        read = objects.rebuild(pickles.read(data)[0], "it", 0)
         assert "system" in repr(read)  # it is seen, as a name
         path = torch_zip(tmp_path / "weights.pth", data)
         if isinstance(content, dict):
@@ -81,7 +81,7 @@ def test_a_call_in_a_pickle_is_not_made(tmp_path, protocol):
 
 
 def test_a_state_is_not_set():
-    read = objects.rebuild(pickles.read(pickle.dumps(Sly(), 2))[0], "it")
+    read = objects.rebuild(pickles.read(pickle.dumps(Sly(), 2))[0], "it", 0)
     assert isinstance(read, objects.Unknown) and read.state == {"x": 1}
 
 
@@ -112,7 +112,7 @@ def test_broken_pickles_are_refused(data, message):
 def test_memo_bombs_take_neither_time_nor_memory():
     # Each tuple holds the one before it twice: 2^200 leaves if they were unfolded.
     data = b"\x80\x02K\x01" + b"2\x86" * 90 + b"."
-    value = objects.rebuild(pickles.read(data)[0], "it")
+    value = objects.rebuild(pickles.read(data)[0], "it", 0)
     assert len(value) == 2 and value[0] is value[1]
     with pytest.raises(ValueError, match="without an end"):
         objects.rebuild(pickles.read(b"\x80\x02K\x01" + b"2\x86" * 300 + b".")[0], "it")

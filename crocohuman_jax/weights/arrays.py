@@ -4,16 +4,21 @@ import json
 import math
 import mmap
 import pathlib
+import reprlib
 import zipfile
 from collections.abc import Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-LARGEST_HEADER = 100 << 20  # bytes, as the safetensors library allows
+from crocohuman_jax.weights import archives, objects, pickles
+
+LARGEST_HEADER = 8 << 20  # bytes; of a model of a thousand tensors 0.1 MB
 LARGEST_ARRAYS = 16 << 30  # bytes that the arrays of a numpy file may take
-# How many times larger than its file a compressed numpy archive may unpack.
-LARGEST_RATIO = 200
+# An archive may unpack to so many bytes, and so many times its own.
+ROOM, LARGEST_RATIO = 128 << 20, 20
+MOST_SIDES = 32  # of an array
 ALIGNMENT = 64  # bytes
 _TYPES = {
     "F64": np.dtype("<f8"),
@@ -29,6 +34,10 @@ _TYPES = {
     "U16": np.dtype("<u2"),
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
+}
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
 }
 _NAMES = {kind: name for name, kind in _TYPES.items()}
 
@@ -63,8 +72,8 @@ def read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[st
         count = math.prod(shape)
         if count * kind.itemsize != end - begin:
             raise ValueError(f"{path}: {name!r} has {end - begin} bytes for {kind} {shape}.")
-        flat = np.frombuffer(mapped, kind, count, 8 + length + begin)
-        arrays[name] = flat.reshape(shape)
+        flat = np.frombuffer(mapped, kind, count, 8 + length + begin) if count else ()
+        arrays[name] = np.asarray(flat, kind).reshape(shape)
         ends[name] = (begin, end)
     last = 0
     for name, (begin, end) in sorted(ends.items(), key=lambda item: item[1]):
@@ -112,57 +121,61 @@ def write_safetensors(
 def read_numpy(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Returns the arrays of an npz file by name, or that of an npy file as {"": array}.
 
+    An npz may hold an object, as some body models do. It is read as `objects.rebuild` reads it, so
+    that it can be an array, a text or anything else that is plain.
+
     Raises:
-        ValueError: damaged, too large once unpacked, or with Python objects in it.
+        ValueError: damaged, too large once unpacked, or with arrays of objects.
+    """
+    size = path.stat().st_size
+    if not size:
+        raise ValueError(f"{path} is empty.")
+    with open(path, "rb") as file:
+        if path.suffix == ".npy":
+            return {"": _one(path, file, size, size)}
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    members = archives.members(path, mapped)
+    total = sum(member.file_size for member, _ in members.values())
+    if total > min(LARGEST_ARRAYS, ROOM + LARGEST_RATIO * size):
+        raise ValueError(f"{path} would unpack to {total} bytes.")
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for name, (member, _) in members.items():
+            with archive.open(member) as file:
+                found[name.removesuffix(".npy")] = _one(
+                    f"{path}: {name}", file, member.file_size, size
+                )
+    return found
+
+
+def _one(what, file, length: int, size: int) -> Any:
+    """Returns what a file in numpy's format holds.
+
+    Args:
+        what: its name in errors.
+        file: open.
+        length: bytes that it has.
+        size: bytes of the file that it is or lies in, packed.
     """
     try:
-        if path.suffix == ".npy":
-            return {"": _check_size(path, np.load(path, mmap_mode="r", allow_pickle=False))}
-        _check_archive(path)
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise
-    except MemoryError as error:
-        raise ValueError(f"{path} asks for more memory than there is.") from error
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError(f"it is of the unknown version {version}")
+        shape, fortran, kind = _HEADERS[version](file)
+        if kind.hasobject:
+            tree, _ = pickles.read(file.read(length), "the object it holds")
+            return objects.rebuild(tree, "the object it holds", size)
+        wanted = math.prod(shape) * kind.itemsize
+        if kind.kind not in "biufcSU" or wanted > length:
+            raise ValueError(f"it says it holds {kind} {shape}, in {length} bytes")
+        data = file.read(wanted)
+        if len(data) != wanted or file.read(1):
+            raise ValueError(f"it does not hold the {wanted} bytes of {kind} {shape}")
     except Exception as error:  # numpy and zipfile raise whatever a broken file makes them
-        raise ValueError(f"{path} cannot be read as arrays: {error}") from error
-
-
-def _check_size(path, array: np.ndarray) -> np.ndarray:
-    if array.nbytes > LARGEST_ARRAYS:
-        raise ValueError(f"{path} holds {array.nbytes} bytes, more than {LARGEST_ARRAYS}")
-    return array
-
-
-def _check_archive(path: pathlib.Path) -> None:
-    """Raises a ValueError for an archive that would unpack to very much, or holds names twice."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        names = {member.filename for member in members}
-        if len(names) != len(members):
-            raise ValueError("a name is there twice")
-        total = sum(member.file_size for member in members)
-        if total > min(LARGEST_ARRAYS, LARGEST_RATIO * path.stat().st_size):
-            raise ValueError(f"it would unpack to {total} bytes")
-        for member in members:
-            with archive.open(member) as file:
-                _check_header(member, file)
-
-
-def _check_header(member: zipfile.ZipInfo, file) -> None:
-    """Compares what an array's header asks for with what the archive holds for it."""
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"{member.filename} is of the unknown version {version}")
-    read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
-        version, np.lib.format.read_array_header_2_0
-    )
-    shape, _, kind = read(file)
-    if kind.hasobject:
-        raise ValueError(f"{member.filename} holds Python objects, which are not read")
-    if math.prod(shape) * kind.itemsize > member.file_size:
-        raise ValueError(f"{member.filename} says {kind} {shape} but has {member.file_size} bytes")
+        raise ValueError(f"{what} cannot be read: {error}") from error
+    if not wanted:
+        return np.zeros(shape, kind)
+    return np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
 
 
 def _once(pairs):
@@ -182,11 +195,14 @@ def _entry(path, name, entry, room: int):
     try:
         kind, shape = entry["dtype"], entry["shape"]
         begin, end = entry["data_offsets"]
-        numbers = (*shape, begin, end)
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: what its header says of {name!r} is no array.") from error
-    if not all(type(n) is int and n >= 0 for n in numbers) or not begin <= end <= room:
-        raise ValueError(f"{path}: {name!r} of shape {shape} lies at {begin}:{end} of {room}.")
+    if not isinstance(shape, list) or len(shape) > MOST_SIDES:
+        raise ValueError(f"{path}: {name!r} has no shape of up to {MOST_SIDES} sides.")
+    whole = all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, begin, end))
+    if not whole or not begin <= end <= room:
+        where = reprlib.repr([shape, begin, end])
+        raise ValueError(f"{path}: {name!r} with [shape, begin, end] {where} is beyond {room}.")
     if not isinstance(kind, str) or kind not in _TYPES:
-        raise ValueError(f"{path}: {name!r} is of the unknown type {kind!r}.")
+        raise ValueError(f"{path}: {name!r} is of the unknown type {reprlib.repr(kind)}.")
     return _TYPES[kind], tuple(shape), begin, end

@@ -42,12 +42,13 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray | str]:
         found = arrays.read_numpy(path)
         if "" in found:
             found = {"J_regressor": found[""]}
-        return {k: str(v) if v.dtype.kind == "U" and not v.ndim else v for k, v in found.items()}
+        texts = {k: str(v) for k, v in found.items() if v.dtype.kind == "U" and not v.ndim}
+        return found | texts
     size = path.stat().st_size
     if not 0 < size <= LARGEST_FILE:
         raise ValueError(f"{path} has {size} bytes; up to {LARGEST_FILE} are read.")
     tree, _ = pickles.read(path.read_bytes(), str(path))
-    content = objects.rebuild(tree, str(path))
+    content = objects.rebuild(tree, str(path), size)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a dictionary.")
     named = {k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in content.items()}

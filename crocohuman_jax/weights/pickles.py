@@ -23,9 +23,7 @@ LONGEST_NAME = 200  # characters of a module or class
 # Integers below this have hashes of their own, so that they cannot be made to collide.
 LARGEST_KEY = 1 << 60
 # What Python 2 writes within quotes: backslashes only before these.
-_ESCAPED = re.compile(
-    rb"[^\\]*+(?:\\(?:[\\'\"nrt]|x[0-9a-fA-F]{2})[^\\]*+)*+", re.DOTALL
-)
+_ESCAPED = re.compile(rb"[^\\]*+(?:\\(?:[\\'\"nrt]|x[0-9a-fA-F]{2})[^\\]*+)*+", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +104,8 @@ def _checked(key):
     """Returns a key. A tuple may hold itself many times over, and would be hashed leaf by leaf."""
     if isinstance(key, int) and abs(key) >= LARGEST_KEY:
         raise ValueError(f"a key of {key.bit_length()} bits")
-    if key is not None and not isinstance(key, str | bytes | int | float | Global | Call):
+    by_itself = type(key).__hash__ is object.__hash__  # not by what it holds
+    if not by_itself and not isinstance(key, str | bytes | int | float | Global | None):
         raise ValueError(f"a key that is a {type(key).__name__}")
     return key
 

@@ -15,12 +15,21 @@ from collections.abc import Callable
 import ml_dtypes
 import numpy as np
 
-from crocohuman_jax.weights import objects, pickles
+from crocohuman_jax.weights import archives, objects, pickles
 
 LARGEST_PICKLE = 64 << 20  # bytes, without the tensors
 LARGEST_OLD_FILE = 8 << 30
+MOST_NUMBERS = 1 << 48  # of a tensor
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
+# The pickles with which an old file begins, and what they have to be.
+_OLD = {
+    "magic number": _MAGIC,
+    "protocol": _PROTOCOL,
+    "system": None,
+    "content": None,
+    "list of storages": None,
+}
 _KINDS = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
@@ -32,9 +41,10 @@ _KINDS = {
     "CharStorage": np.dtype("i1"),
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
+    "ComplexFloatStorage": np.dtype("<c8"),
+    "ComplexDoubleStorage": np.dtype("<c16"),
 }
-_END = b"PK\x05\x06"  # of an archive's last record, 22 bytes long without a comment
-_FIRST = b"PK\x03\x04"
+_TAR = b"ustar"  # at byte 257
 
 
 def read(path: pathlib.Path) -> dict:
@@ -51,19 +61,16 @@ def read(path: pathlib.Path) -> dict:
         raise ValueError(f"{path} is empty.")
     with open(path, "rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    found = _read_zip(path, mapped) if mapped[:4] == _FIRST else _read_old(path, mapped)
+    if mapped[257:262] == _TAR:
+        raise ValueError(f"{path} is a tar of torch before 0.1.10: save it again with a newer one.")
+    found = _read_zip(path, mapped) if mapped[:4] == archives.FIRST else _read_old(path, mapped)
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds a {type(found).__name__}, not a dictionary of weights.")
     return found
 
 
 def _read_zip(path: pathlib.Path, mapped: mmap.mmap):
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
-        raise ValueError(f"{path} is a broken archive: {error}.") from error
-    with archive:
-        members = _members(path, archive, mapped)
+    members = _members(path, mapped)
     roots = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(roots) != 1:
         raise ValueError(f"{path} has {len(roots)} data.pkl; a checkpoint of torch has one.")
@@ -82,55 +89,40 @@ def _read_zip(path: pathlib.Path, mapped: mmap.mmap):
             raise ValueError(f"the storage {key!r} is missing")
         return members[name]
 
-    return objects.rebuild(tree, str(path), Tensors(storage))
+    return objects.rebuild(tree, str(path), len(mapped), Tensors(storage))
 
 
-def _members(path, archive: zipfile.ZipFile, mapped: mmap.mmap) -> dict[str, memoryview]:
+def _members(path: pathlib.Path, mapped: mmap.mmap) -> dict[str, memoryview]:
     """Returns the members of an archive that only stores, as views of the file."""
-    if mapped[-22:-18] != _END or archive.comment:
-        raise ValueError(f"{path} is followed by bytes that are none of the archive.")
-    view, members = memoryview(mapped), {}
-    for member in archive.infolist():
-        name = member.filename
-        parts = pathlib.PurePosixPath(name).parts
-        if name.startswith("/") or ".." in parts or "\\" in name or ":" in name:
-            raise ValueError(f"{path} has a member {name!r}, a path out of the archive.")
-        if name in members:
-            raise ValueError(f"{path} has the member {name!r} twice.")
-        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
-            raise ValueError(f"{path}: {name!r} is packed or encrypted; torch does neither.")
-        begin = member.header_offset + 30
-        head = mapped[member.header_offset : begin]
-        if len(head) != 30 or head[:4] != _FIRST:
-            raise ValueError(f"{path}: {name!r} is not where the archive says.")
-        begin += int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+    view, found = memoryview(mapped), {}
+    for name, (member, begin) in archives.members(path, mapped).items():
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+            raise ValueError(f"{path}: {name!r} is packed; torch does not pack.")
         content = view[begin : begin + member.file_size]
-        if len(content) != member.file_size or member.file_size != member.compress_size:
-            raise ValueError(f"{path}: {name!r} reaches beyond the end of the file.")
         if zlib.crc32(content) != member.CRC:
             raise ValueError(f"{path}: {name!r} is damaged: its checksum is another.")
-        members[name] = content
-    return members
+        found[name] = content
+    return found
 
 
 def _read_old(path: pathlib.Path, mapped: mmap.mmap):
     if len(mapped) > LARGEST_OLD_FILE:
         raise ValueError(f"{path} has {len(mapped)} bytes, more than {LARGEST_OLD_FILE}.")
     view, position, trees = memoryview(mapped), 0, []
-    for what in ("magic number", "protocol", "system", "content", "list of storages"):
+    for what, expected in _OLD.items():
         room = bytes(view[position : position + LARGEST_PICKLE])
         tree, end = pickles.read(room, f"{path}'s {what}", whole=False)
-        if (what, tree) not in (("magic number", _MAGIC), ("protocol", _PROTOCOL)) and what in (
-            "magic number",
-            "protocol",
-        ):
+        if expected is not None and (type(tree) is not int or tree != expected):
             raise ValueError(f"{path} is no checkpoint of torch: its {what} is another.")
         trees.append(tree)
         position += end
     *_, tree, keys = trees
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ValueError(f"{path}: its list of storages is none.")
-    sizes = _storage_sizes(path, tree)
+    try:
+        sizes = _storage_sizes(tree)
+    except ValueError as error:
+        raise ValueError(f"{path} is not read: {error}.") from error
     if set(sizes) != set(keys) or len(set(keys)) != len(keys):
         raise ValueError(f"{path}: the storages it lists are not those it uses.")
     found = {}
@@ -144,10 +136,10 @@ def _read_old(path: pathlib.Path, mapped: mmap.mmap):
         position = end
     if position != len(view):
         raise ValueError(f"{path} is followed by {len(view) - position} bytes that are none of it.")
-    return objects.rebuild(tree, str(path), Tensors(lambda key: found[key]))
+    return objects.rebuild(tree, str(path), len(mapped), Tensors(found.__getitem__))
 
 
-def _storage_sizes(path, tree) -> dict[str, tuple[int, int]]:
+def _storage_sizes(tree) -> dict[str, tuple[int, int]]:
     """Returns {key: (numbers, bytes of each)} of all storages that a tree names."""
     sizes, seen, waiting = {}, set(), [tree]
     while waiting:
@@ -179,12 +171,13 @@ def _storage(named) -> tuple[str, np.dtype, int]:
     _, kind, key, _, count = about[:5]
     if len(about) > 5 and about[5] is not None:
         raise ValueError("a storage that is a view of another is not read")
-    name = kind.name if isinstance(kind, pickles.Global) and kind.module == "torch" else str(kind)
-    if name not in _KINDS:
-        raise ValueError(f"tensors of {name} are not read")
-    if not isinstance(key, str) or type(count) is not int or count < 0:
-        raise ValueError("a storage without key and size")
-    return key, _KINDS[name], count
+    if not isinstance(kind, pickles.Global) or not isinstance(key, str) or type(count) is not int:
+        raise ValueError("a storage without type, key and size")
+    if kind.module != "torch" or kind.name not in _KINDS:
+        raise ValueError(f"tensors of {kind} are not read")
+    if not 0 <= count < MOST_NUMBERS:
+        raise ValueError(f"a storage of {count} numbers")
+    return key, _KINDS[kind.name], count
 
 
 @dataclasses.dataclass
@@ -197,24 +190,22 @@ class Tensors:
 
     storage: Callable[[str], memoryview]
 
-    def __call__(self, arguments: tuple) -> np.ndarray:
-        """Returns the array of `torch._utils._rebuild_tensor_v2(*arguments)`.
+    def __call__(self, storage, offset, shape, strides) -> np.ndarray:
+        """Returns the array that `torch._utils._rebuild_tensor_v2` would make of these.
 
         Raises:
             ValueError: it reaches beyond its storage, or unfolds to more than that has.
         """
-        if len(arguments) < 4:
-            raise ValueError("a tensor without storage, offset, size and stride")
-        named, offset, shape, strides = arguments[:4]
-        key, kind, count = _storage(named)
+        key, kind, count = _storage(storage)
         content = self.storage(key)
         if len(content) != count * kind.itemsize:
             raise ValueError(f"the storage {key!r} has {len(content)} bytes for {count} {kind}")
-        numbers = (offset, *self._whole(shape), *self._whole(strides))
-        if not all(type(n) is int and 0 <= n < 1 << 48 for n in numbers) or len(shape) > 32:
-            raise ValueError(f"a tensor of shape {shape}, strides {strides} at {offset}")
-        if len(shape) != len(strides):
-            raise ValueError(f"a tensor of shape {shape} with strides {strides}")
+        sides = isinstance(shape, tuple | list) and isinstance(strides, tuple | list)
+        if not sides or not len(shape) == len(strides) <= 32:
+            raise ValueError("a tensor whose shape and strides do not fit")
+        numbers = (offset, *shape, *strides)
+        if not all(type(n) is int and 0 <= n < MOST_NUMBERS for n in numbers):
+            raise ValueError("a tensor whose shape and strides are no numbers, or very large")
         elements = math.prod(shape)
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
         if elements and (last >= count or elements > count):
@@ -224,12 +215,4 @@ class Tensors:
         flat = np.frombuffer(content, kind)[offset:]
         steps = [stride * kind.itemsize for stride in strides]
         view = np.lib.stride_tricks.as_strided(flat, shape, steps, writeable=False)
-        return np.ascontiguousarray(view).reshape(shape)
-
-    @staticmethod
-    def _whole(values) -> tuple:
-        if isinstance(values, pickles.Call):  # torch.Size(...)
-            values = values.arguments[0] if values.arguments else ()
-        if not isinstance(values, tuple | list):
-            raise ValueError("a tensor whose shape is no row of numbers")
-        return tuple(values)
+        return view if view.flags.c_contiguous else view.copy()
