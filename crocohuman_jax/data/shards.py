@@ -258,6 +258,8 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
     manifest = {
         "settings": settings.as_json(),
         "size": list(settings.size),
+        # Of what the project makes itself; whoever brings pictures knows theirs.
+        "licence": getattr(registry.find("data.datasets", settings.dataset), "LICENCE", ""),
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
         "counts": _counts(rows) | {"skipped": len(skips), "lone groups": len(lone)},
         "skips": skips[:MANIFEST_LISTS],

@@ -6,6 +6,8 @@ to find in the source folder; "" if it needs none) and two functions, of `shards
     plan(settings) -> Plan               lists the jobs, cheaply; ValueError if there are none
     read(settings, job) -> iterator of Sample
 
+It may have `LICENCE`, a text for the cards of models that learn from it.
+
 `read` yields once for each of the job's frames, in their order. Everything else (crops, shards,
 splits, progress, checks) is the same for all of them.
 """

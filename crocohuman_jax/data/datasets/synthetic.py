@@ -28,6 +28,7 @@ OPTIONS = {
     "model": "",  # SMPL file (npz) whose mesh is posed by AMASS motions
 }
 LAYOUT = ""  # needs no folder
+LICENCE = "made by this project; the body is CC0"
 
 
 def recipe(
