@@ -97,7 +97,7 @@ def test_a_person_is_held_out_with_all_takes(both):
 
 
 def test_the_same_seed_gives_the_same_bytes_for_any_workers(both, tmp_path):
-    again = prepare(tmp_path / "again", kind="both", takes=2, workers=2)
+    again = prepare(tmp_path / "again", kind="both", takes=2, workers=4)
     assert again["fingerprint"] == records.read_manifest(both)["fingerprint"]
     other = prepare(tmp_path / "other", kind="both", takes=2, workers=1, seed=1)
     assert other["fingerprint"] != again["fingerprint"]

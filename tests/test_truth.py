@@ -15,7 +15,7 @@ def known(rng):
     found = {
         "part": part,
         "face": np.where(some, rng.integers(0, 40000, SIZE), -1).astype(np.int32),
-        "depth": np.where(some, rng.uniform(0.5, 9, SIZE), 0).astype(np.float32),
+        "depth": np.where(some, rng.uniform(24, 33, SIZE), 0).astype(np.float32),
         "uv": (some[..., None] * rng.random((*SIZE, 2))).astype(np.float32),
         "canonical": (some[..., None] * rng.uniform(-1.2, 1.2, (*SIZE, 3))).astype(np.float32),
     }
@@ -23,6 +23,7 @@ def known(rng):
         found[name] = rng.normal(size=(7, columns)).astype(np.float32)
     for name, shape in truth.FIXED.items():
         found[name] = rng.normal(size=shape).astype(np.float32)
+    found["nearest"] = found["depth"][some].min()
     return found | {name: f"{name} of it" for name in truth.TEXTS}
 
 
@@ -57,6 +58,13 @@ def test_what_is_known_survives_to_a_tenth_of_a_millimetre(tmp_path):
             np.testing.assert_array_equal(read[name], wanted[name].reshape(shape))
         for name in (*truth.FIXED, *truth.TEXTS):
             np.testing.assert_array_equal(read[name], wanted[name])
+
+
+def test_what_a_map_cannot_hold_is_an_error():
+    deep = known(np.random.default_rng(0))
+    deep["depth"] = deep["depth"] * 10
+    with pytest.raises(ValueError, match="depth is stored in uint16 steps"):
+        truth.example(deep, SIZE, True)
 
 
 def test_maps_can_be_left_out(tmp_path):

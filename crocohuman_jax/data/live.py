@@ -22,6 +22,7 @@ PREFIX = "live?"
 DEFAULTS = synthetic.OPTIONS | {
     "people": 100000,
     "truth": "none",
+    "patch": 1,  # the frames are larger than the pictures that are cut from them
     "seed": 0,
     "held_out": 0.01,  # share of the people
     "workers": 0,  # processes that render; 0 for one per core, 1 for the loader's own threads
@@ -58,7 +59,7 @@ class Frames:
         self.recipe = synthetic.recipe(options, self.size, seed)
         take.check_sources(self.recipe)
         self.index = _index(self.recipe, options["pairs"], held_out)
-        about = repr((self.recipe, options["pairs"], held_out, take.VERSION))
+        about = repr((self.recipe, options["pairs"], held_out, take.mark(self.recipe)))
         self.fingerprint = hashlib.sha256(about.encode()).hexdigest()
         self._workers, self._pool, self._lock = count or os.cpu_count(), None, threading.Lock()
 
@@ -73,8 +74,14 @@ class Frames:
         if self._workers == 1:
             picture, mask = _render(self.recipe, number, instant, view)
         else:
-            work = self._processes().submit(_render, self.recipe, number, instant, view)
-            picture, mask = work.result()
+            try:
+                work = self._processes().submit(_render, self.recipe, number, instant, view)
+                picture, mask = work.result()
+            except concurrent.futures.BrokenExecutor as error:
+                raise OSError(
+                    f"A process that renders {self.folder} was killed, perhaps for want of memory: "
+                    "use fewer, as workers=4."
+                ) from error
         return picture, mask if silhouette else None
 
     def _processes(self) -> concurrent.futures.ProcessPoolExecutor:
@@ -82,6 +89,12 @@ class Frames:
             if self._pool is None:
                 self._pool = workers.pool(self._workers)
             return self._pool
+
+
+@functools.lru_cache(4)
+def open_frames(text: str, size: tuple[int, int]) -> Frames:
+    """Returns the frames of a text, the same to all who ask: one index, one pool of processes."""
+    return Frames(text, size)
 
 
 def _render(recipe: take.Recipe, number: int, instant: int, view: int):

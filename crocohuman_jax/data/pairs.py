@@ -225,7 +225,7 @@ def _open(folders: str, size: tuple[int, int], patch: int) -> tuple[list, list[s
     # Live frames are a little larger than the pictures, which are cut from them at random.
     larger = tuple(-(-side * 8 // (7 * patch)) * patch for side in size)
     frames = [
-        live.Frames(path, larger) if path.startswith(live.PREFIX) else records.Frames(path)
+        live.open_frames(path, larger) if path.startswith(live.PREFIX) else records.Frames(path)
         for path in paths
     ]
     for folder in frames:

@@ -124,6 +124,11 @@ def prepare(
             try:
                 for future in concurrent.futures.as_completed(futures):
                     progress(future.result(), total)
+            except concurrent.futures.BrokenExecutor as error:
+                raise OSError(
+                    "A worker was killed, perhaps for want of memory. The finished parts are kept: "
+                    "run the same command again to go on, with fewer --workers."
+                ) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -178,7 +183,7 @@ def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
 def _parts(jobs: tuple[Job, ...]) -> list[list[Job]]:
     """Packs jobs into parts of similar size, the same for any number of workers."""
     total = sum(len(job.frames) for job in jobs)
-    size = min(LARGEST_PART, max(16, math.ceil(total / 16)))
+    size = min(LARGEST_PART, max(16, math.ceil(total / 64)))
     parts: list[list[Job]] = []
     filled = size
     for job in jobs:
@@ -198,7 +203,7 @@ def _claim(output: pathlib.Path, settings: Settings, plan: Plan) -> None:
         raise ValueError(f"Not one frame of {_origin(settings)} can be used:\n{reasons}")
     mine = settings.as_json() | {
         "frames": len(listing),
-        "listing": hashlib.sha256("\n".join(listing).encode()).hexdigest(),
+        "listing": hashlib.sha256("\n".join([*listing, plan.mark]).encode()).hexdigest(),
     }
     path = output / "preparation.json"
     if path.exists():

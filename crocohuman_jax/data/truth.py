@@ -18,7 +18,7 @@ NAME = "truth"
 MAPS = {
     "part": (0, np.uint8, 1, 0),  # 1..17, see `synthetic.body`; 0 is no person
     "face": (0, np.uint16, 1, -1),  # of the person's surface; -1 is none
-    "depth": (0, np.uint16, 1 / 4000, 0),  # metres along the line of sight; 0 is none
+    "depth": (0, np.uint16, 1 / 4000, 0),  # metres along the line of sight beyond `nearest`
     "uv": (2, np.uint16, 1 / 65535, 0),  # in the body's texture atlas
     "canonical": (3, np.uint16, 4 / 65535, -2),  # metres on the template body at rest
 }
@@ -38,6 +38,7 @@ FIXED = {
     "intrinsics": (4,),  # fx, fy, cx, cy in pixels of the frame
     "rotation": (3, 3),  # camera_from_world
     "translation": (3,),
+    "nearest": (),  # metres, the least depth of the person
     "time": (),  # seconds since the motion began
     "hidden": (),  # share of the person that things hide
 }
@@ -59,13 +60,22 @@ def features(size: tuple[int, int], maps: bool) -> tfds.features.FeaturesDict:
 
 
 def example(truth: Mapping, size: tuple[int, int], maps: bool) -> dict:
-    """Returns the record of what is known of a frame; see MAPS, TABLES, FIXED and TEXTS."""
+    """Returns the record of what is known of a frame; see MAPS, TABLES, FIXED and TEXTS.
+
+    Raises:
+        ValueError: a map holds a value that its type cannot.
+    """
     found = {}
+    seen = np.asarray(truth["depth"])[np.asarray(truth["part"]) > 0]
+    truth = {**truth, "nearest": seen.min() if len(seen) else 0.0}
     if maps:
         for name, (channels, kind, step, zero) in MAPS.items():
+            zero = np.float32(truth["nearest"]) if name == "depth" else zero
             stored = np.rint((np.asarray(truth[name], np.float64) - zero) / step)
             stored = np.where(_known(truth["part"], channels), stored, 0)
-            found[name] = stored.clip(0, np.iinfo(kind).max).astype(kind)
+            if stored.min() < 0 or stored.max() > np.iinfo(kind).max:
+                raise ValueError(f"{name} is stored in {kind.__name__} steps of {step} and beyond.")
+            found[name] = stored.astype(kind)
     for name, columns in TABLES.items():
         found[name] = np.asarray(truth[name], np.float32).reshape(-1, columns)
     for name, shape in FIXED.items():
@@ -101,7 +111,9 @@ class Truths:
             [H, W, 3] float32 (zero outside the person); float32 tables, and texts.
         """
         record, found = self.records[row], {}
+        nearest = np.float32(record["nearest"].float_list.value[0])
         for name, (channels, kind, step, zero) in MAPS.items():
+            zero = nearest if name == "depth" else zero
             if name not in record:
                 continue
             raw = zlib.decompress(record[name].bytes_list.value[0])

@@ -73,7 +73,7 @@ class Clip:
             raise ValueError(
                 f"{self.path}: trans {self.translations.shape}; expected ({shape[0]}, 3)."
             )
-        if not (np.isfinite(poses).all() and np.isfinite(self.translations).all()):
+        if not all(np.isfinite(a).all() for a in (poses, self.translations, self.betas)):
             raise ValueError(f"{self.path} holds numbers that are not finite.")
         if not 0 < self.rate < np.inf:
             raise ValueError(f"{self.path}: {self.rate} frames per second.")

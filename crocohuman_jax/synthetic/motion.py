@@ -151,7 +151,8 @@ def _draw(skeleton, rng, action, hand, side, kind, clips, hang) -> Motion:
     clip = None
     if action is None and len(clips) and kind == "body":
         chosen = clips[rng.integers(len(clips))]
-        action, clip, duration = "clip", Recorded(skeleton, chosen, duration, rng), duration
+        duration = min(duration, chosen.duration)
+        action, clip = "clip", Recorded(skeleton, chosen, duration, rng)
         acted = actions.draw("stand", rng)
     elif kind == "hand" and action is None:
         action = "show"

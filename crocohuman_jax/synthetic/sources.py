@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import PIL.Image
@@ -12,6 +13,7 @@ from crocohuman_jax.synthetic import amass, bvh, interiors, smpl_body
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SCENES = (".glb", ".obj")
 NO_MOTION = ("shape.npz", "neutral_stagei.npz", "male_stagei.npz", "female_stagei.npz")
+SHORTEST = 0.3  # seconds of a recorded motion
 LARGEST_PICTURE = 1600  # pixels of the longer side that are kept
 
 
@@ -22,8 +24,7 @@ def motions(folder: str) -> tuple[pathlib.Path, ...]:
     Raises:
         ValueError: no such folder, or no such file in it.
     """
-    paths = _listed("motions", folder, (".bvh", ".npz"))
-    return tuple(path for path in paths if path.name not in NO_MOTION)
+    return _listed("motions", folder, (".bvh", ".npz"))
 
 
 @functools.lru_cache(8)
@@ -63,23 +64,53 @@ def _listed(option: str, folder: str, suffixes: tuple[str, ...]) -> tuple[pathli
         return ()
     if not pathlib.Path(folder).is_dir():
         raise ValueError(f"Option {option}={folder} is not a folder.")
-    found = (path for path in pathlib.Path(folder).rglob("*") if path.suffix.lower() in suffixes)
-    paths = tuple(sorted(found))
+    paths = tuple(
+        path
+        for path in sorted(pathlib.Path(folder).rglob("*"))
+        if path.suffix.lower() in suffixes and path.name not in NO_MOTION and path.is_file()
+    )
     if not paths:
         raise ValueError(f"Option {option}={folder}: no {', '.join(suffixes)} file in it.")
     return paths
 
 
-@functools.lru_cache(32)
+def one_of(read: Callable, option: str, folder: str, paths: tuple[pathlib.Path, ...]) -> None:
+    """Raises a ValueError if none of the first few files of a folder can be read."""
+    faults = []
+    for path in paths[:5]:
+        try:
+            read(path)
+            return
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError(f"Option {option}={folder}: no readable file. {' '.join(faults[:3])}")
+
+
+@functools.lru_cache(8)
 def clip(path: pathlib.Path) -> "amass.Clip | bvh.Clip":
     """Returns a recorded motion; a ValueError names the file and what is wrong with it."""
-    return bvh.Clip(path) if path.suffix.lower() == ".bvh" else amass.Clip(path)
+    read = bvh.Clip if path.suffix.lower() == ".bvh" else amass.Clip
+    found = _read(read, path)
+    if not found.duration > SHORTEST:
+        raise ValueError(f"{path} lasts {found.duration:.2f} s; motions of {SHORTEST} s are used.")
+    return found
 
 
-@functools.lru_cache(4)
+@functools.lru_cache(1)
 def scene(path: pathlib.Path) -> "interiors.Interior":
     """Returns a scene's mesh; a ValueError names the file and what is wrong with it."""
-    return interiors.load(path)
+    return _read(interiors.load, path)
+
+
+def _read(read: Callable, path: pathlib.Path):
+    """Returns what a reader makes of a file; whatever it raises of a broken one is a ValueError."""
+    try:
+        return read(path)
+    except ValueError:
+        raise
+    except Exception as error:  # a broken file makes a parser raise anything
+        raise ValueError(f"{path} is broken: {type(error).__name__}: {error}.") from error
 
 
 @functools.lru_cache(2)

@@ -6,6 +6,7 @@ view), so frames may be made in any order, by any number of workers, once or man
 
 import dataclasses
 import functools
+import pathlib
 
 import numpy as np
 import threadpoolctl
@@ -31,6 +32,7 @@ KINDS = ("body", "hand")
 LEAST_SEEN = 0.6  # share of a hand that the rest of its owner must leave visible
 HAND_MARGIN = 1.1  # factor on the crop around a hand, which shows some of the arm
 HELD_REACH = 1.0  # of what a hand holds, how much is shown, in sizes of the hand
+LONGEST_WAY = 3.0  # metres that somebody goes during a take, or the cameras stand far away
 HAND_CANDIDATES = 3  # stations drawn for each that is kept
 PLAIN_OPTIONS = (
     *("people", "takes", "instants", "views", "supersample", "recording", "place"),
@@ -100,6 +102,14 @@ class Recipe:
         _choice("recording", self.recording, ("clean", "camera"))
         if self.place:
             _choice("place", self.place, places.KINDS)
+        for one, other in (
+            *(("motions", name) for name in ("actions", "hands")),
+            *((("pictures", "place"), ("interiors", "place"))),
+        ):
+            if getattr(self, one) and getattr(self, other):
+                raise ValueError(f"Option {other} has no effect with {one}: leave one of them out.")
+        if self.motions and "hand" in self.kinds:
+            raise ValueError("Option motions moves bodies: hands in close-ups have their own.")
         if self.model and self.kinds != ("body",):
             raise ValueError(f"Option model makes bodies, not {'and '.join(self.kinds)}.")
 
@@ -122,11 +132,24 @@ def check_sources(recipe: Recipe) -> None:
     """Raises a ValueError if a folder or file of the user's cannot be used."""
     paths = sources.motions(recipe.motions)
     sources.pictures(recipe.pictures)
-    sources.scenes(recipe.interiors)
+    scenes = sources.scenes(recipe.interiors)
     if recipe.model:
         if not any(path.suffix == ".npz" for path in paths):
             raise ValueError("Option model is posed by AMASS files: name their folder in motions.")
-        sources.model(recipe.model)
+        smpl_people.SmplPerson(sources.model(recipe.model), 0)
+    sources.one_of(sources.clip, "motions", recipe.motions, paths)
+    sources.one_of(sources.scene, "interiors", recipe.interiors, scenes)
+
+
+def mark(recipe: Recipe) -> str:
+    """Returns a text that changes with what a recipe gives: our version, the user's files."""
+    paths = (
+        *sources.motions(recipe.motions),
+        *sources.pictures(recipe.pictures),
+        *sources.scenes(recipe.interiors),
+        *((pathlib.Path(recipe.model),) if recipe.model else ()),
+    )
+    return repr((VERSION, [(path.name, path.stat().st_size) for path in paths]))
 
 
 class Take:
@@ -150,7 +173,7 @@ class Take:
             self.motion = self._motion(rng)
         count = recipe.instants
         moments = (np.arange(count) + rng.uniform(0.2, 0.8, count)) / count
-        self.times = moments * self.motion.duration
+        self.times, self._origin = self._walk(moments * self.motion.duration)
         self.poses = [self.motion.at(time) for time in self.times]
         self.posed = [self._pose(pose) for pose in self.poses]
         self.subjects = [
@@ -226,8 +249,17 @@ class Take:
         wearer = smpl_people.SmplPerson(model, _drawn(self.recipe.seed, person), clip.betas)
         return wearer, smpl_people.Recorded(wearer, clip, int(rng.integers(1 << 62)))
 
+    def _walk(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns times between which nobody goes far, and the middle of the way, [3]."""
+        places = np.stack([self.motion.at(time).translation for time in times])
+        far = np.linalg.norm(np.ptp(places[:, :2], axis=0))
+        if far > LONGEST_WAY:
+            times = times[0] + (times - times[0]) * LONGEST_WAY / far
+            places = np.stack([self.motion.at(time).translation for time in times])
+        return times, (places.min(0) + places.max(0)) / 2 * (1, 1, 0)
+
     def _pose(self, pose: motion.Pose) -> surface.Posed:
-        return self.person.pose(pose.rotations, pose.translation, pose.lift)
+        return self.person.pose(pose.rotations, pose.translation - self._origin, pose.lift)
 
     def _subject(self, pose: motion.Pose, posed: surface.Posed) -> np.ndarray:
         """Returns the points that a crop has to show, [n, 3]."""

@@ -81,12 +81,14 @@ class Plan:
     Attributes:
         jobs: what to read.
         skips: the frames given up before it, (name, reason).
-        owners: {sequence: what is held out with it}; () where each sequence stands alone.
+        owners: {sequence: what is held out with it}; empty where each sequence stands alone.
+        mark: changes with what the same list of frames would show.
     """
 
     jobs: tuple[Job, ...]
     skips: tuple[tuple[str, str], ...] = ()
     owners: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    mark: str = ""
 
 
 def people(entry: Any) -> dict[str, crop.Box]:

@@ -104,7 +104,7 @@ def plan(settings) -> Plan:
             for view in range(made.views)
         )
         jobs.append(Job(frames, (person, number, kind)))
-    return Plan(tuple(jobs), owners=owners)
+    return Plan(tuple(jobs), owners=owners, mark=take.mark(made))
 
 
 def read(settings, job: Job) -> Iterator[Sample]:
