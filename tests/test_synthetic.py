@@ -184,7 +184,7 @@ def test_a_damaged_motion_is_a_counted_skip(tmp_path):
     (tmp_path / "motions").mkdir()
     (tmp_path / "motions/broken.bvh").write_text("HIERARCHY\nROOT Hips\n")
     (tmp_path / "motions/walk_poses.npz").write_bytes(b"no archive")
-    with pytest.raises(ValueError, match="(?s)Not one frame.*broken.bvh"):
+    with pytest.raises(ValueError, match="no readable file.*broken.bvh"):
         prepare(tmp_path / "out", motions=str(tmp_path / "motions"))
     np.savez(
         tmp_path / "motions/walk_poses.npz",
