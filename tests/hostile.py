@@ -1,16 +1,20 @@
-"""Mutates files and reads them, in a process of its own: tests/hostile.py COUNT SEED FOLDER.
+"""Reads hostile files, in a process of its own: tests/hostile.py COUNT SEED FOLDER.
 
-Prints one JSON object: how many were read, refused, the slowest, the memory they took. Anything but
-a ValueError, and anything that runs or opens for writing, ends it with what happened.
+COUNT mutations of the files in FOLDER are read, or with COUNT = 0 each of them as it is. Prints one
+JSON object: how many were read and refused, the slowest and its time on the processor, and by how
+much they raised the peak of memory. Anything but a ValueError, and anything that is run, or opened
+for writing, ends it with what happened.
 """
 
 import collections
+import io
 import json
 import pathlib
 import random
-import resource
+import re
 import sys
 import time
+import zipfile
 
 from crocohuman_jax.weights import arrays, bodies, torch_files
 
@@ -25,10 +29,13 @@ FORBIDDEN += ("pickle.find_class", "marshal.loads", "socket.connect", "os.remove
 # Bytes that mean something to a pickle, an archive or JSON.
 LURES = [b"cos\nsystem\n", b"R.", b"b.", b"(", b"\x8a\xff", b"\x8b\xff\xff\xff\x7f", b"PK\x05\x06"]
 LURES += [b"\xff" * 8, b"\x00" * 8, b"2" * 9, b"[[[[", b'{"a":', b"../", b"e", b"h\x00", b"\x94"]
+LURES += [b"K\x00\x86", b"\x85R", b")\x81}b", b"2\x86" * 30, b"Q", b"}s", b"\x8f(\x90"]
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
     """Returns the data with some bytes flipped, cut, doubled, or replaced by what lures."""
+    if data[:2] == b"PK" and rng.random() < 0.5:
+        return _mutate_within(data, rng)
     data = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
         at, kind = rng.randrange(len(data) or 1), rng.randrange(7)
@@ -49,14 +56,32 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
+def _mutate_within(data: bytes, rng: random.Random) -> bytes:
+    """Returns an archive with one member mutated, whose checksums are right nevertheless."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(packed, "w") as new:
+        chosen = rng.choice(old.infolist())
+        for member in old.infolist():
+            content = old.read(member)
+            content = mutate(content, rng) if member is chosen else content
+            new.writestr(member.filename, content, member.compress_type)
+    return packed.getvalue()
+
+
+def peak_mb() -> float:
+    """Returns the most memory that this process has held. A parent's does not count."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+
 def main(count: int, seed: int, folder: pathlib.Path) -> None:
     sources = sorted(p for p in folder.iterdir() if p.suffix in READERS and p.stem != "mutated")
-    contents = [path.read_bytes() for path in sources]
-    for path in sources:  # everything is imported and read once before it is measured
-        READERS[path.suffix](path)
+    contents = [path.read_bytes() for path in sources] if count else []
+    if count:
+        for path in sources:  # everything is imported and read once before it is measured
+            READERS[path.suffix](path)
     for codec in ("raw_unicode_escape", "utf-8", "ascii", "latin-1", "cp437"):
         b"a".decode(codec)
-    scratch = [folder / f"mutated{path.suffix}" for path in sources]
     happened = []
 
     def watch(event, arguments):
@@ -65,24 +90,29 @@ def main(count: int, seed: int, folder: pathlib.Path) -> None:
             happened.append((event, str(arguments)[:200]))
 
     sys.addaudithook(watch)
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    rng, ended = random.Random(seed), collections.Counter()
-    slowest = 0.0
-    for _ in range(count):
-        i = rng.randrange(len(sources))
-        mutated = mutate(contents[i], rng)
-        scratch[i].write_bytes(mutated)
-        begun = time.process_time()  # not the time of others beside it
+    start, rng, ended = peak_mb(), random.Random(seed), collections.Counter()
+    slowest, culprit = 0.0, ""
+    for number in range(count or len(sources)):
+        i = rng.randrange(len(sources)) if count else number
+        path = sources[i]
+        if count:
+            path = folder / f"mutated{path.suffix}"
+            path.write_bytes(mutate(contents[i], rng))
+        begun = time.process_time()
         try:
-            READERS[sources[i].suffix](scratch[i])
+            READERS[path.suffix](path)
             ended["read"] += 1
-        except ValueError:
+        except ValueError as error:
             ended["refused"] += 1
-        slowest = max(slowest, time.process_time() - begun)
+            if str(path) not in str(error):
+                sys.exit(f"{sources[i].name}, number {number}: the error names no file: {error}")
+        taken = time.process_time() - begun
+        if taken > slowest:
+            slowest, culprit = taken, f"{sources[i].name}, number {number}"
         if happened:
-            sys.exit(f"{sources[i].name} made happen: {happened}")
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 1024
-    print(json.dumps({**ended, "slowest": slowest, "grown_mb": grown}))
+            sys.exit(f"{sources[i].name}, number {number} made happen: {happened}")
+    measured = {"slowest": slowest, "culprit": culprit, "grown_mb": peak_mb() - start}
+    print(json.dumps(ended | measured))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,18 @@ import subprocess
 import sys
 import zipfile
 
+import bombs
 import numpy as np
 import pytest
+import scipy.sparse
+import test_bodies
+import torch_writer
 
 from crocohuman_jax.weights import arrays, bodies, objects, pickles, torch_files
 
 HERE = pathlib.Path(__file__).parent
+# Where a process can tell the peak of its own memory.
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 
 
 class Exploit:
@@ -109,21 +115,23 @@ def test_broken_pickles_are_refused(data, message):
         pickles.read(data)
 
 
-def test_memo_bombs_take_neither_time_nor_memory():
-    # Each tuple holds the one before it twice: 2^200 leaves if they were unfolded.
-    data = b"\x80\x02K\x01" + b"2\x86" * 90 + b"."
+def test_what_is_shared_stays_shared_and_what_has_no_end_is_refused():
+    # Each tuple holds the one before it twice.
+    data = b"\x80\x02K\x01" + b"2\x86" * 10 + b"."
     value = objects.rebuild(pickles.read(data)[0], "it", 0)
     assert len(value) == 2 and value[0] is value[1]
+    with pytest.raises(ValueError, match="unfolds to more than 1000000 values"):
+        objects.rebuild(pickles.read(b"\x80\x02K\x01" + b"2\x86" * 90 + b".")[0], "it", 0)
     with pytest.raises(ValueError, match="without an end"):
-        objects.rebuild(pickles.read(b"\x80\x02K\x01" + b"2\x86" * 300 + b".")[0], "it")
-    with pytest.raises(ValueError, match="without an end"):
-        objects.rebuild(pickles.read(b"\x80\x02]q\x00h\x00a.")[0], "it")  # a list within itself
+        objects.rebuild(pickles.read(b"\x80\x02K\x01" + b"\x85" * 300 + b".")[0], "it", 0)
+    with pytest.raises(ValueError, match="without an end"):  # a list within itself
+        objects.rebuild(pickles.read(b"\x80\x02]q\x00h\x00a.")[0], "it", 0)
 
 
 def test_archives_with_tricks_are_refused(tmp_path):
     path, described = honest(tmp_path)
     numbers = [("archive/data/0", bytes(24))]
-    with pytest.raises(ValueError, match="packed or encrypted"):
+    with pytest.raises(ValueError, match="is packed"):
         torch_files.read(torch_zip(tmp_path / "a.pth", described, numbers, zipfile.ZIP_DEFLATED))
     with pytest.raises(ValueError, match="a path out of the archive"):
         torch_files.read(torch_zip(tmp_path / "b.pth", described, [*numbers, ("../x", b"")]))
@@ -137,7 +145,7 @@ def test_archives_with_tricks_are_refused(tmp_path):
         torch_files.read(torch_zip(tmp_path / "e.pth", described, [("archive/data/0", bytes(20))]))
     data = path.read_bytes()
     (tmp_path / "f.pth").write_bytes(data + b"appended")
-    with pytest.raises(ValueError, match="none of the archive|broken archive"):
+    with pytest.raises(ValueError, match="from its first byte to its last"):
         torch_files.read(tmp_path / "f.pth")
     at = data.index(np.arange(6, dtype=np.float32).tobytes())
     (tmp_path / "g.pth").write_bytes(data[:at] + b"\x01" + data[at + 1 :])
@@ -161,7 +169,7 @@ def test_numpy_archives_that_would_unpack_to_much_are_refused(tmp_path):
     huge = header.replace(b"(1,)}", b"(9999999999,)}").replace(b"          \n", b"\n")
     with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
         archive.writestr("v_template.npy", huge[:127] + b"\n")
-    with pytest.raises(ValueError, match="cannot be read as arrays"):
+    with pytest.raises(ValueError, match="it says it holds float64"):
         arrays.read_numpy(tmp_path / "huge.npz")
     np.savez(tmp_path / "objects.npz", a=np.array([{}], object))
     with pytest.raises(ValueError, match="Python objects"):
@@ -215,31 +223,24 @@ def test_safetensors_that_break_the_format_are_refused(tmp_path, header, data, m
 
 def models(folder):
     """Files of every format, small and honest, to be mutated."""
-    import shutil
-
     folder.mkdir()
-    shutil.copy(honest(folder)[0], folder / "torch.pth")
-    rng, joints, vertices = np.random.default_rng(0), 24, 30
-    model = {
-        "v_template": rng.normal(size=(vertices, 3)),
-        "shapedirs": rng.normal(size=(vertices, 3, 10)),
-        "posedirs": rng.normal(size=(vertices, 3, 9 * (joints - 1))),
-        "J_regressor": rng.random((joints, vertices)),
-        "weights": rng.random((vertices, joints)),
-        "kintree_table": np.stack([np.arange(joints) - 1, np.arange(joints)]).astype(np.uint32),
-        "f": rng.integers(0, vertices, (40, 3)).astype(np.uint32),
-        "bs_type": "lrotmin",
-    }
+    honest(folder)[0].rename(folder / "torch.pth")
+    (folder / "old.pth").write_bytes(torch_writer.old(torch_writer.CONTENT))
+    (folder / "more.pth").write_bytes(torch_writer.new(torch_writer.CONTENT))
+    model = test_bodies.model(4, 12)
     for protocol in (0, 2, 4):
         (folder / f"smpl{protocol}.pkl").write_bytes(pickle.dumps(model, protocol))
-    np.savez(folder / "smpl.npz", **model)
-    np.savez_compressed(folder / "packed.npz", **model)
+    sparse = model | {"J_regressor": scipy.sparse.csc_matrix(model["J_regressor"])}
+    (folder / "sparse.pkl").write_bytes(pickle.dumps(sparse, 2))
+    arrays_only = {k: v for k, v in model.items() if isinstance(v, np.ndarray | str)}
+    np.savez(folder / "smpl.npz", **arrays_only, info=np.array({"n": 3}, object))
+    np.savez_compressed(folder / "packed.npz", **arrays_only)
     tensors = {name: np.ones((4, 4), np.float32) for name in ("a", "b/c")}
     arrays.write_safetensors(folder / "w.safetensors", tensors, {"format": "x"})
     return folder
 
 
-def mutations(folder, count, seed):
+def measured(folder, count=0, seed=0):
     done = subprocess.run(
         [sys.executable, str(HERE / "hostile.py"), str(count), str(seed), str(folder)],
         env=os.environ | {"PYTHONPATH": str(HERE.parent)},
@@ -248,15 +249,25 @@ def mutations(folder, count, seed):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     seen = json.loads(done.stdout)
-    assert seen["refused"] > 0.3 * count and seen["slowest"] < 1 and seen["grown_mb"] < 512
+    assert seen["slowest"] < 1 and seen["grown_mb"] < 512, seen
     return seen
 
 
+@linux
+def test_small_files_with_much_in_them_take_a_second_and_512_mb_at_most(tmp_path):
+    count = bombs.write(tmp_path / "bombs")
+    seen = measured(tmp_path / "bombs")
+    assert seen["refused"] == count - 2, seen  # where only names are shared, there is no harm
+
+
+@linux
 def test_ten_thousand_mutated_files_are_read_or_refused(tmp_path):
-    mutations(models(tmp_path / "files"), 10_000, 0)
+    assert measured(models(tmp_path / "files"), 10_000, 0)["refused"] > 3_000
 
 
+@linux
 @pytest.mark.drill
 def test_a_million_mutated_files_are_read_or_refused(tmp_path):
+    folder = models(tmp_path / "files")
     for seed in range(1, 11):
-        print(mutations(models(tmp_path / f"files{seed}"), 100_000, seed))
+        print(measured(folder, 100_000, seed))

@@ -14,7 +14,7 @@ import numpy as np
 
 from crocohuman_jax.weights import archives, objects, pickles
 
-LARGEST_HEADER = 8 << 20  # bytes; of a model of a thousand tensors 0.1 MB
+LARGEST_HEADER = 4 << 20  # bytes; of a model of a thousand tensors 0.1 MB
 LARGEST_ARRAYS = 16 << 30  # bytes that the arrays of a numpy file may take
 # An archive may unpack to so many bytes, and so many times its own.
 ROOM, LARGEST_RATIO = 128 << 20, 20
@@ -118,7 +118,7 @@ def write_safetensors(
     temporary.replace(path)
 
 
-def read_numpy(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_numpy(path: pathlib.Path) -> dict[str, Any]:
     """Returns the arrays of an npz file by name, or that of an npy file as {"": array}.
 
     An npz may hold an object, as some body models do. It is read as `objects.rebuild` reads it, so
@@ -200,9 +200,10 @@ def _entry(path, name, entry, room: int):
     if not isinstance(shape, list) or len(shape) > MOST_SIDES:
         raise ValueError(f"{path}: {name!r} has no shape of up to {MOST_SIDES} sides.")
     whole = all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, begin, end))
-    if not whole or not begin <= end <= room:
-        where = reprlib.repr([shape, begin, end])
-        raise ValueError(f"{path}: {name!r} with [shape, begin, end] {where} is beyond {room}.")
+    # numpy refuses sides whose product is too large even where one of them is 0.
+    if not whole or not begin <= end <= room or math.prod(n or 1 for n in shape) > 1 << 48:
+        shape, begin, end = map(reprlib.repr, (shape, begin, end))
+        raise ValueError(f"{path}: {name!r} of shape {shape} lies at {begin}:{end} of {room}.")
     if not isinstance(kind, str) or kind not in _TYPES:
         raise ValueError(f"{path}: {name!r} is of the unknown type {reprlib.repr(kind)}.")
     return _TYPES[kind], tuple(shape), begin, end

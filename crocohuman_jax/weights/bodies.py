@@ -18,16 +18,8 @@ _FIELDS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kin
 # What is carried over where a file has it.
 _MORE = (
     *("J", "hands_components", "hands_componentsl", "hands_componentsr", "hands_mean"),
-    *(
-        "hands_meanl",
-        "hands_meanr",
-        "hands_coeffs",
-        "vert_sym_idxs",
-        "vt",
-        "ft",
-        "J_regressor_prior",
-    ),
-    *("weights_prior", "lmk_faces_idx", "lmk_bary_coords"),
+    *("hands_meanl", "hands_meanr", "hands_coeffs", "vert_sym_idxs", "vt", "ft"),
+    *("J_regressor_prior", "weights_prior", "lmk_faces_idx", "lmk_bary_coords"),
 )
 _MEANS = ("pose", "shape", "cam")
 
@@ -39,22 +31,27 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray | str]:
         ValueError: damaged, too large, or something else than numbers and texts by name.
     """
     if path.suffix in (".npz", ".npy"):
-        found = arrays.read_numpy(path)
-        if "" in found:
-            found = {"J_regressor": found[""]}
-        texts = {k: str(v) for k, v in found.items() if v.dtype.kind == "U" and not v.ndim}
-        return found | texts
-    size = path.stat().st_size
-    if not 0 < size <= LARGEST_FILE:
-        raise ValueError(f"{path} has {size} bytes; up to {LARGEST_FILE} are read.")
-    tree, _ = pickles.read(path.read_bytes(), str(path))
-    content = objects.rebuild(tree, str(path), size)
+        content = arrays.read_numpy(path)
+        if "" in content:
+            content = {"J_regressor": content[""]}
+    else:
+        size = path.stat().st_size
+        if not 0 < size <= LARGEST_FILE:
+            raise ValueError(f"{path} has {size} bytes; up to {LARGEST_FILE} are read.")
+        tree, _ = pickles.read(path.read_bytes(), str(path))
+        content = objects.rebuild(tree, str(path), size)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a dictionary.")
     named = {k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in content.items()}
     return {
-        k: v for k, v in named.items() if isinstance(k, str) and isinstance(v, np.ndarray | str)
+        name: str(value) if isinstance(value, np.ndarray) and _is_text(value) else value
+        for name, value in named.items()
+        if isinstance(name, str) and isinstance(value, np.ndarray | str)
     }
+
+
+def _is_text(array: np.ndarray) -> bool:
+    return array.dtype.kind == "U" and not array.ndim
 
 
 def plain(path: pathlib.Path) -> tuple[str, dict[str, np.ndarray]]:

@@ -25,7 +25,8 @@ ROOM, SHARE = 256 << 20, 8
 _NUMPY = re.compile(r"numpy(\._?core(\.\w+)?)?")
 _SPARSE = re.compile(r"scipy\.sparse\.(_?(csc|csr|coo)(\.\w+)?)")
 _KIND = re.compile(r"[<>|=]?([bB?hHiIlLqQefd]|[biuf][1248]|[SU]\d{1,4})")
-_PLAIN = str | bytes | bytearray | int | float | bool | None
+_PLAIN = (str, bytes, bytearray, int, float, type(None))
+_CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ class Rebuilder:
 
     def _counted(self, node, depth) -> tuple[Any, int]:
         """Returns the value of a node, and of how many values it consists."""
-        if isinstance(node, _PLAIN):
+        if isinstance(node, _PLAIN) or (not node and isinstance(node, _CONTAINERS)):
             return node, 1
         if id(node) in self._done:  # kept with the node, so that its id stays taken
             return self._done[id(node)][1:]
@@ -106,7 +107,7 @@ class Rebuilder:
             keys, some = self._all(node.keys(), depth)
             values, more = self._all(node.values(), depth)
             return pickles.keyed(zip(map(_number, keys), values, strict=True)), some + more
-        if isinstance(node, list | tuple | set | frozenset):
+        if isinstance(node, _CONTAINERS):
             values, count = self._all(node, depth)
             if isinstance(node, list):
                 return values, count
@@ -137,6 +138,8 @@ class Rebuilder:
             array = self.tensor(arguments[0], *rest)
             self._spend(0 if array.base is not None else array.nbytes)
             return array, 1
+        if name == _SUBCLASS and len(arguments) == 4:  # of a tensor that has attributes
+            return self._counted(pickles.Call(arguments[0], arguments[2]), depth)
         arguments, some = self._counted(arguments, depth)
         state, more = self._counted(call.state, depth)
         items, most = self._counted(call.items, depth) if call.items else ((), 1)
@@ -155,20 +158,21 @@ class Rebuilder:
 
 
 _RECONSTRUCTORS = {("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")}
+_SUBCLASS = ("torch._tensor", "_rebuild_from_type_v2")
 _TENSORS = {("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_tensor")}
 
 
 def _bytes(value) -> int:
-    """Returns about how many bytes it takes to go over a value."""
+    """Returns how many bytes could be copied in the time that it takes to go over a value."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, str | bytes | bytearray):
         return len(value)
-    return 64 * len(value) if isinstance(value, list | tuple | dict | set) else 64
+    return 512 * (1 + len(value)) if isinstance(value, list | tuple | dict | set) else 64
 
 
 def _weight(values) -> int:
-    """Returns about how many bytes it takes to go over a value and over what it holds."""
+    """Returns the same of a value and of what it holds."""
     inner = values.values() if isinstance(values, dict) else values
     within = inner if isinstance(values, dict | list | tuple) else ()
     return _bytes(values) + sum(_bytes(value) for value in within)
@@ -259,7 +263,7 @@ def _from_buffer(arguments, state, items) -> np.ndarray:
 def _filled(shape, kind, data, fortran: bool) -> Any:
     if not isinstance(kind, np.dtype):
         raise ValueError(f"an array of type {type(kind).__name__}")
-    if kind == object:
+    if kind.kind == "O":
         if shape != () or not isinstance(data, list) or len(data) != 1:
             raise ValueError("an array of Python objects is not read")
         return data[0]
@@ -386,6 +390,7 @@ _OTHERS = {
     ("collections", "defaultdict"): _counting,
     ("argparse", "Namespace"): _namespace,
     ("torch._utils", "_rebuild_parameter"): _first,
+    ("torch._utils", "_rebuild_parameter_with_state"): _first,
     ("torch.nn.parameter", "Parameter"): _first,
     ("torch", "Size"): _sides_of,
     ("chumpy.ch", "Ch"): _chumpy,
