@@ -71,6 +71,8 @@ def main(_) -> None:
         print(summary(output, manifest))
     except (ValueError, OSError) as error:
         sys.exit(f"prepare: {error}")
+    except KeyboardInterrupt:
+        sys.exit("prepare: interrupted. What is finished is kept; the same command goes on.")
 
 
 def verify(folder: pathlib.Path) -> None:

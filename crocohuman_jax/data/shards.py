@@ -221,6 +221,8 @@ def _claim(output: pathlib.Path, settings: Settings, plan: Plan) -> None:
         raise ValueError(
             f"{output} is not empty and holds no preparation: choose another --output."
         )
+    if (output / "manifest.json").exists():
+        return
     (output / "parts").mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(mine, indent=2) + "\n")
 
