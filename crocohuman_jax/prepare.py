@@ -104,6 +104,8 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
     ]
     for split in records.SPLITS:
         part = counts[split]
+        if not part["frames"] and split == "test":
+            continue
         lines.append(
             f"  {split}: {part['frames']} frames, {part['view pairs']} cross-view and "
             f"{part['pose pairs']} cross-pose pairs (ordered)."

@@ -5,9 +5,10 @@ import json
 import pathlib
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from crocohuman_jax import registry
-from crocohuman_jax.data import crop, records, truth
+from crocohuman_jax.data import crop, labels, records, truth
 from crocohuman_jax.data.datasets import Frame, Job, Sample
 
 
@@ -17,7 +18,7 @@ def rows_path(output: pathlib.Path, number: int) -> pathlib.Path:
 
 
 def shard_path(output: pathlib.Path, number: int, split: str, name: str) -> pathlib.Path:
-    """Returns the shard of a part's split, of the frames or of their truth."""
+    """Returns the shard of a part's split, of the frames or of what is known of them."""
     return output / "parts" / f"{number:05d}.{split}.{name}"
 
 
@@ -27,12 +28,27 @@ def maps(settings) -> bool | None:
     return None if choice == "none" else choice == "all"
 
 
+def kinds(settings) -> dict[str, tfds.features.FeaturesDict]:
+    """Returns {name: features} of the records that a preparation writes, the frames first."""
+    found = {records.NAME: records.features(settings.size)}
+    if maps(settings) is not None:
+        found[truth.NAME] = truth.features(settings.size, maps(settings))
+    if keypoints(settings):
+        found[labels.NAME] = labels.features()
+    return found
+
+
+def keypoints(settings) -> tuple[str, ...]:
+    """Returns the names of the joints that a dataset annotates, () for one without labels."""
+    return getattr(registry.find("data.datasets", settings.dataset), "KEYPOINTS", ())
+
+
 class Writers:
-    """The shards of a part while they are written: frames and their truth, for each split."""
+    """The shards of a part while they are written: of each kind, for each split."""
 
     def __init__(self, settings, output: pathlib.Path, number: int):
         self.settings, self.output, self.number = settings, output, number
-        self.maps = maps(settings)
+        self.kinds = kinds(settings)
         self.open: dict[tuple[str, str], records.ShardWriter] = {}
 
     def write(self, split: str, sample: Sample, box: crop.Box, row: dict) -> None:
@@ -43,17 +59,17 @@ class Writers:
         image = crop.cut(sample.picture, box, size)
         frame = records.example(image, mask, self.settings.quality, row)
         self._shard(split, records.NAME).write(frame)
-        if self.maps is not None:
-            known = truth.example(sample.truth, size, self.maps)
+        if truth.NAME in self.kinds:
+            known = truth.example(sample.truth, size, maps(self.settings))
             self._shard(split, truth.NAME).write(known)
+        if labels.NAME in self.kinds:
+            here = labels.moved(sample.labels, box, size)
+            self._shard(split, labels.NAME).write(labels.example(here))
 
     def _shard(self, split: str, name: str) -> records.ShardWriter:
         if (split, name) not in self.open:
-            size = self.settings.size
-            frames = name == records.NAME
-            features = records.features(size) if frames else truth.features(size, self.maps)
             path = shard_path(self.output, self.number, split, name)
-            self.open[split, name] = records.ShardWriter(_unfinished(path), features)
+            self.open[split, name] = records.ShardWriter(_unfinished(path), self.kinds[name])
         return self.open[split, name]
 
     def close(self) -> None:
@@ -114,8 +130,9 @@ def _fill(writers: Writers, jobs: list[Job], splits: dict) -> tuple[dict[str, li
         for sample in dataset.read(settings, job):
             frame = sample.frame
             try:
-                if sample.fault:
-                    raise crop.Skip(sample.fault)
+                fault = sample.fault or _label_fault(settings, sample)
+                if fault:
+                    raise crop.Skip(fault)
                 box = _crop_box(settings, frame, sample.picture.size)
             except crop.Skip as skip:
                 skips.append([_frame_name(frame), str(skip)])
@@ -125,6 +142,12 @@ def _fill(writers: Writers, jobs: list[Job], splits: dict) -> tuple[dict[str, li
             writers.write(split, sample, box, row)
             rows.setdefault(split, []).append(row)
     return rows, skips
+
+
+def _label_fault(settings, sample: Sample) -> str | None:
+    if sample.labels is None:
+        return "it has no labels" if keypoints(settings) else None
+    return labels.fault(sample.labels, keypoints(settings))
 
 
 def _unfinished(path: pathlib.Path) -> pathlib.Path:

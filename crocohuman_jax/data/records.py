@@ -20,7 +20,7 @@ from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.proto import tf_example_pb2
 
 NAME = "frames"
-SPLITS = ("train", "validation")
+SPLITS = ("train", "validation", "test")
 # The columns of the index. Frames that share a view group show one instant from several cameras;
 # those that share a pose group show several instants from one camera; -1 is no group.
 COLUMNS = pa.schema(

@@ -19,12 +19,17 @@ import pyarrow.parquet
 
 from crocohuman_jax import registry
 from crocohuman_jax.data import parts as parts_lib
-from crocohuman_jax.data import records, truth
+from crocohuman_jax.data import labels, records, truth
 from crocohuman_jax.data import workers as workers_lib
 from crocohuman_jax.data.datasets import Job, Plan
 
 LARGEST_PART = 2048
 MANY = 20  # sequences, from which on whole ones are held out
+# What lies beside the frames, in a folder of its own.
+ABOUT = {
+    truth.NAME: "What is known of the frames, in their order.",
+    labels.NAME: "What is annotated of the people in the frames, in their order.",
+}
 MANIFEST_LISTS = 1000  # skips and lone groups listed by name; all are counted
 
 
@@ -146,8 +151,10 @@ def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
     instants of each sequence that has four or more (or one whole sequence, if none has). "auto"
     takes sequences where there are MANY, and instants where each sequence is needed to train.
 
+    A dataset that says itself what is for what has its way.
+
     Returns:
-        {sequence: "train", "validation", or the first instant that is held out}.
+        {sequence: "train", "validation", "test", or the first instant that is held out}.
     """
     instants: dict[str, set[int]] = {}
     members: dict[tuple[str, str], int] = {}
@@ -156,8 +163,10 @@ def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
             instants.setdefault(frame.sequence, set()).add(frame.instant)
             for group in {frame.view_group, frame.pose_group} - {""}:
                 members[frame.sequence, group] = members.get((frame.sequence, group), 0) + 1
-    splits: dict[str, str | int] = dict.fromkeys(instants, "train")
-    if settings.held_out == 0:
+    splits: dict[str, str | int] = dict.fromkeys(instants, "train") | dict(plan.splits)
+    for name in plan.splits:
+        instants.pop(name, None)
+    if settings.held_out == 0 or not instants:
         return splits
     by_instant = settings.held_out_by == "instant" or (
         settings.held_out_by == "auto" and len(instants) < MANY
@@ -167,15 +176,16 @@ def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
             last = max(2, math.ceil(settings.held_out * len(when)))
             if len(when) >= last + 2:
                 splits[name] = sorted(when)[-last]
-    if by_instant and set(splits.values()) != {"train"}:
+    if by_instant and {splits[name] for name in instants} != {"train"}:
         return splits
-    paired = {sequence for (sequence, _), count in members.items() if count > 1}
+    paired = {name for (name, _), count in members.items() if count > 1 and name in instants}
+    paired = paired or set(instants)  # pictures that are learned from one by one
     owners = sorted({plan.owners.get(name, name) for name in paired})
     owners.sort(key=lambda name: hashlib.sha256(f"{settings.seed}/{name}".encode()).digest())
     count = 1 if by_instant else math.ceil(settings.held_out * len(owners))
     chosen = owners[: max(min(count, len(owners) - 1), 0)]  # something must be left to train on
     return {
-        name: "validation" if plan.owners.get(name, name) in chosen else split
+        name: "validation" if plan.owners.get(name, name) in chosen and name in instants else split
         for name, split in splits.items()
     }
 
@@ -242,20 +252,12 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
         pa.Table.from_pylist(rows, schema=records.COLUMNS), output / "index.parquet"
     )
     files = {"index.parquet": _about(output / "index.parquet")}
-    files |= _take_in(parts, output, output, records.NAME)
-    maps = parts_lib.maps(settings)
-    if maps is not None:
-        files |= _take_in(parts, output, output / truth.NAME, truth.NAME)
     lengths = _lengths(parts)
-    records.write_metadata(output, records.features(settings.size), lengths[records.NAME])
-    if maps is not None:
-        records.write_metadata(
-            output / truth.NAME,
-            truth.features(settings.size, maps),
-            lengths[truth.NAME],
-            name=truth.NAME,
-            description="What is known of the frames, in their order.",
-        )
+    for name, features in parts_lib.kinds(settings).items():
+        folder = output if name == records.NAME else output / name
+        files |= _take_in(parts, output, folder, name)
+        options = {} if name == records.NAME else {"name": name, "description": ABOUT[name]}
+        records.write_metadata(folder, features, lengths[name], **options)
     for path in sorted(output.rglob("*.json")):
         if path.name in ("dataset_info.json", "features.json"):
             files[path.relative_to(output).as_posix()] = _about(path)
@@ -267,6 +269,7 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
         "size": list(settings.size),
         # Of what the project makes itself; whoever brings pictures knows theirs.
         "licence": getattr(registry.find("data.datasets", settings.dataset), "LICENCE", ""),
+        "keypoints": list(parts_lib.keypoints(settings)),
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
         "counts": _counts(rows) | {"skipped": len(skips), "lone groups": len(lone)},
         "skips": skips[:MANIFEST_LISTS],
@@ -301,7 +304,7 @@ def _take_in(parts: list[dict], output: pathlib.Path, folder: pathlib.Path, name
 
 def _lengths(parts: list[dict]) -> dict[str, dict[str, list[tuple[int, int]]]]:
     """Returns {dataset: {split: [(records, bytes) of each shard]}}."""
-    found: dict[str, dict] = {records.NAME: {}, truth.NAME: {}}
+    found: dict[str, dict] = {name: {} for name in (records.NAME, *ABOUT)}
     for split in records.SPLITS:
         for name, lengths in found.items():
             shards = [

@@ -6,7 +6,8 @@ to find in the source folder; "" if it needs none) and two functions, of `shards
     plan(settings) -> Plan               lists the jobs, cheaply; ValueError if there are none
     read(settings, job) -> iterator of Sample
 
-It may have `LICENCE`, a text for the cards of models that learn from it.
+It may have `LICENCE`, a text for the cards of models that learn from it, and `KEYPOINTS`, the names
+of the joints it annotates: then its samples have labels.
 
 `read` yields once for each of the job's frames, in their order. Everything else (crops, shards,
 splits, progress, checks) is the same for all of them.
@@ -64,6 +65,7 @@ class Sample:
         picture: the whole picture, in which the frame's box lies.
         silhouette: of the picture's size, 255 where there is a person; None for unknown.
         truth: what else is known, as `data.truth` writes it; None for nothing.
+        labels: what is annotated, as `data.labels` writes it, in pixels of the whole picture.
         fault: the reason why the frame is skipped; None if it is not.
     """
 
@@ -71,6 +73,7 @@ class Sample:
     picture: PIL.Image.Image | None = None
     silhouette: PIL.Image.Image | None = None
     truth: Mapping[str, np.ndarray] | None = None
+    labels: Mapping[str, Any] | None = None
     fault: str | None = None
 
 
@@ -82,12 +85,14 @@ class Plan:
         jobs: what to read.
         skips: the frames given up before it, (name, reason).
         owners: {sequence: what is held out with it}; empty where each sequence stands alone.
+        splits: {sequence: split}, where the dataset says itself what is for what.
         mark: changes with what the same list of frames would show.
     """
 
     jobs: tuple[Job, ...]
     skips: tuple[tuple[str, str], ...] = ()
     owners: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     mark: str = ""
 
 
