@@ -14,12 +14,17 @@ PEOPLE = (
     *("neck_lsp", "head_top", "pelvis_mpii", "thorax_mpii", "spine_h36m", "jaw_h36m", "head_h36m"),
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
 )
-# The rows of SPIN's J_regressor_h36m, right leg first as its list of 14 implies.
-H36M = (
-    *("pelvis", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
+# The rows of Human3.6M's regressors. Files of one shape differ: METRO's, as the dataset itself,
+# has the right leg first, SPIN's the left one.
+_RIGHT, _LEFT = (
+    tuple(f"{side}_{j}" for j in ("hip", "knee", "ankle")) for side in ("right", "left")
+)
+_UPPER = (
     *("spine", "neck", "head", "head_top", "left_shoulder", "left_elbow", "left_wrist"),
     *("right_shoulder", "right_elbow", "right_wrist"),
 )
+H36M = ("pelvis", *_RIGHT, *_LEFT, *_UPPER)
+H36M_SPIN = ("pelvis", *_LEFT, *_RIGHT, *_UPPER)
 # The 14 of LSP, in the order of evaluations on 3DPW and Human3.6M.
 LSP = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
