@@ -81,6 +81,8 @@ def get_config(arg=None):
     config.optimizer.weight_decay = 0.05
     config.optimizer.no_decay = r"(bias|scale)$"
     config.optimizer.clip = 0.0  # largest gradient norm; 0 is no limit
+    config.optimizer.layer_decay = 1.0  # factor on the rate from each block to the one below
+    config.optimizer.freeze = ()  # patterns of parameters that stay as they are
 
     config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
     config.sharding = {"width": "fsdp", "heads": "tensor", "hidden": "tensor"}

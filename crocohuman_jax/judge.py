@@ -32,8 +32,12 @@ class Judge:
         def sums(params, batch):
             batch = dict(batch)
             weight = batch.pop("weight")
-            values = task.metrics(params, batch)
-            return {name: jnp.sum(v * weight) for name, v in values.items()}, jnp.sum(weight)
+            found = {}
+            for name, value in task.metrics(params, batch).items():
+                value, counts = value if isinstance(value, tuple) else (value, 1.0)
+                counts = counts * weight
+                found[name] = jnp.sum(jnp.where(counts > 0, value, 0) * counts), jnp.sum(counts)
+            return found
 
         self._sums = jax.jit(sums, out_shardings=whole)
         self._predict = jax.jit(task.predict, out_shardings=whole)
@@ -49,17 +53,13 @@ class Judge:
         )
 
     def measure(self, params) -> dict[str, float]:
-        """Returns the mean of each metric over all held-out elements."""
-        totals: dict[str, float] = {}
-        count = 0.0
+        """Returns the mean of each metric over the held-out elements that have it."""
+        totals: dict[str, np.ndarray] = {}
         for batch in self._batches(self.batch_size):
-            values, weight = jax.device_get(
-                self._sums(params, sharding.put_batch(batch, self.mesh))
-            )
-            count += float(weight)
-            for name, value in values.items():
-                totals[name] = totals.get(name, 0.0) + float(value)
-        return {name: total / count for name, total in totals.items()}
+            sums = jax.device_get(self._sums(params, sharding.put_batch(batch, self.mesh)))
+            for name, (value, count) in sums.items():
+                totals[name] = totals.get(name, 0.0) + np.array([value, count], np.float64)
+        return {name: float(value / count) for name, (value, count) in totals.items() if count}
 
     def draw(self, params, count: int) -> np.ndarray | None:
         """Returns the picture of the first held-out elements, [H, W, 3] uint8, or None."""

@@ -113,7 +113,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
         total=steps.total,
         tensorboard=config.report.tensorboard,
     )
-    gauge = meter.Meter(config.batch_size, steps.total, config.model.dtype)
+    gauge = meter.Meter(config.batch_size, steps.total, config.model.dtype, task.unit)
     waiting: list[tuple[int, dict]] = []  # scalars still on the device: (step, scalars)
     try:
         with jax.set_mesh(mesh):
@@ -176,6 +176,8 @@ def build(config, task, mesh, steps: "Durations"):
         weight_decay=options.weight_decay,
         no_decay=options.no_decay,
         clip=options.clip,
+        layer_decay=options.layer_decay,
+        freeze=tuple(options.freeze),
     )
     keys = jax.random.split(jax.random.key(config.seed))
 
@@ -185,7 +187,10 @@ def build(config, task, mesh, steps: "Durations"):
         return state | ({"ema": jax.tree.map(jnp.copy, params)} if config.ema else {})
 
     def gradient(params, batch, key):
-        return jax.value_and_grad(task.loss, has_aux=True)(params, batch, key)
+        def loss(params):  # without what is frozen, so that nothing is computed for it
+            return task.loss(optim.held(params, tuple(options.freeze)), batch, key)
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
 
     def step(state, batch):
         key = jax.random.fold_in(keys[1], state["step"])
@@ -303,6 +308,8 @@ def _check(config, mesh, hosts: int) -> None:
         raise ValueError(f"config.checkpoint.keep is at least 1, not {config.checkpoint.keep}.")
     if not 0 <= config.ema < 1:
         raise ValueError(f"config.ema lies in [0, 1), not at {config.ema}.")
+    if "mask" not in config.data:
+        return
     rule = config.data.mask.rule
     if hosts > 1 and config.data.mask.mode == "human" and rule != "fixed":
         raise ValueError(

@@ -12,8 +12,8 @@ from crocohuman_jax import peaks
 class Meter:
     """Averages scalars and measures speed between two lines of progress."""
 
-    def __init__(self, batch_size: int, total: int, dtype: str):
-        self.batch_size, self.total = batch_size, total
+    def __init__(self, batch_size: int, total: int, dtype: str, unit: str = "pairs"):
+        self.batch_size, self.total, self.unit = batch_size, total, unit
         known = peaks.data_sheet(jax.devices()[0]) if dtype == "bfloat16" else None
         self.peak = known[1] * jax.device_count() if known else None
         self.values: dict[str, list[float]] = {}
@@ -68,7 +68,7 @@ class Meter:
         if self.steps and self.seconds:
             rate = self.steps / self.seconds
             out |= {
-                "perf/pairs_per_second": rate * self.batch_size,
+                f"perf/{self.unit}_per_second": rate * self.batch_size,
                 "perf/data_wait": self.waited / self.seconds,
                 "perf/tflops": self.flops / self.seconds / 1e12,
                 "perf/seconds_left": (self.total - step) / rate,
@@ -84,7 +84,7 @@ class Meter:
         """Returns the parts of a line of progress, from the values last read."""
         parts = {"loss": f"{self.last['train/loss']:.4f}"}
         if "perf/tflops" in self.last:
-            parts["pairs/s"] = f"{self.last['perf/pairs_per_second']:.1f}"
+            parts[f"{self.unit}/s"] = f"{self.last[f'perf/{self.unit}_per_second']:.1f}"
             parts["data wait"] = f"{100 * self.last['perf/data_wait']:.0f}%"
             if "perf/mfu" in self.last:
                 parts["MFU"] = f"{100 * self.last['perf/mfu']:.1f}%"

@@ -4,10 +4,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from crocohuman_jax import trees
+
+ENCODER_BLOCKS = "encoder/blocks/"
 
 
 def schedule(*, peak: float, least: float, warmup: int, cosine: int) -> Callable[[Any], Any]:
@@ -45,6 +48,8 @@ def make(
     weight_decay: float,
     no_decay: str,
     clip: float,
+    layer_decay: float = 1.0,
+    freeze: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
     """Returns AdamW.
 
@@ -55,7 +60,15 @@ def make(
         weight_decay: decoupled, times the learning rate.
         no_decay: pattern of the paths of parameters that are not decayed.
         clip: the largest global norm of the gradient; 0 for no limit.
+        layer_decay: factor on the rate from each block of the encoder to the one below it; the
+            embedding lies below the first block. What is no part of the encoder learns in full.
+        freeze: patterns of the paths of parameters that stay as they are.
+
+    Raises:
+        ValueError: a layer decay that is none.
     """
+    if not 0 < layer_decay <= 1:
+        raise ValueError(f"optimizer.layer_decay lies in (0, 1], not at {layer_decay}.")
 
     def decayed(params):
         return trees.map_named(lambda path, _: not re.search(no_decay, path), params)
@@ -63,4 +76,51 @@ def make(
     adamw = optax.adamw(
         rate, b1=betas[0], b2=betas[1], eps=eps, weight_decay=weight_decay, mask=decayed
     )
-    return optax.chain(optax.clip_by_global_norm(clip), adamw) if clip else adamw
+    steps = [optax.clip_by_global_norm(clip), adamw] if clip else [adamw]
+    if layer_decay < 1 or freeze:
+        steps.append(optax.stateless(lambda updates, _: _scaled(updates, layer_decay, freeze)))
+    return optax.chain(*steps) if len(steps) > 1 else adamw
+
+
+def held(params: Any, freeze: tuple[str, ...]) -> Any:
+    """Returns parameters with those that match a pattern held fast: no gradient reaches them.
+
+    Raises:
+        ValueError: a pattern matches none.
+    """
+    if not freeze:
+        return params
+    paths = [path for path, _ in trees.named_leaves(params)]
+    for pattern in freeze:
+        if not any(re.search(pattern, path) for path in paths):
+            raise ValueError(
+                f"optimizer.freeze: {pattern!r} matches no parameter. Parts: "
+                f"{', '.join(sorted({path.split('/')[0] for path in paths}))}."
+            )
+    return trees.map_named(
+        lambda path, x: jax.lax.stop_gradient(x) if _frozen(path, freeze) else x, params
+    )
+
+
+def _frozen(path: str, freeze: tuple[str, ...]) -> bool:
+    return any(re.search(pattern, path) for pattern in freeze)
+
+
+def _scaled(updates: Any, decay: float, freeze: tuple[str, ...]) -> Any:
+    """Returns updates times the factor of their layer, none for what is frozen."""
+    depth = {
+        len(leaf) for path, leaf in trees.named_leaves(updates) if path.startswith(ENCODER_BLOCKS)
+    }
+
+    def scale(path, update):
+        if _frozen(path, freeze):
+            return jnp.zeros_like(update)
+        if not path.startswith("encoder/") or path.startswith("encoder/norm/"):
+            return update
+        (blocks,) = depth
+        if not path.startswith(ENCODER_BLOCKS):  # what embeds
+            return update * decay ** (blocks + 1)
+        factors = decay ** (blocks - jnp.arange(blocks, dtype=update.dtype))
+        return update * factors.reshape(-1, *(1,) * (update.ndim - 1))
+
+    return trees.map_named(scale, updates)

@@ -10,9 +10,11 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "crocohuman_jax"
 # Imports go down only; within a layer, a folder sees itself alone.
 LAYERS = [
-    {"registry", "config", "trees", "command"},
+    {"registry", "config", "trees", "command", "joints", "protocol"},
     {"synthetic"},
-    {"models", "data", "pixels", "optim", "sharding", "peaks"},
+    {"body"},
+    {"models", "data", "pixels", "optim", "sharding", "peaks", "losses", "metrics"},
+    {"drawing", "meshes_out", "freihand_files"},
     {"tasks", "checkpoint", "report", "judge", "meter", "weights"},
     {"loop", "model"},
     {"train", "prepare", "benchmark", "reconstruct", "convert"},
@@ -29,6 +31,8 @@ DOORS = {
     "av": {"data"},
     "tensorflow_datasets": {"data"},
     "huggingface_hub": {"weights"},
+    "jaxlie": {"body"},
+    "trimesh": {"meshes_out"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

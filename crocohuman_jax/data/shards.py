@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from crocohuman_jax import registry
-from crocohuman_jax.data import parts as parts_lib
 from crocohuman_jax.data import labels, records, truth
+from crocohuman_jax.data import parts as parts_lib
 from crocohuman_jax.data import workers as workers_lib
 from crocohuman_jax.data.datasets import Job, Plan
 

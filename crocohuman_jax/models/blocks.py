@@ -32,10 +32,15 @@ class EncoderBlock(nnx.Module):
         self.norm2 = layers.LayerNorm(width, dtype=dtype)
         self.mlp = Mlp(width, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, angles: jax.Array | None, border: int) -> jax.Array:
-        """Returns [B, N, D]; tokens before and after the `border` do not see each other."""
-        x = x + self.attention(self.norm1(x), angles, border)
-        return x + self.mlp(self.norm2(x))
+    def __call__(
+        self, x: jax.Array, angles: jax.Array | None, border: int, keep: jax.Array | None = None
+    ) -> jax.Array:
+        """Returns [B, N, D]; tokens before and after the `border` do not see each other.
+
+        `keep` [3, B] are factors on the branches; all of them count without it.
+        """
+        x = x + _kept(self.attention(self.norm1(x), angles, border), keep, 0)
+        return x + _kept(self.mlp(self.norm2(x)), keep, 2)
 
 
 class DecoderBlock(nnx.Module):
@@ -52,11 +57,22 @@ class DecoderBlock(nnx.Module):
         self.mlp = Mlp(width, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: jax.Array, memory: jax.Array, angles: jax.Array | None
+        self,
+        x: jax.Array,
+        memory: jax.Array,
+        angles: jax.Array | None,
+        keep: jax.Array | None = None,
     ) -> jax.Array:  # [B, N, D], [B, M, D] -> [B, N, D]
-        x = x + self.attention(self.norm1(x), angles)
-        x = x + self.cross_attention(self.norm2(x), self.norm_memory(memory), angles)
-        return x + self.mlp(self.norm3(x))
+        x = x + _kept(self.attention(self.norm1(x), angles), keep, 0)
+        seen = self.cross_attention(self.norm2(x), self.norm_memory(memory), angles)
+        x = x + _kept(seen, keep, 1)
+        return x + _kept(self.mlp(self.norm3(x)), keep, 2)
+
+
+def _kept(branch: jax.Array, keep: jax.Array | None, which: int) -> jax.Array:
+    if keep is None:
+        return branch
+    return branch * keep[which, :, None, None].astype(branch.dtype)
 
 
 def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
@@ -71,6 +87,7 @@ def run(
     unroll: int = 1,
     remat: str = "none",
     collect: bool = False,
+    drop: tuple[float, jax.Array] | None = None,
 ):
     """Runs stacked blocks one after the other, in one scan.
 
@@ -82,6 +99,9 @@ def run(
         remat: what the backward pass computes again: "none", "dots" (all but matrix products)
             or "full" (everything but the input of each block).
         collect: also return every block's output.
+        drop: (share, random key): each branch of an example is left out with a probability that
+            rises in equal steps from none in the first block to the share in the last (stochastic
+            depth); those kept count the more.
 
     Returns:
         The last output [B, N, D], or (that, every block's output [depth, B, N, D]).
@@ -91,8 +111,9 @@ def run(
     """
     graph, params = nnx.split(stacked)
 
-    def body(x, params):
-        x = keep_batch_split(nnx.merge(graph, params)(x, *context))
+    def body(x, inputs):
+        params, *keep = inputs
+        x = keep_batch_split(nnx.merge(graph, params)(x, *context, *keep))
         return x, x if collect else None
 
     if remat == "dots":
@@ -101,8 +122,17 @@ def run(
         body = jax.checkpoint(body)
     elif remat != "none":
         raise ValueError(f"Unknown remat {remat!r}. Known: {', '.join(REMAT)}.")
-    x, every = jax.lax.scan(body, keep_batch_split(x), params, unroll=unroll)
+    inputs = (params,) if drop is None else (params, _branches(*drop, params, len(x)))
+    x, every = jax.lax.scan(body, keep_batch_split(x), inputs, unroll=unroll)
     return (x, every) if collect else x
+
+
+def _branches(share: float, key: jax.Array, params, batch: int) -> jax.Array:
+    """Returns the factors of every block's three branches, [depth, 3, B]."""
+    depth = len(jax.tree.leaves(params)[0])
+    kept = 1 - share * jnp.arange(depth) / max(depth - 1, 1)
+    kept = kept[:, None, None]
+    return jax.random.bernoulli(key, kept, (depth, 3, batch)) / kept
 
 
 def keep_batch_split(x: jax.Array) -> jax.Array:

@@ -77,8 +77,16 @@ class Encoder(nnx.Module):
         self.norm = layers.LayerNorm(shape.width, dtype=dtype)
         self.shape, self.grid, self.position, self.compute = shape, grid, position, compute
 
-    def __call__(self, patches: jax.Array, visible: jax.Array | None = None, collect: bool = False):
+    def __call__(
+        self,
+        patches: jax.Array,
+        visible: jax.Array | None = None,
+        collect: bool = False,
+        drop: tuple[float, jax.Array] | None = None,
+    ):
         """Encodes patches [B, N, P*P*3]; with `visible` [B, K], only those and nothing of the rest.
+
+        `drop` is (share of branches that the last block leaves out, random key), see `blocks.run`.
 
         Returns:
             [B, N or K, D], normalised; with `collect`, also every block's output before the norm.
@@ -89,7 +97,7 @@ class Encoder(nnx.Module):
         x = self.embed(patches)
         if table is not None:
             x = x + table.astype(x.dtype)
-        return _run(self, x, angles, 0, collect=collect)
+        return _run(self, x, angles, 0, collect=collect, drop=drop)
 
     def pair(
         self, target: jax.Array, reference: jax.Array, visible: jax.Array
@@ -155,6 +163,7 @@ class Decoder(nnx.Module):
         memory: jax.Array,
         visible: jax.Array | None = None,
         collect: bool = False,
+        drop: tuple[float, jax.Array] | None = None,
     ):
         """Decodes encoder tokens.
 
@@ -164,6 +173,7 @@ class Decoder(nnx.Module):
             visible: [B, K], where `seen` lies; the mask token stands everywhere else. None if
                 `seen` has all N tokens.
             collect: also return every block's output before the norm.
+            drop: see `Encoder`.
 
         Returns:
             [B, N, D_d], normalised.
@@ -174,7 +184,7 @@ class Decoder(nnx.Module):
             x = layers.place(x, visible, self.mask_token[...], math.prod(self.grid))
         if table is not None:
             x, memory = x + table.astype(x.dtype), memory + table.astype(x.dtype)
-        return _run(self, x, memory, angles, collect=collect)
+        return _run(self, x, memory, angles, collect=collect, drop=drop)
 
 
 class CroCo(nnx.Module):
@@ -273,11 +283,11 @@ def _stack(block, shape: Shape, compute: Compute, rngs: nnx.Rngs) -> nnx.Module:
     )
 
 
-def _run(module, x, *context, collect: bool):
+def _run(module, x, *context, collect: bool, drop=None):
     """Runs the blocks of an encoder or decoder and normalises the last output."""
     unroll = min(module.compute.unroll, module.shape.depth)
     options = {"unroll": unroll, "remat": module.compute.remat, "collect": collect}
-    out = blocks.run(module.blocks, x, *context, **options)
+    out = blocks.run(module.blocks, x, *context, drop=drop, **options)
     return (module.norm(out[0]), out[1]) if collect else module.norm(out)
 
 
@@ -304,14 +314,31 @@ def training_flops(
         wanted: M, patches that the head predicts.
         pixels: values in a patch.
     """
-    width, forward = encoder.width, 0.0
-    for n in (visible, patches):
-        forward += 2 * n * pixels * width + 2 * n * width * decoder.width
-        forward += encoder.depth * (24 * n * width**2 + 4 * n**2 * width)
+    both = sum(encoding_flops(encoder, patches=n, pixels=pixels) for n in (visible, patches))
+    decoded = decoding_flops(encoder, decoder, patches=patches, seen=visible)
+    return both + decoded + 6 * wanted * decoder.width * pixels
+
+
+def encoding_flops(encoder: Shape, *, patches: int, pixels: int) -> float:
+    """Returns the operations of one picture's way through the encoder; see `training_flops`."""
+    n, width = patches, encoder.width
+    blocks_ = encoder.depth * (24 * n * width**2 + 4 * n**2 * width)
+    return 3.0 * (2 * n * pixels * width + blocks_)
+
+
+def decoding_flops(encoder: Shape, decoder: Shape, *, patches: int, seen: int = 0) -> float:
+    """Returns the operations of one pair's way through the decoder; see `training_flops`.
+
+    Args:
+        encoder, decoder: their sizes.
+        patches: N, of a picture.
+        seen: K, encoded patches of the first picture; 0 for all.
+    """
     n, width = patches, decoder.width
-    forward += decoder.depth * (24 * n * width**2 + 4 * n**2 * width)  # self-attention and MLP
-    forward += decoder.depth * (8 * n * width**2 + 4 * n**2 * width)  # cross-attention
-    return 3 * (forward + 2 * wanted * width * pixels)
+    embedded = 2 * ((seen or n) + n) * encoder.width * width
+    own = decoder.depth * (24 * n * width**2 + 4 * n**2 * width)  # self-attention and MLP
+    cross = decoder.depth * (8 * n * width**2 + 4 * n**2 * width)
+    return 3.0 * (embedded + own + cross)
 
 
 # The axes of every split parameter, by its path: what each means, not where it goes. A parameter

@@ -19,13 +19,15 @@ class Task:
     Attributes:
         init: random key -> parameters, a plain nested dict.
         loss: (parameters, batch, random key) -> (scalar, {"loss": it, further names: scalars}).
-        metrics: (parameters, batch) -> {name: [B]}, one value per example.
+        metrics: (parameters, batch) -> {name: [B]}, one value per example; or ([B], [B]), where the
+            second says how much each counts.
         predict: (parameters, batch) -> {name: [B, ...]}, all that `picture` needs.
         picture: predictions as numpy arrays -> [H, W, 3] uint8, or None for a task without.
         flops: batch (or its shapes) -> operations of its forward and backward pass.
         train: () -> the endless stream of training elements.
         held_out: () -> the finite stream of held-out elements, or None if there are none.
         axes: ((pattern of a parameter's path, names of its axes), ...), what `sharding` places by.
+        unit: what an example is.
     """
 
     init: Callable[[Any], Params]
@@ -37,3 +39,4 @@ class Task:
     train: Callable[[], loader.Stream]
     held_out: Callable[[], loader.Stream | None]
     axes: tuple[tuple[str, tuple[str | None, ...]], ...]
+    unit: str = "pairs"

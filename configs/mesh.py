@@ -1,0 +1,169 @@
+"""Mesh recovery of bodies and hands, fine-tuned from a pre-trained encoder or from nothing.
+
+Options after the colon: variant (tiny, small, base, large, huge), body (open_body,
+open_hand_right; or the path of a converted SMPL or MANO file), head (iterative, metro), second
+(none, view, pose, same: where a second picture comes from), decoder, position, size, batch, debug.
+
+The method's published setting is the base encoder on 224x224 pictures with the iterative
+regressor, learned from COCO-Part-EFT: 57.5 mm PA-MPJPE and 111.5 mm MPVPE on 3DPW; from random
+weights 80.2 and 180.0. With Mix* it is 46.2, with METRO's head 44.2. Two pictures with the decoder
+reach 55.0 and 108.4. Optimizer, epochs and batch size are not published: those below are this
+project's choices; loss weights and augmentation are SPIN's and METRO's.
+
+    python -m crocohuman_jax.train --config=configs/mesh.py:base \
+        --config.data.folders=PREPARED --config.init_from=PRETRAINED --workdir=RUN
+
+`:tiny` is for two CPU cores, `:debug` for seconds.
+"""
+
+import ml_collections
+
+from configs import variants
+from crocohuman_jax import config as config_lib
+
+
+def get_config(arg=None):
+    """Returns the locked config; see the module for what `arg` may say."""
+    arg = config_lib.parse(
+        arg,
+        variant="base",
+        body="open_body",
+        head="iterative",
+        second="none",
+        decoder="",
+        position="cosine",
+        size="224",
+        batch=0,
+        debug=False,
+    )
+    encoder = config_lib.choose("variant", variants.ENCODERS, arg.variant, or_switch="debug")
+    decoder = config_lib.choose(
+        "decoder", variants.DECODERS, arg.decoder or variants.DECODER_OF[arg.variant]
+    )
+    hand, small = "hand" in arg.body or "mano" in arg.body.lower(), arg.variant == "tiny"
+
+    config = ml_collections.ConfigDict()
+    config.task = "mesh"
+    config.seed = 0
+    config.total = "2000" if small else "50ep"
+    config.batch_size = arg.batch or (32 if small else 64)
+    config.accumulate = 1  # parts a batch is computed in
+    config.ema = 0.0
+    # Workdir of a run, or what `convert import` wrote; "" for random weights.
+    config.init_from = ""
+    config.init_parts = ("encoder",) if arg.second == "none" else ("encoder", "decoder")
+
+    config.model = ml_collections.ConfigDict()
+    config.model.encoder = dict(encoder)
+    config.model.decoder = dict(decoder)  # used with a second picture only
+    config.model.image = config_lib.size(arg.size)
+    config.model.patch = 16
+    config.model.position = arg.position
+    config.model.drop_path = 0.0
+    config.model.dtype = "float32"  # bfloat16
+    config.model.attention = "auto"  # xla, cudnn
+    config.model.remat = "none"  # dots, full
+    config.model.unroll = 1
+
+    config.body = ml_collections.ConfigDict()
+    config.body.model = arg.body
+    config.body.gender = "neutral"
+    config.body.betas = 10
+    config.body.male = config.body.female = ""  # files for gendered truth in evaluations
+    config.body.extra = ""  # SPIN's J_regressor_extra, converted; for SMPL
+    config.body.h36m = ""  # Human3.6M's regressor, converted; for SMPL
+    config.body.h36m_order = "spin"  # metro: whose file it is
+    config.body.tips = "freihand"  # manopth
+    config.body.joints = "model" if hand and arg.head == "iterative" else "mesh"
+    config.body.mean = ""  # smpl_mean_params, converted; "" for the mean of the training people
+
+    heads = {"iterative": _iterative, "metro": _metro}
+    config.head, config.loss = config_lib.choose("head", heads, arg.head)(hand)
+    config.data = _data(hand, arg.second, held_out_people=256 if small else 2048)
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.base_lr = 4e-3 if small else 2e-4  # per 256 examples
+    config.optimizer.min_lr = 0.0
+    config.optimizer.warmup = "5%"
+    config.optimizer.cosine = "100%"
+    config.optimizer.betas = (0.9, 0.999)
+    config.optimizer.eps = 1e-8
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.no_decay = r"(bias|scale|mean|mask_token)$"
+    config.optimizer.clip = 1.0
+    config.optimizer.layer_decay = 1.0  # factor on the rate from each block to the one below
+    config.optimizer.freeze = ()  # patterns of parameters that stay: ("encoder/",)
+
+    config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
+    config.sharding = {"width": "fsdp", "heads": "tensor", "hidden": "tensor"}
+    config.checkpoint = {"save": "10%", "keep": 2, "keep_every": "0"}
+    config.report = {"log": "10" if small else "50", "evaluate": "10%", "panel": 4}
+    config.report.tensorboard = True
+
+    if arg.debug:
+        config.model.image = (64, 64)
+        config.model.encoder.update(width=64, depth=2, heads=2)
+        config.model.decoder.update(width=32, depth=1, heads=2)
+        config.total, config.batch_size = "6", 8
+        config.data.held_out_people = 8
+        config.checkpoint.save = config.report.evaluate = "3"
+        config.report.log, config.report.panel = "1", 2
+        if arg.head == "iterative":
+            config.head.hidden = 64
+        else:
+            config.head.update(hidden=(64, 32, 32), outs=(32, 16, 3), depth=1, feedforward=64)
+            config.head.levels = (195,) if hand else (800, 200)
+    return config.lock()
+
+
+def _iterative(hand):
+    """Returns head and loss of HMR and SPIN."""
+    del hand
+    head = ml_collections.ConfigDict()
+    head.kind = "iterative"
+    head.hidden = 1024
+    head.steps = 3
+    head.dropout = 0.5
+    head.activation = "none"  # relu, gelu
+    head.supervise = "last"  # all
+    # SPIN's mean runs over 49 keypoints, of which it counts 24; here over those that there are.
+    loss = {"total": 60.0, "keypoints_2d": 5.0 * 24 / 49, "keypoints_3d": 5.0}
+    return head, loss | {"pose": 1.0, "betas": 0.001, "vertices": 0.0, "depth": 1.0}
+
+
+def _metro(hand):
+    """Returns head and loss of METRO."""
+    head = ml_collections.ConfigDict()
+    head.kind = "metro"
+    head.hidden = (1024, 256, 64) if hand else (1024, 256, 128)
+    head.outs = (512, 128, 3)
+    head.depth = 4
+    head.heads = 4
+    head.feedforward = 0 if hand else 3072  # 0: four times the hidden width
+    head.dropout = 0.1
+    head.mask_share = 0.3
+    head.feature_width = 0
+    head.levels = (195,) if hand else (1723, 431)  # vertices of the coarse meshes
+    # The three levels of vertices count a third each: their mean is what is weighted.
+    return head, {"total": 1.0, "keypoints_2d": 100.0, "keypoints_3d": 1000.0, "vertices": 100.0}
+
+
+def _data(hand, second, held_out_people):
+    """Returns who is learned from and how the pictures are changed."""
+    config = ml_collections.ConfigDict()
+    config.folders = ""  # prepared folders, comma-separated
+    config.weights = ()  # their shares; () for their numbers of frames
+    config.fraction = 1.0  # of the frames; shares of one seed are nested
+    config.second = second  # none, view, pose, same
+    config.gap = (1, 10)  # least and greatest distance of the second picture in time
+    config.augment = {
+        "flip": 0.0 if hand else 0.5,
+        "scale": 0.25,
+        "rotation": 30.0,  # degrees, one deviation
+        "still": 0.6,
+        "noise": 0.4,
+    }
+    config.held_out_people = held_out_people
+    config.threads = 0
+    config.prefetch = 8
+    return config

@@ -1,0 +1,1 @@
+"""Bodies as pure functions on arrays: rotations, cameras, skinning, coarse meshes."""

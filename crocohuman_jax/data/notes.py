@@ -1,0 +1,241 @@
+"""What is known of the person in a frame, in one form, whatever it comes from."""
+
+import abc
+import dataclasses
+import functools
+
+import numpy as np
+
+from crocohuman_jax import joints
+from crocohuman_jax.data import labels, placing, records, truth
+from crocohuman_jax.synthetic import rotations
+
+GENDERS = ("neutral", "male", "female")
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What a body model is trained with, in numpy: no mesh, only how its numbers are arranged.
+
+    Attributes:
+        kind: of the body model: "open_body", "smpl", "mano_right", ...
+        names: of the points it is trained on.
+        aliases: {name elsewhere: name here} for points that stand in for others.
+        joints: K.
+        betas: S.
+        root: [3] the root joint at rest of mean shape, metres.
+        root_shapes: [S, 3] what each beta adds to it.
+        mean_pose: [K, 3] added to poses that labels give without (MANO's).
+        gender: of the model, as "neutral".
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    aliases: dict[str, str]
+    joints: int
+    betas: int
+    root: np.ndarray
+    root_shapes: np.ndarray
+    mean_pose: np.ndarray
+    gender: str = "neutral"
+
+    @property
+    def is_hand(self) -> bool:
+        return self.joints == len(joints.MANO)
+
+    @functools.cached_property
+    def mirror(self) -> tuple[int, ...]:
+        """Each point's partner on the other side; a hand's own, for it changes sides itself."""
+        return tuple(range(len(self.names))) if self.is_hand else joints.mirror(self.names)
+
+    @functools.cached_property
+    def pose_mirror(self) -> tuple[int, ...]:
+        """Each joint's partner."""
+        return tuple(range(self.joints)) if self.is_hand else joints.mirror(joints.SMPL)
+
+
+class Notes(abc.ABC):
+    """What is known of a folder's frames."""
+
+    @abc.abstractmethod
+    def wanted(self, frames: records.Frames) -> np.ndarray:
+        """Returns which frames [N] bool are of the body model's kind."""
+
+    @abc.abstractmethod
+    def read(self, row: int) -> dict:
+        """Returns what is known of a frame, in the frame's pixels and the camera's axes.
+
+        Returns:
+            crop [3]; mirrored, whether it shows the other side of the model's; keypoints [L, 3]
+            and joints [L, 4] with confidences; pose [K, 3]; betas [S]; translation [3]; intrinsics
+            [4]; has_pose, has_shape, exact (pose, shape, place and camera are all known).
+        """
+
+
+class Known(Notes):
+    """The exact truth of built-in people, as parameters of the open body or hand."""
+
+    def __init__(self, frames: records.Frames, form: Form):
+        self.truths, self.form = truth.Truths(frames.folder), form
+        self.kind = "hand" if form.is_hand else "body"
+        if form.kind not in ("open_body", "open_hand_right"):
+            raise ValueError(
+                f"{frames.folder} is of built-in people, whose pose and shape are those of the "
+                f"open models, not of {form.kind!r}: set config.body.model to open_body or "
+                "open_hand_right."
+            )
+
+    def wanted(self, frames: records.Frames) -> np.ndarray:
+        kinds = [name.rpartition("/")[2] == self.kind for name in frames.index["sequence"]]
+        return np.array(kinds, bool)
+
+    def read(self, row: int) -> dict:
+        form, found = self.form, self.truths.read(row)
+        height, width = self.truths.size
+        betas = found["model_shape"][: form.betas]
+        turn, move = found["rotation"].astype(np.float64), found["translation"]
+        pose = found["model_pose"].astype(np.float64)
+        mirrored = found["side"] == "L" and form.is_hand
+        pose[0] = rotations.to_vector(turn @ rotations.from_vector(pose[0]))
+        # The root joint is what a pose turns about, so it is what moves with the camera.
+        root = form.root + betas @ form.root_shapes
+        if mirrored:
+            root = root * np.array([-1, 1, 1])
+        place = turn @ (root + found["model_translation"]) + move
+        return {
+            "crop": np.array([width / 2, height / 2, max(height, width)]),
+            "mirrored": mirrored,
+            "keypoints": np.zeros((len(form.names), 3), np.float32),
+            "joints": np.zeros((len(form.names), 4), np.float32),
+            "pose": pose,
+            "betas": betas,
+            "place": place,
+            "intrinsics": found["intrinsics"],
+            "has_pose": True,
+            "has_shape": True,
+            "exact": True,
+            "gender": 0,
+        }
+
+
+class Labelled(Notes):
+    """The labels of a dataset."""
+
+    def __init__(self, frames: records.Frames, form: Form):
+        self.labels, self.form = labels.Labels(frames.folder), form
+        names = self.labels.names
+        # Where each of the model's points stands among the dataset's.
+        self.at = [self._position(name, names) for name in form.names]
+        hand = "wrist" in names and "pelvis" not in names and "left_hip_lsp" not in names
+        if hand != form.is_hand:
+            shown = "hands" if hand else "bodies"
+            raise ValueError(
+                f"{frames.folder} has labels of {shown}, but config.body.model is {form.kind!r}."
+            )
+
+    def _position(self, name: str, names: tuple[str, ...]) -> int:
+        others = [other for other, mine in self.form.aliases.items() if mine == name]
+        return next((names.index(n) for n in (name, *others) if n in names), -1)
+
+    def wanted(self, frames: records.Frames) -> np.ndarray:
+        return np.ones(len(frames), bool)
+
+    def read(self, row: int) -> dict:
+        form, found = self.form, self.labels.read(row)
+        mine = found["model"] == form.kind and len(found["pose"]) == form.joints
+        other = f"{form.kind[:-5]}left" if form.kind.endswith("right") else ""
+        mirrored = form.is_hand and found["model"] == other
+        gender = found["gender"] or "neutral"
+        has_pose = mine or (mirrored and len(found["pose"]) == form.joints)
+        pose = np.zeros((form.joints, 3))
+        if has_pose:
+            flat = form.mean_pose * (np.array([1, -1, -1]) if mirrored else 1)
+            pose = found["pose"].astype(np.float64) + flat
+        betas = np.zeros(form.betas, np.float32)
+        given = found["betas"][: form.betas]
+        betas[: len(given)] = given
+        return {
+            "crop": found["crop"],
+            "mirrored": mirrored,
+            "keypoints": self._arranged(found["keypoints"], 3),
+            "joints": self._arranged(found["joints"], 4),
+            "pose": pose,
+            "betas": betas,
+            "place": np.zeros(3),
+            "intrinsics": found["intrinsics"],
+            "has_pose": has_pose,
+            "has_shape": has_pose and len(given) > 0 and gender == form.gender,
+            "exact": False,
+            "gender": GENDERS.index(gender),
+        }
+
+    def _arranged(self, rows: np.ndarray, columns: int) -> np.ndarray:
+        """Returns rows in the order of the model's points, zeros where there is none."""
+        if not len(rows):
+            return np.zeros((len(self.at), columns), np.float32)
+        found = rows[self.at]
+        found[np.array(self.at) < 0] = 0
+        return found
+
+
+def moved(known: dict, placed: placing.Placing, form: Form) -> dict:
+    """Returns what is known as the picture of a placing shows it, ready to be stacked.
+
+    Returns:
+        keypoints [L, 3] in [-1, 1]; joints [L, 4]; pose [K, 3]; betas [S]; translation [3];
+        matrix [3, 3], see `Placing.matrix`; has_pose, has_shape, exact float32; gender int32; crop
+        [3, 3], what takes the picture's [-1, 1] to the frame.
+    """
+    keypoints, points = known["keypoints"].copy(), known["joints"].copy()
+    keypoints[:, :2] = placed.points(keypoints[:, :2])
+    points[:, :3] = points[:, :3] @ placed.turn.T
+    if placed.flipped:
+        keypoints, points = keypoints[list(form.mirror)], points[list(form.mirror)]
+    root = form.root + known["betas"] @ form.root_shapes
+    matrix = np.zeros((3, 3))
+    if np.any(known["intrinsics"]):
+        matrix = placed.matrix(known["intrinsics"])
+    single = {
+        "keypoints": keypoints,
+        "joints": points,
+        "pose": placed.pose(known["pose"], form.pose_mirror),
+        "betas": known["betas"],
+        "translation": placed.turn @ known["place"] - root,
+        "matrix": matrix,
+        "crop": placed.frame_from_crop,
+        **{name: known[name] for name in ("has_pose", "has_shape", "exact")},
+    }
+    found = {name: np.asarray(value, np.float32) for name, value in single.items()}
+    return found | {"gender": np.int32(known["gender"])}
+
+
+def mean(notes: Notes, rows: np.ndarray, form: Form, count: int = 512) -> tuple[np.ndarray, ...]:
+    """Returns the mean pose and shape of some people.
+
+    Args:
+        notes: what is known of them.
+        rows: their frames; `count` of them are read, evenly spread.
+        form: of the body model.
+        count: at most so many.
+
+    Returns:
+        [K, 3, 3] rotations, each nearest to those of the people, the root's facing the camera
+        upright; and [S].
+    """
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
+    sums, betas, seen = np.zeros((form.joints, 3, 3)), np.zeros(form.betas), 0
+    for row in chosen:
+        known = notes.read(int(row))
+        if not known["has_pose"]:
+            continue
+        pose = known["pose"] * (np.array([1, -1, -1]) if known["mirrored"] else 1)
+        sums += rotations.from_vector(pose)
+        betas += known["betas"]
+        seen += 1
+    if not seen:
+        sums[:] = np.eye(3)
+    u, _, vt = np.linalg.svd(sums)
+    u[:, :, -1] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    turns = u @ vt
+    turns[0] = np.diag([1.0, -1, -1])  # models have y up, cameras y down
+    return turns, betas / max(seen, 1)

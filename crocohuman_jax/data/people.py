@@ -1,0 +1,226 @@
+"""People with what is known of their pose and shape, one by one or two pictures of each.
+
+Folders may be of the built-in people, whose truth is exact, or of datasets with labels.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import grain
+import numpy as np
+
+from crocohuman_jax.data import labels, loader, notes, pairs, placing, records, truth
+
+log = logging.getLogger(__name__)
+
+SECONDS = ("none", "view", "pose", "same")
+HELD_OUT_GAP = 5  # instants between the two pictures of a held-out pair, or the nearest to it
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A prepared folder with what is known of its frames."""
+
+    frames: records.Frames
+    notes: notes.Notes
+    rows: np.ndarray  # those used
+    groups: pairs.Groups | None  # where the second picture comes from
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The rows of one folder, as a random-access source."""
+
+    folder: int
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> tuple[int, int]:
+        return self.folder, int(self.rows[i])
+
+
+class Draw(grain.transforms.RandomMap):
+    """Draws everything random about an element: the second picture, crops, colours, the flip."""
+
+    def __init__(self, sources: list[Source], change: placing.Change | None, second: str):
+        self.sources, self.change, self.second = sources, change, second
+
+    def random_map(self, element: tuple[int, int], rng: np.random.Generator) -> dict:
+        folder, row = element
+        drawn = {"folder": folder, "row": row, "second": self._second(folder, row, rng)}
+        count = 1 if drawn["second"] is None else 2
+        if self.change is None:
+            return drawn | {"flip": False, "changes": [placing.UNCHANGED] * count}
+        flip = bool(rng.random() < self.change.flip)
+        return drawn | {"flip": flip, "changes": [self.change.draw(rng) for _ in range(count)]}
+
+    def _second(self, folder: int, row: int, rng: np.random.Generator) -> int | None:
+        if self.second == "none":
+            return None
+        source = self.sources[folder]
+        partners = source.groups.partners(row) if source.groups else np.zeros(0, int)
+        if not len(partners):  # as in COCO: the same picture, changed by itself
+            return row
+        if self.change is not None:
+            return int(partners[rng.integers(len(partners))])
+        instant = source.frames.index["instant"]
+        apart = np.abs(np.abs(instant[partners] - instant[row]) - HELD_OUT_GAP)
+        return int(partners[apart.argmin()])
+
+
+class Read(grain.transforms.Map):
+    """Decodes and crops the pictures of an element and moves what is known along with them."""
+
+    def __init__(self, sources: list[Source], form: notes.Form, side: int):
+        self.sources, self.form, self.side = sources, form, side
+
+    def map(self, drawn: dict) -> dict:
+        source = self.sources[drawn["folder"]]
+        known = source.notes.read(drawn["row"])
+        flipped = drawn["flip"] != known["mirrored"]
+        placed = placing.place(known["crop"], drawn["changes"][0], flipped)
+        element = notes.moved(known, placed, self.form)
+        element["image"] = placed.picture(source.frames.read(drawn["row"], False)[0], self.side)
+        element["color"] = np.stack([change["color"] for change in drawn["changes"]])
+        element["row"] = np.int32(drawn["row"])
+        element["folder"] = np.int32(drawn["folder"])
+        if drawn["second"] is not None:
+            other = source.notes.read(drawn["second"])
+            placed = placing.place(other["crop"], drawn["changes"][1], flipped)
+            frame = source.frames.read(drawn["second"], False)[0]
+            element["second"] = placed.picture(frame, self.side)
+        return element
+
+
+def stack(elements: list[dict]) -> dict[str, np.ndarray]:
+    """Returns the batch of some elements."""
+    return {name: np.stack([e[name] for e in elements]) for name in elements[0]}
+
+
+def open_sources(
+    folders: Sequence[str],
+    *,
+    split: str,
+    form: notes.Form,
+    second: str,
+    gap: tuple[int, int],
+    fraction: float = 1.0,
+    seed: int = 0,
+) -> list[Source]:
+    """Opens prepared folders for people of one body model.
+
+    Args:
+        folders: their paths.
+        split: "train", "validation" or "test".
+        form: of what is wanted.
+        second: where a second picture comes from: "none", "view", "pose" or "same".
+        gap: least and greatest distance of two instants.
+        fraction: share of the frames that is used; smaller shares of one seed lie within larger.
+        seed: which ones these are.
+
+    Raises:
+        ValueError: a folder without truth or labels, or of another model, or a bad setting.
+    """
+    if second not in SECONDS:
+        raise ValueError(f"Unknown data.second {second!r}. Known: {', '.join(SECONDS)}.")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"data.fraction lies in (0, 1], not at {fraction}.")
+    if not folders:
+        raise ValueError(
+            "config.data.folders is empty. Prepare a folder, as with `python -m "
+            "crocohuman_jax.prepare --dataset=synthetic`, and name it: --config.data.folders=DIR."
+        )
+    found = []
+    for folder in folders:
+        frames = records.Frames(folder)
+        known = open_notes(frames, form)
+        rows = np.flatnonzero((frames.index["split"] == split) & known.wanted(frames))
+        groups = None
+        if second in pairs.KINDS:
+            groups = pairs.Groups(frames.index, split, second, gap)
+        chosen = np.random.default_rng(seed).permutation(len(rows))
+        chosen = np.sort(chosen[: max(round(fraction * len(rows)), min(1, len(rows)))])
+        found.append(Source(frames, known, rows[chosen], groups))
+    return found
+
+
+def open_notes(frames: records.Frames, form: notes.Form) -> notes.Notes:
+    """Returns what is known of a folder's frames.
+
+    Raises:
+        ValueError: nothing is known of their pose, or it is of another body model.
+    """
+    if (frames.folder / truth.NAME).is_dir():
+        return notes.Known(frames, form)
+    if (frames.folder / labels.NAME).is_dir():
+        return notes.Labelled(frames, form)
+    raise ValueError(
+        f"Nothing is known of the people in {frames.folder} but their pictures. `prepare "
+        "--dataset=synthetic` (not with truth=none) and datasets with labels write more."
+    )
+
+
+def stream(
+    sources: list[Source],
+    *,
+    form: notes.Form,
+    side: int,
+    change: placing.Change | None,
+    second: str,
+    weights: tuple[float, ...] = (),
+    seed: int,
+    count: int | None = None,
+) -> loader.Stream:
+    """Returns people of one or more folders, mixed.
+
+    Args:
+        sources: what `open_sources` returned.
+        form: of what is wanted.
+        side: of the square pictures, in pixels.
+        change: how pictures are augmented; None for not at all.
+        second: see `open_sources`.
+        weights: the shares of the folders; () for their numbers of frames.
+        seed: of everything random.
+        count: None for an endless stream; else each frame once, at most so many (0 for all),
+            chosen at random but always the same.
+
+    Raises:
+        ValueError: there is nobody, or weights do not fit.
+    """
+    if weights and len(weights) != len(sources):
+        raise ValueError(f"data.weights has {len(weights)} shares for {len(sources)} folders.")
+    if min(weights, default=0) < 0:
+        raise ValueError(f"data.weights are shares, not below 0: {weights}.")
+    total = sum(len(source.rows) for source in sources)
+    if not total:
+        paths = ", ".join(str(source.frames.folder) for source in sources)
+        raise ValueError(f"{paths}: not one frame of this split can be used.")
+    parts = [Rows(i, source.rows) for i, source in enumerate(sources)]
+    if count is None:
+        shares = list(weights) or [len(part) for part in parts]
+        used = [
+            (part, share) for part, share in zip(parts, shares, strict=True) if share * len(part)
+        ]
+        mixed = [
+            grain.MapDataset.source(part).seed(seed + part.folder).shuffle().repeat()
+            for part, _ in used
+        ]
+        shares = [share for _, share in used]
+        ordered = grain.MapDataset.mix(mixed, weights=shares) if len(mixed) > 1 else mixed[0]
+        total = sum(len(part) for part, _ in used)
+    else:
+        everyone = [(part.folder, int(row)) for part in parts for row in part.rows]
+        if 0 < count < total:
+            chosen = np.sort(np.random.default_rng(0).permutation(total)[:count])
+            everyone = [everyone[i] for i in chosen]
+        ordered = grain.MapDataset.source(everyone)
+    elements = ordered.seed(seed).random_map(Draw(sources, change, second))
+    return loader.Stream(
+        elements=elements.map(Read(sources, form, side)),
+        collate=stack,
+        epoch=total,
+        fingerprint="+".join(source.frames.fingerprint for source in sources),
+    )

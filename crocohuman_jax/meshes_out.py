@@ -1,0 +1,112 @@
+"""Writes meshes for other programs: Wavefront `.obj` and glTF `.glb`.
+
+Meshes come in camera axes (x to the right, y down, z forward) and are written in glTF's: x to the
+right, y up, z towards the viewer, which is half a turn about x. Units are metres.
+"""
+
+import pathlib
+
+import numpy as np
+import trimesh
+
+SUFFIXES = (".glb", ".obj")
+TURN = np.array([1.0, -1.0, -1.0])  # camera axes to the file's, and back
+
+
+def write(
+    path: str | pathlib.Path,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    *,
+    colors: np.ndarray | None = None,
+) -> pathlib.Path:
+    """Writes a mesh, whole or not at all; a file that is there is replaced.
+
+    Args:
+        path: its suffix says the format.
+        vertices: [V, 3] in camera axes, metres; they keep their order.
+        faces: [F, 3] int, counter-clockwise from outside; so they are in the file.
+        colors: [V, 3] uint8, sRGB of each vertex.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the suffix is unknown, arrays are not of these shapes, a vertex is not finite,
+            or a face names a vertex that is not there.
+        FileNotFoundError: the folder does not exist.
+    """
+    path = pathlib.Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(
+            f"{path} has the suffix {path.suffix!r}; meshes are written as {', '.join(SUFFIXES)}."
+        )
+    vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces)
+    _check(path, vertices, faces, colors)
+    vertices = vertices * TURN
+    data = _obj(vertices, faces, colors) if suffix == ".obj" else _glb(vertices, faces, colors)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+    return path
+
+
+def _check(path, vertices, faces, colors):
+    """Raises the errors of `write` about its arrays."""
+    for name, array in (("vertices", vertices), ("faces", faces)):
+        if array.ndim != 2 or array.shape[1] != 3 or not len(array):
+            raise ValueError(f"{path}: {name} are {array.shape}; [N, 3] is expected, N at least 1.")
+    wrong = np.flatnonzero(~np.isfinite(vertices).all(1))
+    if len(wrong):
+        raise ValueError(
+            f"{path}: {len(wrong)} of {len(vertices)} vertices are not finite, the first is vertex "
+            f"{wrong[0]} at {vertices[wrong[0]]}: check the prediction."
+        )
+    if faces.dtype.kind not in "iu":
+        raise ValueError(f"{path}: faces are {faces.dtype}; integers are expected.")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise ValueError(
+            f"{path}: faces name vertices {faces.min()} to {faces.max()}, but there are "
+            f"{len(vertices)}: these are the faces of another mesh."
+        )
+    if colors is not None and (colors.shape != vertices.shape or colors.dtype != np.uint8):
+        raise ValueError(
+            f"{path}: colors are {colors.dtype} {colors.shape}; uint8 {vertices.shape} is expected."
+        )
+
+
+def _obj(vertices, faces, colors) -> bytes:
+    """Returns the text of an OBJ; colours follow the coordinates, as MeshLab and Blender read."""
+    lines = ["# metres; x to the right, y up, z towards the viewer"]
+    if colors is None:
+        lines += ["v {:.7f} {:.7f} {:.7f}".format(*v) for v in vertices.tolist()]
+    else:
+        known = np.concatenate([vertices, colors / 255], 1).tolist()
+        lines += ["v {:.7f} {:.7f} {:.7f} {:.4f} {:.4f} {:.4f}".format(*v) for v in known]
+    lines += ["f {} {} {}".format(*f) for f in (faces.astype(np.int64) + 1).tolist()]
+    return "\n".join([*lines, ""]).encode()
+
+
+def _glb(vertices, faces, colors) -> bytes:
+    """Returns a binary glTF: smooth, matt, both sides seen; vertex colours are linear there."""
+    matt = trimesh.visual.material.PBRMaterial(
+        baseColorFactor=(1.0, 1.0, 1.0, 1.0) if colors is not None else (0.4, 0.45, 0.6, 1.0),
+        metallicFactor=0.0,
+        roughnessFactor=0.8,
+        doubleSided=True,
+    )
+    mesh = trimesh.Trimesh(
+        vertices, faces, visual=trimesh.visual.TextureVisuals(material=matt), process=False
+    )
+    if colors is not None:
+        opaque = np.full((len(colors), 1), 255, np.uint8)
+        mesh.visual.vertex_attributes["color"] = np.concatenate([_linear(colors), opaque], 1)
+    return trimesh.exchange.gltf.export_glb(trimesh.Scene(mesh), include_normals=True)
+
+
+def _linear(colors):
+    """Returns sRGB colours as light, [V, 3] uint8 both."""
+    value = colors / 255
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return np.round(255 * light).astype(np.uint8)

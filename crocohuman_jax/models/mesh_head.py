@@ -1,0 +1,101 @@
+"""The iterative regressor of pose, shape and camera (HMR's, in SPIN's form)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from crocohuman_jax.models import layers
+
+ACTIVATIONS = {"none": lambda x: x, "relu": jax.nn.relu, "gelu": layers.exact_gelu}
+OUTPUTS = ("pose", "shape", "camera")
+
+
+class Regressor(nnx.Module):
+    """Corrects an estimate of pose, shape and camera a few times, always with the same weights.
+
+    Each time the feature and the estimate go through two layers, without anything between them
+    unless `activation` says so, and three more give what is added to the estimate.
+
+    Args:
+        features: width of the feature.
+        joints: K of the body model; each has six numbers, see `rotations.from_6d`.
+        shapes: S, betas.
+        hidden: width of the two layers.
+        steps: corrections.
+        dropout: share of hidden values that training drops, after each of the two layers.
+        activation: after each of the two layers: "none", "relu" or "gelu".
+        dtype: of the products.
+        rngs: random keys.
+
+    Raises:
+        ValueError: an unknown activation, or no step.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        joints: int,
+        shapes: int,
+        hidden: int,
+        steps: int,
+        dropout: float,
+        activation: str,
+        dtype,
+        rngs: nnx.Rngs,
+    ):
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"Unknown head.activation {activation!r}. Known: {', '.join(ACTIVATIONS)}."
+            )
+        if steps < 1 or not 0 <= dropout < 1:
+            raise ValueError(
+                f"head.steps={steps} is at least 1, head.dropout={dropout} lies in [0, 1)."
+            )
+        self.sizes = (6 * joints, shapes, 3)
+        options = {"dtype": dtype, "rngs": rngs}
+        self.first = layers.Linear(features + sum(self.sizes), hidden, **options)
+        self.second = layers.Linear(hidden, hidden, **options)
+        for name, size in zip(OUTPUTS, self.sizes, strict=True):
+            out = layers.Linear(hidden, size, dtype=jnp.float32, rngs=rngs)
+            out.kernel = nnx.Param(0.01 * out.kernel[...])  # Xavier's with a gain of 0.01
+            setattr(self, name, out)
+        self.steps, self.dropout, self.activation = steps, dropout, activation
+
+    def __call__(
+        self, feature: jax.Array, mean: jax.Array, key: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Returns every estimate, the first being the mean itself.
+
+        Args:
+            feature: [B, D].
+            mean: [6 K + S + 3], pose, shape and camera where the corrections begin.
+            key: for dropout; None leaves it out.
+
+        Returns:
+            pose: [1 + steps, B, K, 6]; shape: [1 + steps, B, S]; camera: [1 + steps, B, 3].
+        """
+        act = ACTIVATIONS[self.activation]
+        estimate = jnp.broadcast_to(mean, (len(feature), sum(self.sizes)))
+        found = [estimate]
+        for step in range(self.steps):
+            x = jnp.concatenate([feature.astype(jnp.float32), estimate], -1)
+            for number, layer in enumerate((self.first, self.second)):
+                x = self._drop(act(layer(x)), key, 2 * step + number)
+            x = x.astype(jnp.float32)
+            estimate = estimate + jnp.concatenate([getattr(self, n)(x) for n in OUTPUTS], -1)
+            found.append(estimate)
+        pose, shape, camera = jnp.split(jnp.stack(found), np.cumsum(self.sizes)[:2], -1)
+        return {"pose": pose.reshape(*pose.shape[:2], -1, 6), "shape": shape, "camera": camera}
+
+    def _drop(self, x: jax.Array, key: jax.Array | None, number: int) -> jax.Array:
+        if key is None or not self.dropout:
+            return x
+        kept = jax.random.bernoulli(jax.random.fold_in(key, number), 1 - self.dropout, x.shape)
+        return jnp.where(kept, x / (1 - self.dropout), 0)
+
+
+def training_flops(features: int, sizes: int, hidden: int, steps: int) -> float:
+    """Returns the operations of one example's forward and backward pass; see `croco`."""
+    return 6 * steps * (hidden * (features + sizes) + hidden**2 + hidden * sizes)

@@ -1,0 +1,84 @@
+"""From one or two pictures to a mesh: encoder, decoder if there are two, and a head."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from crocohuman_jax import trees
+from crocohuman_jax.models import croco, mesh_head
+
+PARTS = ("encoder", "decoder", "head", "mean")
+
+
+class MeshNet(nnx.Module):
+    """Predicts a person's mesh, or what it is made from.
+
+    Every part draws its weights from its own key, so the encoder's first weights do not depend on
+    the head.
+
+    Args:
+        encoder: size of the encoder.
+        decoder: size of the decoder for two pictures; None for one.
+        head: (width of the tokens, random keys) -> the head.
+        mean: length of the mean estimate.
+        image: (height, width) of the pictures in pixels.
+        patch: side of a patch in pixels.
+        position: "cosine" or "rope100".
+        compute: types and switches.
+        drop_path: share of residual branches that training leaves out of the last block; earlier
+            blocks less, in equal steps.
+        key: random key.
+    """
+
+    def __init__(
+        self,
+        encoder: croco.Shape,
+        decoder: croco.Shape | None,
+        head: Callable[[int, nnx.Rngs], nnx.Module],
+        *,
+        mean: int,
+        image: tuple[int, int],
+        patch: int,
+        position: str,
+        compute: croco.Compute,
+        drop_path: float,
+        key: jax.Array,
+    ):
+        grid = croco.patch_grid(image, patch)
+        options = {"grid": grid, "position": position, "compute": compute}
+        rngs = {part: nnx.Rngs(params=trees.fold_name(key, part)) for part in PARTS}
+        self.encoder = croco.Encoder(encoder, patch=patch, rngs=rngs["encoder"], **options)
+        if decoder is not None:
+            self.decoder = croco.Decoder(
+                decoder, memory_width=encoder.width, rngs=rngs["decoder"], **options
+            )
+        self.two = decoder is not None
+        self.head = head((decoder or encoder).width, rngs["head"])
+        # Pose, shape and camera that estimates begin at: data, not weights.
+        self.mean = nnx.Param(jnp.zeros(mean))
+        self.drop_path = drop_path
+
+    def __call__(self, first: jax.Array, second: jax.Array | None, key: jax.Array | None = None):
+        """Returns what the head predicts of the first picture.
+
+        Args:
+            first: [B, N, P*P*3] normalised patches.
+            second: [B, N, P*P*3], where the network is one of two pictures.
+            key: in training.
+        """
+        keys = [None] * 3 if key is None else jax.random.split(key, 3)
+        if self.two:
+            both = self.encoder(jnp.concatenate([first, second]), drop=self._drop(keys[0]))
+            seen, memory = jnp.split(both, 2)
+            tokens = self.decoder(seen, memory, drop=self._drop(keys[1]))
+        else:
+            tokens = self.encoder(first, drop=self._drop(keys[0]))
+        if isinstance(self.head, mesh_head.Regressor):
+            mean = jax.lax.stop_gradient(self.mean[...])
+            return self.head(jnp.mean(tokens.astype(jnp.float32), 1), mean, keys[2])
+        return self.head(tokens, keys[2])
+
+    def _drop(self, key: jax.Array | None):
+        return None if key is None or not self.drop_path else (self.drop_path, key)

@@ -1,0 +1,470 @@
+"""Mesh recovery: the pose, shape and mesh of a body or a hand from one or two pictures."""
+
+import functools
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crocohuman_jax import drawing, losses, metrics, models, pixels
+from crocohuman_jax.body import camera as cameras
+from crocohuman_jax.body import coarse, landmarks, load, rotations, skinning
+from crocohuman_jax.data import notes, people, placing
+from crocohuman_jax.models import croco, mesh_head, mesh_net, metro
+from crocohuman_jax.tasks import Task
+
+log = logging.getLogger(__name__)
+
+HEADS = ("iterative", "metro")
+CAMERA = (0.9, 0.0, 0.0)  # that estimates begin at, as HMR's
+AXES = (*croco.AXES, (r"head/(first|second)/kernel$", (None, "hidden")))
+# The network's errors, and those of answering everybody with the mean person.
+MEASURES = ("mpjpe", "pa_mpjpe", "mpvpe", "pa_mpvpe")
+
+
+def make(config) -> Task:
+    """Returns the task of `config.model`, `config.head`, `config.body`, `config.loss`, `.data`."""
+    model, data = config.model, config.data
+    if model.image[0] != model.image[1]:
+        raise ValueError(f"People are seen in square pictures, not {tuple(model.image)}.")
+    bodies = Bodies(**config.body)
+    form = bodies.form()
+    open_ = functools.partial(
+        people.open_sources,
+        tuple(filter(None, data.folders.split(","))),
+        form=form,
+        second=data.second,
+        gap=tuple(data.gap),
+        seed=config.seed,
+    )
+    made = functools.partial(
+        people.stream, form=form, side=model.image[0], second=data.second, seed=config.seed
+    )
+
+    @functools.cache
+    def sources():
+        return open_(split="train", fraction=data.fraction)
+
+    def mean():
+        if config.body.mean:
+            return mean_file(config.body.mean, form)
+        found = next((s for s in sources() if len(s.rows)), None)
+        if found is None:
+            raise ValueError(f"{data.folders} holds nobody to learn from.")
+        turns, betas = notes.mean(found.notes, found.rows, form)
+        return np.concatenate([turns[..., :2].reshape(-1), betas, CAMERA])
+
+    def held_out():
+        found = open_(split="validation")
+        if data.held_out_people == 0 or not any(len(source.rows) for source in found):
+            return None
+        return made(found, change=None, count=data.held_out_people)
+
+    def train():
+        change = placing.Change(**data.augment)
+        return made(sources(), change=change, weights=tuple(data.weights), count=None)
+
+    mesh = Mesh(
+        encoder=croco.Shape(**model.encoder),
+        decoder=None if data.second == "none" else croco.Shape(**model.decoder),
+        image=tuple(model.image),
+        patch=model.patch,
+        position=model.position,
+        compute=croco.Compute(
+            dtype=model.dtype, attention=model.attention, remat=model.remat, unroll=model.unroll
+        ),
+        drop_path=model.drop_path,
+        head=config.head.to_dict(),
+        loss=config.loss.to_dict(),
+        bodies=bodies,
+        mean=mean,
+    )
+    return Task(
+        init=mesh.init,
+        loss=mesh.loss,
+        metrics=mesh.metrics,
+        predict=mesh.predict,
+        picture=mesh.picture,
+        flops=mesh.flops,
+        train=train,
+        held_out=held_out,
+        axes=AXES,
+        unit="people",
+    )
+
+
+class Bodies:
+    """The body model of a run, and the points on it.
+
+    Args:
+        model: a name or a file, see `load.load`.
+        betas: S, how many shape components.
+        male, female: files of the same kind, with which gendered truth is evaluated; "" for none.
+        extra: file of SPIN's J_regressor_extra, for SMPL; "" for none.
+        h36m: file of Human3.6M's regressor, for SMPL; "" for none.
+        h36m_order: of its rows: "spin" or "metro".
+        tips: of MANO's fingers: "freihand" or "manopth".
+        joints: where measured joints of hands come from: "mesh" or "model".
+        gender: what the model is: "neutral", "male", "female".
+        mean: unused here, see `make`.
+    """
+
+    def __init__(
+        self, *, model, betas, male, female, extra, h36m, h36m_order, tips, joints, gender, mean
+    ):
+        del mean
+        if joints not in ("mesh", "model"):
+            raise ValueError(f"config.body.joints is 'mesh' or 'model', not {joints!r}.")
+        self.body = load.load(model, betas)
+        self.gendered = {
+            g: load.load(path, betas) for g, path in (("male", male), ("female", female)) if path
+        }
+        for gender_, other in self.gendered.items():
+            if other.faces != self.body.faces:
+                raise ValueError(f"config.body.{gender_} has another mesh than config.body.model.")
+        self.gender, self.hand = gender, len(self.body.names) == 16
+        self.trained = landmarks.keypoints(self.body, regressor(extra), tips)
+        self.measured, self.only_root = landmarks.evaluated(
+            self.body, regressor(h36m), h36m_order, tips, from_mesh=joints == "mesh"
+        )
+
+    def form(self) -> notes.Form:
+        """Returns what data needs to know of the model."""
+        body, names = self.body, self.trained.names
+        return notes.Form(
+            kind=body.kind,
+            names=names,
+            aliases={k: v for k, v in landmarks.ALIASES.items() if k not in names},
+            joints=len(body.names),
+            betas=len(body.shapes),
+            root=np.asarray(body.joints[0], np.float64),
+            root_shapes=np.asarray(body.joint_shapes[:, 0], np.float64),
+            mean_pose=np.asarray(body.mean_pose, np.float64),
+            gender=self.gender,
+        )
+
+    def hips(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Returns whose mean points are centred at in losses: both hips, or the wrist."""
+        wanted = ("wrist",) if self.hand else ("hip",)
+        return tuple(i for i, name in enumerate(names) if any(w in name for w in wanted))
+
+    def truth(self, betas, turns, gender):
+        """Returns mesh and joints of true parameters, each by the model of its gender."""
+        vertices, places = skinning.pose(self.body, betas, turns)
+        for name, body in self.gendered.items():
+            mine = gender == notes.GENDERS.index(name)
+            others = skinning.pose(body, betas, turns)
+            vertices = jnp.where(mine[:, None, None], others[0], vertices)
+            places = jnp.where(mine[:, None, None], others[1], places)
+        return vertices, places
+
+
+def regressor(path: str) -> np.ndarray | None:
+    """Returns the regressor of a converted file, None for no path."""
+    if not path:
+        return None
+    found = load.arrays(path)
+    if "J_regressor" not in found:
+        raise ValueError(f"{path} holds no J_regressor; it has {', '.join(found) or 'nothing'}.")
+    return found["J_regressor"]
+
+
+def mean_file(path: str, form: notes.Form) -> np.ndarray:
+    """Returns the mean pose, shape and camera of a converted smpl_mean_params file."""
+    found = load.arrays(path)
+    if not {"pose", "shape", "cam"} <= set(found):
+        raise ValueError(f"config.body.mean={path} has not the arrays pose, shape and cam.")
+    if found["pose"].size != 6 * form.joints or found["shape"].size < form.betas:
+        raise ValueError(
+            f"config.body.mean={path} has {found['pose'].size} numbers of pose and "
+            f"{found['shape'].size} of shape, expected {6 * form.joints} and {form.betas}."
+        )
+    shape = found["shape"].reshape(-1)[: form.betas]
+    return np.concatenate([found["pose"].reshape(-1), shape, found["cam"].reshape(-1)])
+
+
+class Mesh:
+    """Loss, metrics and predictions of the network.
+
+    Args:
+        encoder, decoder, image, patch, position, compute, drop_path: see `mesh_net.MeshNet`.
+        head: kind, and what the head of that kind takes.
+        loss: weights of the terms.
+        bodies: the body model.
+        mean: () -> [6 K + S + 3], where estimates begin.
+
+    Raises:
+        ValueError: an unknown head, or sizes that do not fit together.
+    """
+
+    def __init__(self, *, encoder, decoder, image, patch, head, loss, bodies, mean, **options):
+        if head["kind"] not in HEADS:
+            raise ValueError(f"Unknown head.kind {head['kind']!r}. Known: {', '.join(HEADS)}.")
+        self.encoder, self.decoder, self.patch = encoder, decoder, patch
+        self.grid, self.bodies, self.weights = croco.patch_grid(image, patch), bodies, loss
+        self.body, self.head, self._mean = bodies.body, head, mean
+        self.sizes = (6 * len(self.body.names), len(self.body.shapes), 3)
+        self.iterative = head["kind"] == "iterative"
+        if not self.iterative:
+            self._prepare_metro()
+        self._init, self.bind = models.functional(
+            lambda key: mesh_net.MeshNet(
+                encoder,
+                decoder,
+                self._build_head,
+                mean=sum(self.sizes),
+                image=image,
+                patch=patch,
+                key=key,
+                **options,
+            )
+        )
+
+    def init(self, key):
+        """Returns the first parameters; the mean estimate is that of the people learned from."""
+        return self._init(key) | {"mean": jnp.asarray(self._mean(), jnp.float32)}
+
+    def _build_head(self, width, rngs):
+        options = {k: v for k, v in self.head.items() if k not in ("kind", "supervise", "levels")}
+        options["dtype"] = jnp.float32
+        if self.iterative:
+            joints, shapes = len(self.body.names), len(self.body.shapes)
+            return mesh_head.Regressor(width, joints=joints, shapes=shapes, rngs=rngs, **options)
+        count = self.grid[0] * self.grid[1]
+        options |= {"joints": self.template[0], "coarse": self.template[1]}
+        return metro.Metro(width, count, sizes=self.coarse.levels[::-1], rngs=rngs, **options)
+
+    def _prepare_metro(self) -> None:
+        """Finds the coarse meshes, and the template that the queries begin at."""
+        rest = np.asarray(self.body.template)
+        faces, levels = self.body.faces.array, tuple(self.head["levels"])
+        self.coarse = coarse.cached(rest, faces, levels, None)
+        points = self.bodies.measured(rest[None], np.asarray(self.body.joints)[None])
+        upright = np.array([1, -1, -1], np.float32)  # models have y up, cameras y down
+        points = np.asarray(points[0])
+        small = coarse.pyramid(self.coarse, rest)[-1]
+        measured = points[self.bodies.only_root :]
+        self.template = [(x - points[0]) * upright for x in (measured, small)]
+
+    def loss(self, params, batch, key):
+        """Returns the weighted sum of the terms, and each of them."""
+        first, second = self._patches(batch, True)
+        out = self.bind(params)(first, second, key)
+        truth = self._truth(batch, self.body)
+        terms = (self._iterative_terms if self.iterative else self._metro_terms)(out, truth)
+        means = {name: losses.mean_over(*term) for name, term in terms.items()}
+        total = self.weights["total"] * sum(self.weights[n] * v for n, v in means.items())
+        return total, {"loss": total} | {f"loss_{name}": value for name, value in means.items()}
+
+    def _truth(self, batch, body) -> dict:
+        """Returns what predictions are compared with, from parameters or as annotated."""
+        turns = rotations.exp(batch["pose"])
+        vertices, places = skinning.pose(body, batch["betas"], turns)
+        points = self.bodies.trained(vertices, places)
+        seen = cameras.pinhole(points + batch["translation"][:, None], batch["matrix"])
+        exact = batch["exact"][:, None, None] > 0
+        certain = jnp.ones((*points.shape[:2], 1))
+        full = (batch["has_pose"] * batch["has_shape"])[:, None, None] > 0
+        joints = jnp.where(full, jnp.concatenate([points, certain], -1), batch["joints"])
+        return {
+            "turns": turns,
+            "betas": batch["betas"],
+            "vertices": vertices,
+            "measured": self.bodies.measured(vertices, places),
+            "keypoints": jnp.where(exact, jnp.concatenate([seen, certain], -1), batch["keypoints"]),
+            # Annotated joints are better than those of a pseudo truth.
+            "joints": jnp.where(
+                batch["joints"][..., 3:].any(1, keepdims=True), batch["joints"], joints
+            ),
+            "has_pose": batch["has_pose"],
+            "has_shape": batch["has_shape"],
+            "has_mesh": batch["has_pose"] * batch["has_shape"],
+        }
+
+    def _iterative_terms(self, out, truth) -> dict:
+        """Returns {name: ([B] values, [B] how much each counts)}, of the last estimate or of all."""
+        names, counted = self.bodies.trained.names, jnp.ones(len(truth["betas"]))
+        steps = range(1, len(out["pose"])) if self.head["supervise"] == "all" else [-1]
+        found = []
+        for step in steps:
+            turns, betas = rotations.from_6d(out["pose"][step]), out["shape"][step]
+            vertices, places = skinning.pose(self.body, betas, turns)
+            points = self.bodies.trained(vertices, places)
+            projected = cameras.project(points, out["camera"][step])
+            found.append(
+                {
+                    "keypoints_2d": losses.keypoints_2d(projected, truth["keypoints"]),
+                    "keypoints_3d": losses.keypoints_3d(
+                        points, truth["joints"], self.bodies.hips(names)
+                    ),
+                    "pose": losses.squared(turns, truth["turns"]),
+                    "betas": losses.squared(betas, truth["betas"]),
+                    "vertices": losses.absolute(vertices, truth["vertices"]),
+                    "depth": losses.depth_sign(out["camera"][step]),
+                }
+            )
+        each = jax.tree.map(lambda *x: sum(x) / len(x), *found)
+        known = truth["joints"][..., 3].any(-1).astype(jnp.float32)
+        counts = {"keypoints_3d": known, "pose": truth["has_pose"], "betas": truth["has_shape"]}
+        counts["vertices"] = truth["has_mesh"]
+        return {name: (value, counts.get(name, counted)) for name, value in each.items()}
+
+    def _metro_terms(self, out, truth) -> dict:
+        """Returns the terms of METRO, see `_iterative_terms`."""
+        skip = self.bodies.only_root
+        names = self.bodies.measured.names[skip:]
+        hips = self.bodies.hips(names)
+        keypoints, joints = (self._measured(truth[n]) for n in ("keypoints", "joints"))
+        regressed = self.bodies.measured(out["vertices"][-1], None)[:, skip:]
+        both = (out["joints"], regressed)
+        root = truth["measured"][:, :1]
+        levels = coarse.pyramid(self.coarse, truth["vertices"] - root)[::-1]
+        pairs = zip(out["vertices"], levels, strict=True)
+        known = joints[..., 3].any(-1).astype(jnp.float32)
+        shown = [losses.keypoints_2d(cameras.weak(p, out["camera"]), keypoints) for p in both]
+        near = [losses.keypoints_3d(points, joints, hips) for points in both]
+        return {
+            "keypoints_2d": (sum(shown), jnp.ones(len(known))),
+            "keypoints_3d": (sum(near), known),
+            "vertices": (sum(losses.absolute(*p) for p in pairs) / len(levels), truth["has_mesh"]),
+        }
+
+    def _measured(self, rows):  # [B, L, C] of the trained points -> [B, J, C] of the measured ones
+        trained = self.bodies.trained.names
+        names = self.bodies.measured.names[self.bodies.only_root :]
+        at = [next((trained.index(n) for n in (m, f"{m}_lsp") if n in trained), -1) for m in names]
+        return rows[:, np.array(at)] * (np.array(at) >= 0)[:, None]
+
+    def _predicted(self, params, batch):
+        """Returns the mesh [B, V, 3], the measured points and the camera, of one estimate."""
+        out = self.bind(params)(*self._patches(batch, False))
+        if not self.iterative:
+            vertices = out["vertices"][-1]
+            return {"vertices": vertices, "camera": out["camera"]} | {
+                "points": self.bodies.measured(vertices, None)
+            }
+        last = {name: value[-1].astype(jnp.float32) for name, value in out.items()}
+        turns = rotations.from_6d(last["pose"])
+        vertices, places = skinning.pose(self.body, last["shape"], turns)
+        found = {"vertices": vertices, "points": self.bodies.measured(vertices, places)}
+        return found | {"camera": last["camera"], "pose": turns, "betas": last["shape"]}
+
+    def metrics(self, params, batch):
+        """Returns errors in mm, ([B], [B] whether it has them) each.
+
+        mpjpe and mpvpe are about the root (pelvis or wrist), pa_ ones after a similarity alignment;
+        mean_ ones are of the mean person, who answers everybody alike.
+        """
+        predicted, truth = self._predicted(params, batch), self._true(batch)
+        found = errors(predicted, truth, self.bodies.only_root)
+        turns, betas, _ = jnp.split(params["mean"], np.cumsum(self.sizes)[:2])
+        turns = rotations.from_6d(turns.reshape(1, -1, 6))
+        vertices, places = skinning.pose(self.body, betas[None], turns)
+        mean = {"vertices": vertices, "points": self.bodies.measured(vertices, places)}
+        mean = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(batch["pose"]), *x.shape[1:])), mean)
+        answers = errors(mean, truth, self.bodies.only_root)
+        found |= {f"mean_{name}": answers[name] for name in ("mpjpe", "pa_mpjpe", "mpvpe")}
+        has = batch["has_pose"] * batch["has_shape"]
+        return {name: (value, has) for name, value in found.items()}
+
+    def _true(self, batch) -> dict:
+        turns = rotations.exp(batch["pose"])
+        vertices, places = self.bodies.truth(batch["betas"], turns, batch["gender"])
+        return {"vertices": vertices, "points": self.bodies.measured(vertices, places)}
+
+    def predict(self, params, batch):
+        """Returns everything that is predicted and true of each person; metres.
+
+        Returns:
+            image [B, H, W, 3] in [0, 1]; vertices [B, V, 3] about the body's own origin and
+            translation [B, 3], where the camera sees it; points [B, P, 3]; camera [B, 3]; of the
+            iterative head pose [B, K, 3, 3] and betas [B, S]; true_vertices, true_points,
+            true_translation, matrix; offsets [B, V] mm, about the root; and the errors.
+        """
+        predicted, truth = self._predicted(params, batch), self._true(batch)
+        roots = [x["points"][:, :1] for x in (predicted, truth)]
+        offsets = metrics.distances(predicted["vertices"] - roots[0], truth["vertices"] - roots[1])
+        shown = {"image": pixels.to_float(batch["image"]), "offsets": offsets}
+        shown |= {f"true_{name}": value for name, value in truth.items()}
+        shown |= {"true_translation": batch["translation"], "matrix": batch["matrix"]}
+        shown |= {name: batch[name] for name in ("row", "folder", "exact", "crop")}
+        shown["translation"] = cameras.translation(predicted["camera"])
+        return shown | predicted | errors(predicted, truth, self.bodies.only_root)
+
+    def picture(self, shown: dict[str, np.ndarray]) -> np.ndarray:
+        """Returns one row a person: picture, prediction, side, errors, truth, [H, W, 3] uint8."""
+        rows = [
+            (caption(shown, i), drawn(shown, i, self.body.faces.array))
+            for i in range(len(shown["image"]))
+        ]
+        return drawing.page(rows, drawing.COLUMNS)
+
+    def flops(self, batch):
+        """Returns the operations of a batch's forward and backward pass, but for the body model."""
+        count, patches = len(batch["pose"]), self.grid[0] * self.grid[1]
+        each = croco.encoding_flops(self.encoder, patches=patches, pixels=3 * self.patch**2)
+        if self.decoder:
+            each = 2 * each + croco.decoding_flops(self.encoder, self.decoder, patches=patches)
+        width = (self.decoder or self.encoder).width
+        if self.iterative:
+            hidden, steps = self.head["hidden"], self.head["steps"]
+            return count * (each + mesh_head.training_flops(width, sum(self.sizes), hidden, steps))
+        names = ("hidden", "outs", "depth", "feedforward", "feature_width")
+        sizes = {"joints": len(self.template[0]), "sizes": self.coarse.levels[::-1]}
+        options = {name: self.head[name] for name in names}
+        return count * (each + metro.training_flops(width, patches, **sizes, **options))
+
+    def _patches(self, batch, train: bool):
+        """Returns the patches of both pictures, the second None where there is none."""
+        found = []
+        for i, name in enumerate(("image", "second")):
+            if name not in batch or (i and not self.decoder):
+                found.append(None)
+                continue
+            image = pixels.to_float(batch[name])
+            if train:
+                image = jnp.clip(image * batch["color"][:, i, None, None], 0, 1)
+            found.append(pixels.patchify(pixels.normalize(image), self.patch))
+        return found
+
+
+def errors(predicted: dict, truth: dict, only_root: int) -> dict[str, jax.Array]:
+    """Returns MEASURES of meshes and points, [B] mm each; the first point is the root."""
+    points = [x["points"][:, only_root:] - x["points"][:, :1] for x in (predicted, truth)]
+    meshes = [x["vertices"] - x["points"][:, :1] for x in (predicted, truth)]
+    return {
+        "mpjpe": metrics.mpjpe(*points),
+        "pa_mpjpe": metrics.pa_mpjpe(*points),
+        "mpvpe": metrics.mpvpe(*meshes),
+        "pa_mpvpe": metrics.pa_mpjpe(*meshes),
+    }
+
+
+def caption(shown: dict[str, np.ndarray], i: int) -> str:
+    """Returns the errors of one person in words."""
+    return ", ".join(f"{name.upper().replace('_', '-')} {shown[name][i]:.0f}" for name in MEASURES)
+
+
+def drawn(shown: dict[str, np.ndarray], i: int, faces: np.ndarray) -> list[np.ndarray]:
+    """Returns the pictures of one person, named by `drawing.COLUMNS`."""
+    image = np.round(255 * shown["image"][i]).astype(np.uint8)
+    half = len(image) / 2
+    focal = cameras.FOCAL / cameras.SIDE * len(image)
+    here = (focal, focal, half, half)
+    vertices = shown["vertices"][i] + shown["translation"][i]
+    if shown["exact"][i]:
+        matrix = shown["matrix"][i] / shown["matrix"][i][2, 2]
+        there = [half * matrix[0, 0], half * matrix[1, 1]]
+        there += [half * (matrix[0, 2] + 1), half * (matrix[1, 2] + 1)]
+        true = shown["true_vertices"][i] + shown["true_translation"][i]
+    else:  # where the camera is not known, the truth is shown where the prediction stands
+        there = here
+        moved = shown["points"][i, 0] - shown["true_points"][i, 0]
+        true = shown["true_vertices"][i] + moved + shown["translation"][i]
+    return drawing.compared(
+        *(image, vertices, faces, here),
+        truth=true,
+        errors=shown["offsets"][i],
+        truth_intrinsics=there,
+    )
