@@ -49,16 +49,21 @@ class Landmarks:
     joints: np.ndarray
     matrix: np.ndarray
 
-    def __call__(self, vertices: jax.Array, places: jax.Array) -> jax.Array:
-        """Returns the points [B, L, 3] of vertices [B, V, 3] and joints [B, K, 3]."""
-        direct = places[:, np.maximum(self.joints, 0)]
-        if not self.matrix.any():
-            return direct
-        rows = np.flatnonzero(self.joints < 0)
-        used = np.flatnonzero(self.matrix.any(0))
-        small = jnp.asarray(self.matrix[np.ix_(rows, used)])
-        product = jnp.einsum("lv,bva->bla", small, vertices[:, used], precision=skinning.PRECISION)
-        return direct.at[:, rows].set(product)
+    def __call__(self, vertices: jax.Array, places: jax.Array | None) -> jax.Array:
+        """Returns the points [B, L, 3] of vertices [B, V, 3] and joints [B, K, 3].
+
+        `places` may be None where all points are found from the mesh.
+        """
+        found = jnp.zeros((len(vertices), len(self.names), 3))
+        joints_, rows = np.flatnonzero(self.joints >= 0), np.flatnonzero(self.joints < 0)
+        if len(joints_):
+            found = found.at[:, joints_].set(places[:, self.joints[joints_]])
+        if len(rows):
+            used = np.flatnonzero(self.matrix.any(0))
+            small = jnp.asarray(self.matrix[np.ix_(rows, used)])
+            seen = jnp.einsum("lv,bva->bla", small, vertices[:, used], precision="highest")
+            found = found.at[:, rows].set(seen)
+        return found
 
     @property
     def hash(self) -> str:

@@ -283,7 +283,7 @@ class Mesh:
         }
 
     def _iterative_terms(self, out, truth) -> dict:
-        """Returns {name: ([B] values, [B] how much each counts)}, of the last estimate or of all."""
+        """Returns {name: ([B] values, [B] how much each counts)} of the last estimate, or of all."""
         names, counted = self.bodies.trained.names, jnp.ones(len(truth["betas"]))
         steps = range(1, len(out["pose"])) if self.head["supervise"] == "all" else [-1]
         found = []
