@@ -89,7 +89,7 @@ def compute(vertices: np.ndarray, faces: np.ndarray, sizes: tuple[int, ...]) -> 
 
     Args:
         vertices: [V, 3].
-        faces: [F, 3], at most two at an edge.
+        faces: [F, 3].
         sizes: how many vertices each coarse level has, as (1723, 431).
 
     Raises:

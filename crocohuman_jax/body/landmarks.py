@@ -59,11 +59,19 @@ class Landmarks:
         if len(joints_):
             found = found.at[:, joints_].set(places[:, self.joints[joints_]])
         if len(rows):
-            used = np.flatnonzero(self.matrix.any(0))
+            used = self.used()
             small = jnp.asarray(self.matrix[np.ix_(rows, used)])
             seen = jnp.einsum("lv,bva->bla", small, vertices[:, used], precision="highest")
             found = found.at[:, rows].set(seen)
         return found
+
+    def used(self) -> np.ndarray:
+        """Returns the vertices that any of the points is found from."""
+        return np.flatnonzero(self.matrix.any(0))
+
+    def within(self, vertices: np.ndarray) -> "Landmarks":
+        """Returns the same points for a mesh of some of the vertices, see `skinning.part`."""
+        return dataclasses.replace(self, matrix=self.matrix[:, vertices])
 
     @property
     def hash(self) -> str:

@@ -15,6 +15,10 @@ class Surface:
 
     Plain numbers and no sums of numpy's within: merges that cost nearly the same would otherwise
     come in another order on another machine, and a trained network knows its vertices by number.
+
+    Args:
+        vertices: [V, 3] float64.
+        faces: [F, 3].
     """
 
     def __init__(self, vertices, faces):
@@ -36,7 +40,11 @@ class Surface:
                 self._offer(vertex, other)
 
     def reduce(self, size: int) -> None:
-        """Merges vertices until `size` of them are left."""
+        """Merges vertices until `size` of them are left.
+
+        Raises:
+            ValueError: no merge is allowed any more.
+        """
         while self.loose and self.count > size:
             self.into[self.loose.pop()] = self.faces[0][0]
             self.count -= 1
@@ -133,8 +141,8 @@ class Surface:
             after = tuple(stays if v == gone else v for v in before)
             if frozenset(after) in there:
                 return False
-            (old, _), (new, area) = self._normal(*before), self._normal(*after)
-            if area == 0 or _dot(old, new) < STEEPEST:
+            (old, had), (new, has) = self._normal(*before), self._normal(*after)
+            if not has or (had and _dot(old, new) < STEEPEST):
                 return False
         return True
 

@@ -110,7 +110,7 @@ def paired(points, target, weights=None) -> tuple[jax.Array, jax.Array, jax.Arra
             f"Points {points.shape} and target {target.shape} must both be [..., N, 3], with the "
             "same N and the same leading axes."
         )
-    weights = jnp.asarray(1.0 if weights is None else weights, jnp.float32)
+    weights = jnp.atleast_1d(jnp.asarray(1.0 if weights is None else weights, jnp.float32))
     fits = weights.ndim < points.ndim and all(
         given in (1, wanted)
         for given, wanted in zip(weights.shape[::-1], points.shape[-2::-1], strict=False)
@@ -121,9 +121,8 @@ def paired(points, target, weights=None) -> tuple[jax.Array, jax.Array, jax.Arra
             f"{points.shape[:-1]}."
         )
     # Equal weights stay one small row: the compiler computes with constants of the whole size.
-    shape = (1,) * (points.ndim - 1 - weights.ndim) + weights.shape
-    weights = weights.reshape(shape)
-    return points, target, jnp.broadcast_to(weights, (*shape[:-1], points.shape[-2]))
+    lead = (1,) * (points.ndim - 1 - weights.ndim) + weights.shape[:-1]
+    return points, target, jnp.broadcast_to(weights, (*lead, points.shape[-2]))
 
 
 def centred(points: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -66,6 +66,24 @@ class Faces:
         return hash(self._bytes)
 
 
+def part(body: Body, vertices: np.ndarray) -> Body:
+    """Returns a model of some vertices only, with all joints, which is posed faster.
+
+    Args:
+        body: the whole model.
+        vertices: [U], which ones; its mesh has no faces.
+    """
+    return dataclasses.replace(
+        body,
+        faces=Faces(np.zeros((0, 3))),
+        template=body.template[vertices],
+        shapes=body.shapes[:, vertices],
+        poses=None if body.poses is None else body.poses[:, vertices],
+        weights=body.weights[vertices],
+        regressor=body.regressor[:, vertices],
+    )
+
+
 def pose(
     body: Body, betas: jax.Array, turns: jax.Array, translation: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:

@@ -206,6 +206,10 @@ class Mesh:
         self.body, self.head, self._mean = bodies.body, head, mean
         self.sizes = (6 * len(self.body.names), len(self.body.shapes), 3)
         self.iterative = head["kind"] == "iterative"
+        self.learned = (self.body, bodies.trained)
+        if self.iterative and not loss["vertices"]:  # then most of the mesh is not looked at
+            used = bodies.trained.used()
+            self.learned = (skinning.part(self.body, used), bodies.trained.within(used))
         if not self.iterative:
             self._prepare_metro()
         self._init, self.bind = models.functional(
@@ -251,17 +255,18 @@ class Mesh:
         """Returns the weighted sum of the terms, and each of them."""
         first, second = self._patches(batch, True)
         out = self.bind(params)(first, second, key)
-        truth = self._truth(batch, self.body)
+        truth = self._truth(batch)
         terms = (self._iterative_terms if self.iterative else self._metro_terms)(out, truth)
         means = {name: losses.mean_over(*term) for name, term in terms.items()}
         total = self.weights["total"] * sum(self.weights[n] * v for n, v in means.items())
         return total, {"loss": total} | {f"loss_{name}": value for name, value in means.items()}
 
-    def _truth(self, batch, body) -> dict:
+    def _truth(self, batch) -> dict:
         """Returns what predictions are compared with, from parameters or as annotated."""
         turns = rotations.exp(batch["pose"])
+        body, trained = self.learned
         vertices, places = skinning.pose(body, batch["betas"], turns)
-        points = self.bodies.trained(vertices, places)
+        points = trained(vertices, places)
         seen = cameras.pinhole(points + batch["translation"][:, None], batch["matrix"])
         exact = batch["exact"][:, None, None] > 0
         certain = jnp.ones((*points.shape[:2], 1))
@@ -271,7 +276,7 @@ class Mesh:
             "turns": turns,
             "betas": batch["betas"],
             "vertices": vertices,
-            "measured": self.bodies.measured(vertices, places),
+            "places": places,
             "keypoints": jnp.where(exact, jnp.concatenate([seen, certain], -1), batch["keypoints"]),
             # Annotated joints are better than those of a pseudo truth.
             "joints": jnp.where(
@@ -284,19 +289,20 @@ class Mesh:
 
     def _iterative_terms(self, out, truth) -> dict:
         """Returns {name: ([B] values, [B] how much each counts)} of the last estimate, or of all."""
-        names, counted = self.bodies.trained.names, jnp.ones(len(truth["betas"]))
+        body, trained = self.learned
+        counted = jnp.ones(len(truth["betas"]))
         steps = range(1, len(out["pose"])) if self.head["supervise"] == "all" else [-1]
         found = []
         for step in steps:
             turns, betas = rotations.from_6d(out["pose"][step]), out["shape"][step]
-            vertices, places = skinning.pose(self.body, betas, turns)
-            points = self.bodies.trained(vertices, places)
+            vertices, places = skinning.pose(body, betas, turns)
+            points = trained(vertices, places)
             projected = cameras.project(points, out["camera"][step])
             found.append(
                 {
                     "keypoints_2d": losses.keypoints_2d(projected, truth["keypoints"]),
                     "keypoints_3d": losses.keypoints_3d(
-                        points, truth["joints"], self.bodies.hips(names)
+                        points, truth["joints"], self.bodies.hips(trained.names)
                     ),
                     "pose": losses.squared(turns, truth["turns"]),
                     "betas": losses.squared(betas, truth["betas"]),
@@ -318,7 +324,7 @@ class Mesh:
         keypoints, joints = (self._measured(truth[n]) for n in ("keypoints", "joints"))
         regressed = self.bodies.measured(out["vertices"][-1], None)[:, skip:]
         both = (out["joints"], regressed)
-        root = truth["measured"][:, :1]
+        root = self.bodies.measured(truth["vertices"], truth["places"])[:, :1]
         levels = coarse.pyramid(self.coarse, truth["vertices"] - root)[::-1]
         pairs = zip(out["vertices"], levels, strict=True)
         known = joints[..., 3].any(-1).astype(jnp.float32)
