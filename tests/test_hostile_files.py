@@ -171,7 +171,7 @@ def test_numpy_archives_that_would_unpack_to_much_are_refused(tmp_path):
         archive.writestr("v_template.npy", huge[:127] + b"\n")
     with pytest.raises(ValueError, match="it says it holds float64"):
         arrays.read_numpy(tmp_path / "huge.npz")
-    np.savez(tmp_path / "objects.npz", a=np.array([{}], object))
+    np.savez(tmp_path / "objects.npz", a=np.array([[{}]], object))
     with pytest.raises(ValueError, match="Python objects"):
         arrays.read_numpy(tmp_path / "objects.npz")
 

@@ -118,11 +118,15 @@ def write_safetensors(
     temporary.replace(path)
 
 
-def read_numpy(path: pathlib.Path) -> dict[str, Any]:
+def read_numpy(path: pathlib.Path, only: tuple[str, ...] | None = None) -> dict[str, Any]:
     """Returns the arrays of an npz file by name, or that of an npy file as {"": array}.
 
     An npz may hold an object, as some body models do. It is read as `objects.rebuild` reads it, so
-    that it can be an array, a text or anything else that is plain.
+    that it can be an array, a text or anything else that is plain, or a list of such.
+
+    Args:
+        path: of the file.
+        only: the arrays of an npz to read, where it has them; None for all.
 
     Raises:
         ValueError: damaged, too large once unpacked, or with arrays of objects.
@@ -141,6 +145,8 @@ def read_numpy(path: pathlib.Path) -> dict[str, Any]:
     found = {}
     with zipfile.ZipFile(path) as archive:
         for name, (member, _) in members.items():
+            if only is not None and name.removesuffix(".npy") not in only:
+                continue
             with archive.open(member) as file:
                 found[name.removesuffix(".npy")] = _one(
                     f"{path}: {name}", file, member.file_size, size

@@ -9,6 +9,7 @@ import pathlib
 
 import numpy as np
 
+from crocohuman_jax.body import coarse
 from crocohuman_jax.weights import arrays, objects, pickles
 
 LARGEST_FILE = 2 << 30  # bytes
@@ -22,6 +23,8 @@ _MORE = (
     *("J_regressor_prior", "weights_prior", "lmk_faces_idx", "lmk_bary_coords"),
 )
 _MEANS = ("pose", "shape", "cam")
+# Of METRO's files; beside them lies M, a pickle of classes, which is not looked at.
+_SAMPLING = ("D", "U", "F")
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray | str]:
@@ -63,6 +66,10 @@ def plain(path: pathlib.Path) -> tuple[str, dict[str, np.ndarray]]:
         ValueError: it is no body model, regressor or set of mean parameters, or does not fit
             together.
     """
+    if path.suffix == ".npz":
+        found = arrays.read_numpy(path, only=_SAMPLING)
+        if set(found) == set(_SAMPLING):
+            return _sampling(path, found)
     found = read(path)
     if "v_template" in found:
         return _model(path, found)
@@ -144,3 +151,21 @@ def _indices(path, name: str, value) -> np.ndarray:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or not value.size:
         raise ValueError(f"{path}: {name} is no array of indices.")
     return value.astype(np.int64)
+
+
+def _sampling(path, found) -> tuple[str, dict[str, np.ndarray]]:
+    content = {}
+    if not all(isinstance(found[name], list) for name in _SAMPLING):
+        raise ValueError(f"{path}: its D, U and F are no lists of matrices and faces.")
+    for kind in "DU":
+        for level, matrix in enumerate(found[kind]):
+            matrix = _floats(path, f"{kind}[{level}]", matrix)
+            rows, columns = np.nonzero(matrix)
+            content[f"{kind}{level}_rows"] = rows.astype(np.int32)
+            content[f"{kind}{level}_columns"] = columns.astype(np.int32)
+            content[f"{kind}{level}_values"] = matrix[rows, columns].astype(np.float32)
+            content[f"{kind}{level}_shape"] = np.array(matrix.shape)
+    for level, faces in enumerate(found["F"]):
+        content[f"F{level}"] = _indices(path, f"F[{level}]", faces).astype(np.int32)
+    levels = coarse.from_arrays(content).levels  # or an error that says what does not fit
+    return f"sampling matrices between {', '.join(map(str, levels))} vertices", content

@@ -15,7 +15,7 @@ import numpy as np
 
 from crocohuman_jax.weights import pickles
 
-LARGEST = 1 << 22  # elements that a sparse array may unfold to
+LARGEST = 1 << 24  # elements that a sparse array may unfold to; METRO's has 1723 x 6890
 DEEPEST = 100  # containers within containers
 # Values that a tree may have where what is shared counts each time, as it does when it is printed.
 MOST_VALUES = 1_000_000
@@ -264,9 +264,11 @@ def _filled(shape, kind, data, fortran: bool) -> Any:
     if not isinstance(kind, np.dtype):
         raise ValueError(f"an array of type {type(kind).__name__}")
     if kind.kind == "O":
-        if shape != () or not isinstance(data, list) or len(data) != 1:
-            raise ValueError("an array of Python objects is not read")
-        return data[0]
+        if not isinstance(data, list) or shape not in ((), (len(data),)):
+            raise ValueError("an array of Python objects with sides is not read")
+        if shape == () and len(data) != 1:
+            raise ValueError(f"one Python object that is {len(data)}")
+        return data if shape else data[0]
     data = data.encode("latin-1") if isinstance(data, str) else data
     if not isinstance(data, bytes | bytearray):
         raise ValueError("an array without bytes")

@@ -1,0 +1,260 @@
+"""How a number was measured, kept with it: results of different protocols do not mix in a table."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """All that two numbers must share to be comparable.
+
+    Args:
+        task: what was predicted, "mesh".
+        dataset: on what, "3dpw".
+        split: which part of it, "test".
+        joints: the name of the joint set, "lsp14".
+        regressor: `array_hash` of the array that makes joints of vertices, or "none".
+        root: what was put together before unaligned errors, "pelvis of h36m".
+        truth_model: the body model of the truth, "smpl of the annotated gender".
+        predicted_model: the body model of the prediction, "smpl neutral".
+        alignment: of the aligned errors, "similarity".
+        crop: how the pictures were cut, "1.2 x box of the keypoints, 224 px".
+        frames: how many examples were measured.
+        skipped: how many of the split were not.
+        fingerprint: of the data, as its preparation recorded it.
+        units: of the errors.
+
+    Raises:
+        ValueError: a field is empty, of another type or out of range.
+    """
+
+    task: str
+    dataset: str
+    split: str
+    joints: str
+    regressor: str
+    root: str
+    truth_model: str
+    predicted_model: str
+    alignment: str
+    crop: str
+    frames: int
+    skipped: int
+    fingerprint: str
+    units: str = "mm"
+
+    def __post_init__(self):
+        least = {"frames": 1, "skipped": 0}
+        for name, value in dataclasses.asdict(self).items():
+            if name in least:
+                _check_count(f"Protocol field {name!r}", value, least[name])
+            elif not isinstance(value, str) or not value.strip() or "\n" in value:
+                raise ValueError(
+                    f"Protocol field {name!r} is {value!r}: one line of text is expected, "
+                    '"none" where there is nothing to say.'
+                )
+        digits = set(self.regressor) <= set("0123456789abcdef") and len(self.regressor) == 64
+        if self.regressor != "none" and not digits:
+            raise ValueError(
+                f"Protocol field 'regressor' is {self.regressor!r}: give the regressor's "
+                '`protocol.array_hash` (64 hexadecimal digits), or "none".'
+            )
+
+    @property
+    def stamp(self) -> str:
+        """Twelve hexadecimal digits that differ where any field does."""
+        return _stamp(dataclasses.asdict(self))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """Numbers, how they were measured, and what they are of.
+
+    Args:
+        protocol: how.
+        metrics: {name: value}, all finite.
+        run: the path of the run or checkpoint that was measured.
+        step: its step.
+        name: what a table calls it.
+
+    Raises:
+        ValueError: no metric, one that is not finite, an empty name or a negative step.
+    """
+
+    protocol: Protocol
+    metrics: dict[str, float]
+    run: str
+    step: int
+    name: str
+
+    def __post_init__(self):
+        for field in ("run", "name"):
+            value = getattr(self, field)
+            if not isinstance(value, str) or not value.strip() or "\n" in value:
+                raise ValueError(f"A result's {field} is one line of text, not {value!r}.")
+        _check_count("A result's step", self.step, 0)
+        if not isinstance(self.metrics, dict) or not self.metrics:
+            raise ValueError(f"A result has metrics, {{name: value}}, not {self.metrics!r}.")
+        for metric, value in self.metrics.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value):
+                raise ValueError(
+                    f"Metric {metric!r} of {self.name!r} is {value!r}: a finite float is expected. "
+                    "Leave out of the mean what could not be measured, and count it as skipped."
+                )
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes the result and its stamp as JSON, whole or not at all; makes the folder."""
+        path = pathlib.Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = {**dataclasses.asdict(self), "stamp": self.protocol.stamp}
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> "Result":
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: no such file, not a result, or one whose protocol was edited.
+        """
+        path = pathlib.Path(path)
+        if not path.is_file():
+            raise ValueError(f"{path} does not exist: give the JSON file of a result.")
+        try:
+            record = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {error}. Measure again.") from error
+        _check_keys(path, "a result", record, (*_names(cls), "stamp"))
+        _check_keys(path, "a protocol", record["protocol"], _names(Protocol))
+        stamp, found = record.pop("stamp"), _stamp(record["protocol"])
+        if stamp != found:
+            raise ValueError(
+                f"{path} carries stamp {stamp!r}, but its protocol has stamp {found!r}: it was "
+                "edited. Measure again under the protocol you want."
+            )
+        try:
+            return cls(**record | {"protocol": Protocol(**record["protocol"])})
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def array_hash(array: Any) -> str:
+    """Returns the sha256 of an array's type, shape and numbers, in hexadecimal.
+
+    The order in memory and of bytes does not matter; the type does.
+
+    Args:
+        array: what numpy makes an array of numbers of.
+
+    Raises:
+        ValueError: it does not hold numbers; make a sparse array dense first.
+    """
+    array = np.asarray(array)
+    if array.dtype.kind not in "biufc":
+        raise ValueError(
+            f"Only arrays of numbers have a hash, not {array.dtype}: make a sparse array dense."
+        )
+    array = array.astype(array.dtype.newbyteorder("<"))
+    head = f"{array.dtype.name} {array.shape}\n".encode()
+    return hashlib.sha256(head + array.tobytes()).hexdigest()
+
+
+def table(results: Sequence[Result]) -> str:
+    """Returns the protocol and a Markdown table of results that share it, one row each.
+
+    Args:
+        results: in the order of the rows; a metric that one lacks is a dash.
+
+    Raises:
+        ValueError: no results, or results of different protocols; names the fields that differ.
+    """
+    if not results:
+        raise ValueError("A table needs at least one result.")
+    if len({result.protocol.stamp for result in results}) > 1:
+        raise ValueError(
+            "These results were not measured in the same way, so they share no table:\n"
+            + "\n".join(_differences(results))
+            + "\nMeasure again under one protocol, or print one table each with "
+            "`protocol.grouped`."
+        )
+    names = list(dict.fromkeys(name for result in results for name in result.metrics))
+    rows = [["name", "run", "step", *names]]
+    for result in results:
+        values = [_text(result.metrics[n]) if n in result.metrics else "-" for n in names]
+        rows.append([result.name, result.run, str(result.step), *values])
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * widths[0], "-" * widths[1], *("-" * (w - 1) + ":" for w in widths[2:])])
+    shared = results[0].protocol
+    fields = ", ".join(f"{key}: {value}" for key, value in dataclasses.asdict(shared).items())
+    return f"Protocol {shared.stamp} ({fields})\n\n" + "\n".join(_line(row, widths) for row in rows)
+
+
+def grouped(results: Sequence[Result]) -> str:
+    """Returns one table per protocol, in the order in which they first occur.
+
+    Args:
+        results: of any protocols.
+
+    Raises:
+        ValueError: no results.
+    """
+    if not results:
+        raise ValueError("A table needs at least one result.")
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.protocol.stamp, []).append(result)
+    return "\n\n".join(table(group) for group in groups.values())
+
+
+def _stamp(fields: Any) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def _check_count(what: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{what} is {value!r}: an int of at least {least} is expected.")
+
+
+def _check_keys(path: pathlib.Path, what: str, record: Any, wanted: tuple[str, ...]) -> None:
+    if not isinstance(record, dict) or set(record) != set(wanted):
+        found = sorted(record) if isinstance(record, dict) else type(record).__name__
+        raise ValueError(f"{path} does not hold {what}: {sorted(wanted)} expected, not {found}.")
+
+
+def _differences(results: Sequence[Result]) -> list[str]:
+    """Returns a line per field that differs: its values, each with the names of its results."""
+    lines = []
+    for field in _names(Protocol):
+        values: dict[Any, list[str]] = {}
+        for result in results:
+            values.setdefault(getattr(result.protocol, field), []).append(result.name)
+        if len(values) > 1:
+            each = "; ".join(f"{value!r} of {', '.join(n)}" for value, n in values.items())
+            lines.append(f"  {field}: {each}")
+    return lines
+
+
+def _text(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def _line(row: list[str], widths: list[int]) -> str:
+    """Returns a row of a table: text to the left, numbers to the right."""
+    pairs = zip(row, widths, strict=True)
+    cells = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(pairs)]
+    return f"| {' | '.join(cells)} |"
