@@ -14,7 +14,7 @@ LAYERS = [
     {"synthetic"},
     {"body"},
     {"models", "data", "pixels", "optim", "sharding", "peaks", "losses", "metrics"},
-    {"drawing", "meshes_out", "freihand_files"},
+    {"drawing", "meshes_out", "freihand_files", "bodies"},
     {"tasks", "checkpoint", "report", "judge", "meter", "weights"},
     {"loop", "model"},
     {"train", "prepare", "benchmark", "reconstruct", "convert"},

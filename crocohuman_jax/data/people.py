@@ -194,29 +194,10 @@ def stream(
         raise ValueError(f"data.weights has {len(weights)} shares for {len(sources)} folders.")
     if min(weights, default=0) < 0:
         raise ValueError(f"data.weights are shares, not below 0: {weights}.")
-    total = sum(len(source.rows) for source in sources)
-    if not total:
+    if not sum(len(source.rows) for source in sources):
         paths = ", ".join(str(source.frames.folder) for source in sources)
         raise ValueError(f"{paths}: not one frame of this split can be used.")
-    parts = [Rows(i, source.rows) for i, source in enumerate(sources)]
-    if count is None:
-        shares = list(weights) or [len(part) for part in parts]
-        used = [
-            (part, share) for part, share in zip(parts, shares, strict=True) if share * len(part)
-        ]
-        mixed = [
-            grain.MapDataset.source(part).seed(seed + part.folder).shuffle().repeat()
-            for part, _ in used
-        ]
-        shares = [share for _, share in used]
-        ordered = grain.MapDataset.mix(mixed, weights=shares) if len(mixed) > 1 else mixed[0]
-        total = sum(len(part) for part, _ in used)
-    else:
-        everyone = [(part.folder, int(row)) for part in parts for row in part.rows]
-        if 0 < count < total:
-            chosen = np.sort(np.random.default_rng(0).permutation(total)[:count])
-            everyone = [everyone[i] for i in chosen]
-        ordered = grain.MapDataset.source(everyone)
+    ordered, total = _mixed(sources, weights, seed) if count is None else _some(sources, count)
     elements = ordered.seed(seed).random_map(Draw(sources, change, second))
     return loader.Stream(
         elements=elements.map(Read(sources, form, side)),
@@ -224,3 +205,27 @@ def stream(
         epoch=total,
         fingerprint="+".join(source.frames.fingerprint for source in sources),
     )
+
+
+def _mixed(sources: list[Source], weights, seed: int) -> tuple[grain.MapDataset, int]:
+    """Returns the frames of all folders without end, and how many there are."""
+    parts = [Rows(i, source.rows) for i, source in enumerate(sources)]
+    shares = list(weights) or [len(part) for part in parts]
+    used = [(part, share) for part, share in zip(parts, shares, strict=True) if share * len(part)]
+    mixed = [
+        grain.MapDataset.source(part).seed(seed + part.folder).shuffle().repeat()
+        for part, _ in used
+    ]
+    total = sum(len(part) for part, _ in used)
+    if len(mixed) == 1:
+        return mixed[0], total
+    return grain.MapDataset.mix(mixed, weights=[share for _, share in used]), total
+
+
+def _some(sources: list[Source], count: int) -> tuple[grain.MapDataset, int]:
+    """Returns frames of all folders once each, at most `count`, and how many there are."""
+    everyone = [(i, int(row)) for i, source in enumerate(sources) for row in source.rows]
+    if 0 < count < len(everyone):
+        chosen = np.sort(np.random.default_rng(0).permutation(len(everyone))[:count])
+        everyone = [everyone[i] for i in chosen]
+    return grain.MapDataset.source(everyone), len(everyone)

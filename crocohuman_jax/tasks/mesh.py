@@ -1,20 +1,16 @@
 """Mesh recovery: the pose, shape and mesh of a body or a hand from one or two pictures."""
 
-import functools
-import logging
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from crocohuman_jax import bodies as bodies_lib
 from crocohuman_jax import drawing, losses, metrics, models, pixels
 from crocohuman_jax.body import camera as cameras
-from crocohuman_jax.body import coarse, landmarks, load, rotations, skinning
+from crocohuman_jax.body import coarse, rotations, skinning
 from crocohuman_jax.data import notes, people, placing
 from crocohuman_jax.models import croco, mesh_head, mesh_net, metro
 from crocohuman_jax.tasks import Task
-
-log = logging.getLogger(__name__)
 
 HEADS = ("iterative", "metro")
 CAMERA = (0.9, 0.0, 0.0)  # that estimates begin at, as HMR's
@@ -25,49 +21,14 @@ MEASURES = ("mpjpe", "pa_mpjpe", "mpvpe", "pa_mpvpe")
 
 def make(config) -> Task:
     """Returns the task of `config.model`, `config.head`, `config.body`, `config.loss`, `.data`."""
-    model, data = config.model, config.data
+    model = config.model
     if model.image[0] != model.image[1]:
         raise ValueError(f"People are seen in square pictures, not {tuple(model.image)}.")
-    bodies = Bodies(**config.body)
-    form = bodies.form()
-    open_ = functools.partial(
-        people.open_sources,
-        tuple(filter(None, data.folders.split(","))),
-        form=form,
-        second=data.second,
-        gap=tuple(data.gap),
-        seed=config.seed,
-    )
-    made = functools.partial(
-        people.stream, form=form, side=model.image[0], second=data.second, seed=config.seed
-    )
-
-    @functools.cache
-    def sources():
-        return open_(split="train", fraction=data.fraction)
-
-    def mean():
-        if config.body.mean:
-            return mean_file(config.body.mean, form)
-        found = next((s for s in sources() if len(s.rows)), None)
-        if found is None:
-            raise ValueError(f"{data.folders} holds nobody to learn from.")
-        turns, betas = notes.mean(found.notes, found.rows, form)
-        return np.concatenate([turns[..., :2].reshape(-1), betas, CAMERA])
-
-    def held_out():
-        found = open_(split="validation")
-        if data.held_out_people == 0 or not any(len(source.rows) for source in found):
-            return None
-        return made(found, change=None, count=data.held_out_people)
-
-    def train():
-        change = placing.Change(**data.augment)
-        return made(sources(), change=change, weights=tuple(data.weights), count=None)
-
+    bodies = bodies_lib.Bodies(**config.body)
+    data = Data(config, bodies.form())
     mesh = Mesh(
         encoder=croco.Shape(**model.encoder),
-        decoder=None if data.second == "none" else croco.Shape(**model.decoder),
+        decoder=None if config.data.second == "none" else croco.Shape(**model.decoder),
         image=tuple(model.image),
         patch=model.patch,
         position=model.position,
@@ -78,7 +39,7 @@ def make(config) -> Task:
         head=config.head.to_dict(),
         loss=config.loss.to_dict(),
         bodies=bodies,
-        mean=mean,
+        mean=data.mean,
     )
     return Task(
         init=mesh.init,
@@ -87,101 +48,70 @@ def make(config) -> Task:
         predict=mesh.predict,
         picture=mesh.picture,
         flops=mesh.flops,
-        train=train,
-        held_out=held_out,
+        train=data.train,
+        held_out=data.held_out,
         axes=AXES,
         unit="people",
     )
 
 
-class Bodies:
-    """The body model of a run, and the points on it.
+class Data:
+    """The people that a run learns from and is measured on."""
 
-    Args:
-        model: a name or a file, see `load.load`.
-        betas: S, how many shape components.
-        male, female: files of the same kind, with which gendered truth is evaluated; "" for none.
-        extra: file of SPIN's J_regressor_extra, for SMPL; "" for none.
-        h36m: file of Human3.6M's regressor, for SMPL; "" for none.
-        h36m_order: of its rows: "spin" or "metro".
-        tips: of MANO's fingers: "freihand" or "manopth".
-        joints: where measured joints of hands come from: "mesh" or "model".
-        gender: what the model is: "neutral", "male", "female".
-        mean: unused here, see `make`.
-    """
+    def __init__(self, config, form: notes.Form):
+        self.config, self.form, self.mean_file = config.data, form, config.body.mean
+        self.seed, self.side, self._train = config.seed, config.model.image[0], None
 
-    def __init__(
-        self, *, model, betas, male, female, extra, h36m, h36m_order, tips, joints, gender, mean
-    ):
-        del mean
-        if joints not in ("mesh", "model"):
-            raise ValueError(f"config.body.joints is 'mesh' or 'model', not {joints!r}.")
-        self.body = load.load(model, betas)
-        self.gendered = {
-            g: load.load(path, betas) for g, path in (("male", male), ("female", female)) if path
-        }
-        for gender_, other in self.gendered.items():
-            if other.faces != self.body.faces:
-                raise ValueError(f"config.body.{gender_} has another mesh than config.body.model.")
-        self.gender, self.hand = gender, len(self.body.names) == 16
-        self.trained = landmarks.keypoints(self.body, regressor(extra), tips)
-        self.measured, self.only_root = landmarks.evaluated(
-            self.body, regressor(h36m), h36m_order, tips, from_mesh=joints == "mesh"
+    def sources(self) -> list[people.Source]:
+        """Returns the folders' people to learn from, opened once."""
+        if self._train is None:
+            self._train = self._open("train", self.config.fraction)
+        return self._train
+
+    def mean(self) -> np.ndarray:
+        """Returns the pose, shape and camera that estimates begin at, [6 K + S + 3]."""
+        if self.mean_file:
+            return bodies_lib.mean_file(self.mean_file, self.form)
+        found = next((s for s in self.sources() if len(s.rows)), None)
+        if found is None:
+            raise ValueError(f"{self.config.folders} holds nobody to learn from.")
+        turns, betas = notes.mean(found.notes, found.rows, self.form)
+        return np.concatenate([turns[..., :2].reshape(-1), betas, CAMERA])
+
+    def train(self):
+        """Returns the endless stream."""
+        change = placing.Change(**self.config.augment)
+        return self._stream(self.sources(), change, tuple(self.config.weights), None)
+
+    def held_out(self):
+        """Returns the people held out, None for none."""
+        found = self._open("validation")
+        if self.config.held_out_people == 0 or not any(len(source.rows) for source in found):
+            return None
+        return self._stream(found, None, (), self.config.held_out_people)
+
+    def _open(self, split: str, fraction: float = 1.0) -> list[people.Source]:
+        return people.open_sources(
+            tuple(filter(None, self.config.folders.split(","))),
+            split=split,
+            form=self.form,
+            second=self.config.second,
+            gap=tuple(self.config.gap),
+            fraction=fraction,
+            seed=self.seed,
         )
 
-    def form(self) -> notes.Form:
-        """Returns what data needs to know of the model."""
-        body, names = self.body, self.trained.names
-        return notes.Form(
-            kind=body.kind,
-            names=names,
-            aliases={k: v for k, v in landmarks.ALIASES.items() if k not in names},
-            joints=len(body.names),
-            betas=len(body.shapes),
-            root=np.asarray(body.joints[0], np.float64),
-            root_shapes=np.asarray(body.joint_shapes[:, 0], np.float64),
-            mean_pose=np.asarray(body.mean_pose, np.float64),
-            gender=self.gender,
+    def _stream(self, sources, change, weights, count):
+        return people.stream(
+            sources,
+            form=self.form,
+            side=self.side,
+            change=change,
+            second=self.config.second,
+            weights=weights,
+            seed=self.seed,
+            count=count,
         )
-
-    def hips(self, names: tuple[str, ...]) -> tuple[int, ...]:
-        """Returns whose mean points are centred at in losses: both hips, or the wrist."""
-        wanted = ("wrist",) if self.hand else ("hip",)
-        return tuple(i for i, name in enumerate(names) if any(w in name for w in wanted))
-
-    def truth(self, betas, turns, gender):
-        """Returns mesh and joints of true parameters, each by the model of its gender."""
-        vertices, places = skinning.pose(self.body, betas, turns)
-        for name, body in self.gendered.items():
-            mine = gender == notes.GENDERS.index(name)
-            others = skinning.pose(body, betas, turns)
-            vertices = jnp.where(mine[:, None, None], others[0], vertices)
-            places = jnp.where(mine[:, None, None], others[1], places)
-        return vertices, places
-
-
-def regressor(path: str) -> np.ndarray | None:
-    """Returns the regressor of a converted file, None for no path."""
-    if not path:
-        return None
-    found = load.arrays(path)
-    if "J_regressor" not in found:
-        raise ValueError(f"{path} holds no J_regressor; it has {', '.join(found) or 'nothing'}.")
-    return found["J_regressor"]
-
-
-def mean_file(path: str, form: notes.Form) -> np.ndarray:
-    """Returns the mean pose, shape and camera of a converted smpl_mean_params file."""
-    found = load.arrays(path)
-    if not {"pose", "shape", "cam"} <= set(found):
-        raise ValueError(f"config.body.mean={path} has not the arrays pose, shape and cam.")
-    if found["pose"].size != 6 * form.joints or found["shape"].size < form.betas:
-        raise ValueError(
-            f"config.body.mean={path} has {found['pose'].size} numbers of pose and "
-            f"{found['shape'].size} of shape, expected {6 * form.joints} and {form.betas}."
-        )
-    shape = found["shape"].reshape(-1)[: form.betas]
-    return np.concatenate([found["pose"].reshape(-1), shape, found["cam"].reshape(-1)])
 
 
 class Mesh:
@@ -288,7 +218,7 @@ class Mesh:
         }
 
     def _iterative_terms(self, out, truth) -> dict:
-        """Returns {name: ([B] values, [B] how much each counts)} of the last estimate, or of all."""
+        """Returns {name: ([B] values, [B] how much each counts)}, of the last or all estimates."""
         body, trained = self.learned
         counted = jnp.ones(len(truth["betas"]))
         steps = range(1, len(out["pose"])) if self.head["supervise"] == "all" else [-1]

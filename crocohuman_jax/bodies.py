@@ -1,0 +1,97 @@
+"""The body model of a run: how it is posed, learned and measured."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from crocohuman_jax.body import landmarks, load, skinning
+from crocohuman_jax.data import notes
+
+
+class Bodies:
+    """The body model of a run, and the points on it.
+
+    Args:
+        model: a name or a file, see `load.load`.
+        betas: S, how many shape components.
+        male, female: files of the same kind, with which gendered truth is evaluated; "" for none.
+        extra: file of SPIN's J_regressor_extra, for SMPL; "" for none.
+        h36m: file of Human3.6M's regressor, for SMPL; "" for none.
+        h36m_order: of its rows: "spin" or "metro".
+        tips: of MANO's fingers: "freihand" or "manopth".
+        joints: where measured joints of hands come from: "mesh" or "model".
+        gender: what the model is: "neutral", "male", "female".
+        mean: unused here, see `make`.
+    """
+
+    def __init__(
+        self, *, model, betas, male, female, extra, h36m, h36m_order, tips, joints, gender, mean
+    ):
+        del mean
+        if joints not in ("mesh", "model"):
+            raise ValueError(f"config.body.joints is 'mesh' or 'model', not {joints!r}.")
+        self.body = load.load(model, betas)
+        self.gendered = {
+            g: load.load(path, betas) for g, path in (("male", male), ("female", female)) if path
+        }
+        for gender_, other in self.gendered.items():
+            if other.faces != self.body.faces:
+                raise ValueError(f"config.body.{gender_} has another mesh than config.body.model.")
+        self.gender, self.hand = gender, len(self.body.names) == 16
+        self.trained = landmarks.keypoints(self.body, regressor(extra), tips)
+        self.measured, self.only_root = landmarks.evaluated(
+            self.body, regressor(h36m), h36m_order, tips, from_mesh=joints == "mesh"
+        )
+
+    def form(self) -> notes.Form:
+        """Returns what data needs to know of the model."""
+        body, names = self.body, self.trained.names
+        return notes.Form(
+            kind=body.kind,
+            names=names,
+            aliases={k: v for k, v in landmarks.ALIASES.items() if k not in names},
+            joints=len(body.names),
+            betas=len(body.shapes),
+            root=np.asarray(body.joints[0], np.float64),
+            root_shapes=np.asarray(body.joint_shapes[:, 0], np.float64),
+            mean_pose=np.asarray(body.mean_pose, np.float64),
+            gender=self.gender,
+        )
+
+    def hips(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Returns whose mean points are centred at in losses: both hips, or the wrist."""
+        wanted = ("wrist",) if self.hand else ("hip",)
+        return tuple(i for i, name in enumerate(names) if any(w in name for w in wanted))
+
+    def truth(self, betas, turns, gender):
+        """Returns mesh and joints of true parameters, each by the model of its gender."""
+        vertices, places = skinning.pose(self.body, betas, turns)
+        for name, body in self.gendered.items():
+            mine = gender == notes.GENDERS.index(name)
+            others = skinning.pose(body, betas, turns)
+            vertices = jnp.where(mine[:, None, None], others[0], vertices)
+            places = jnp.where(mine[:, None, None], others[1], places)
+        return vertices, places
+
+
+def regressor(path: str) -> np.ndarray | None:
+    """Returns the regressor of a converted file, None for no path."""
+    if not path:
+        return None
+    found = load.arrays(path)
+    if "J_regressor" not in found:
+        raise ValueError(f"{path} holds no J_regressor; it has {', '.join(found) or 'nothing'}.")
+    return found["J_regressor"]
+
+
+def mean_file(path: str, form: notes.Form) -> np.ndarray:
+    """Returns the mean pose, shape and camera of a converted smpl_mean_params file."""
+    found = load.arrays(path)
+    if not {"pose", "shape", "cam"} <= set(found):
+        raise ValueError(f"config.body.mean={path} has not the arrays pose, shape and cam.")
+    if found["pose"].size != 6 * form.joints or found["shape"].size < form.betas:
+        raise ValueError(
+            f"config.body.mean={path} has {found['pose'].size} numbers of pose and "
+            f"{found['shape'].size} of shape, expected {6 * form.joints} and {form.betas}."
+        )
+    shape = found["shape"].reshape(-1)[: form.betas]
+    return np.concatenate([found["pose"].reshape(-1), shape, found["cam"].reshape(-1)])
