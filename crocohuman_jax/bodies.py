@@ -20,13 +20,30 @@ class Bodies:
         tips: of MANO's fingers: "freihand" or "manopth".
         joints: where measured joints of hands come from: "mesh" or "model".
         gender: what the model is: "neutral", "male", "female".
+        truth: whose model makes true meshes: that of the "annotated" gender, or "own", the run's,
+            whatever the gender.
         mean: unused here, see `make`.
     """
 
     def __init__(
-        self, *, model, betas, male, female, extra, h36m, h36m_order, tips, joints, gender, mean
+        self,
+        *,
+        model,
+        betas,
+        male,
+        female,
+        extra,
+        h36m,
+        h36m_order,
+        tips,
+        joints,
+        gender,
+        truth,
+        mean,
     ):
         del mean
+        if truth not in ("annotated", "own"):
+            raise ValueError(f"config.body.truth is 'annotated' or 'own', not {truth!r}.")
         if joints not in ("mesh", "model"):
             raise ValueError(f"config.body.joints is 'mesh' or 'model', not {joints!r}.")
         self.body = load.load(model, betas)
@@ -36,14 +53,18 @@ class Bodies:
         for gender_, other in self.gendered.items():
             if other.faces != self.body.faces:
                 raise ValueError(f"config.body.{gender_} has another mesh than config.body.model.")
-        self.gender, self.hand = gender, len(self.body.names) == 16
+        if gender not in notes.GENDERS:
+            raise ValueError(
+                f"Unknown config.body.gender {gender!r}. Known: {', '.join(notes.GENDERS)}."
+            )
+        self.gender, self.rule, self.hand = gender, truth, len(self.body.names) == 16
         self.trained = landmarks.keypoints(self.body, regressor(extra), tips)
         self.measured, self.only_root = landmarks.evaluated(
             self.body, regressor(h36m), h36m_order, tips, from_mesh=joints == "mesh"
         )
 
-    def form(self) -> notes.Form:
-        """Returns what data needs to know of the model."""
+    def form(self, meshes: bool = False) -> notes.Form:
+        """Returns what data needs to know of the model; `meshes` asks for annotated ones too."""
         body, names = self.body, self.trained.names
         return notes.Form(
             kind=body.kind,
@@ -55,7 +76,15 @@ class Bodies:
             root_shapes=np.asarray(body.joint_shapes[:, 0], np.float64),
             mean_pose=np.asarray(body.mean_pose, np.float64),
             gender=self.gender,
+            genders=self.genders(),
+            vertices=len(body.template) if meshes else 0,
         )
+
+    def genders(self) -> tuple[str, ...]:
+        """Returns the genders whose true meshes can be made."""
+        if self.rule == "own":
+            return notes.GENDERS
+        return tuple(dict.fromkeys((self.gender, *self.gendered)))
 
     def hips(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """Returns whose mean points are centred at in losses: both hips, or the wrist."""
@@ -65,7 +94,7 @@ class Bodies:
     def truth(self, betas, turns, gender):
         """Returns mesh and joints of true parameters, each by the model of its gender."""
         vertices, places = skinning.pose(self.body, betas, turns)
-        for name, body in self.gendered.items():
+        for name, body in self.gendered.items() if self.rule == "annotated" else ():
             mine = gender == notes.GENDERS.index(name)
             others = skinning.pose(body, betas, turns)
             vertices = jnp.where(mine[:, None, None], others[0], vertices)

@@ -15,6 +15,7 @@ LAYERS = [
     {"body"},
     {"models", "data", "pixels", "optim", "sharding", "peaks", "losses", "metrics"},
     {"drawing", "meshes_out", "freihand_files", "bodies"},
+    {"mesh_results"},
     {"tasks", "checkpoint", "report", "judge", "meter", "weights"},
     {"loop", "model"},
     {"train", "prepare", "benchmark", "reconstruct", "convert"},

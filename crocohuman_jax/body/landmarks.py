@@ -75,9 +75,9 @@ class Landmarks:
 
     @property
     def hash(self) -> str:
-        """Twelve digits that change with any of the weights; part of an evaluation's protocol."""
+        """The SHA-256 of names and weights; part of an evaluation's protocol."""
         content = repr(self.names).encode() + self.joints.tobytes() + self.matrix.tobytes()
-        return hashlib.sha256(content).hexdigest()[:12]
+        return hashlib.sha256(content).hexdigest()
 
     def select(self, names: tuple[str, ...]) -> "Landmarks":
         """Returns some of the points.

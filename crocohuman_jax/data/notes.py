@@ -27,6 +27,8 @@ class Form:
         root_shapes: [S, 3] what each beta adds to it.
         mean_pose: [K, 3] added to poses that labels give without (MANO's).
         gender: of the model, as "neutral".
+        genders: those whose shape can be made a mesh of, for evaluation.
+        vertices: V, where true meshes are wanted as they come with a dataset; 0 where not.
     """
 
     kind: str
@@ -38,6 +40,8 @@ class Form:
     root_shapes: np.ndarray
     mean_pose: np.ndarray
     gender: str = "neutral"
+    genders: tuple[str, ...] = GENDERS
+    vertices: int = 0
 
     @property
     def is_hand(self) -> bool:
@@ -68,7 +72,8 @@ class Notes(abc.ABC):
         Returns:
             crop [3]; mirrored, whether it shows the other side of the model's; keypoints [L, 3]
             and joints [L, 4] with confidences; pose [K, 3]; betas [S]; translation [3]; intrinsics
-            [4]; has_pose, has_shape, exact (pose, shape, place and camera are all known).
+            [4]; has_pose, has_shape, has_mesh, exact (pose, shape, place and camera are all known);
+            gender; vertices [V, 3] where they are wanted and there, else None.
         """
 
 
@@ -113,8 +118,10 @@ class Known(Notes):
             "intrinsics": found["intrinsics"],
             "has_pose": True,
             "has_shape": True,
+            "has_mesh": True,
             "exact": True,
             "gender": 0,
+            "vertices": None,
         }
 
 
@@ -154,6 +161,7 @@ class Labelled(Notes):
         betas = np.zeros(form.betas, np.float32)
         given = found["betas"][: form.betas]
         betas[: len(given)] = given
+        vertices = found["vertices"]
         return {
             "crop": found["crop"],
             "mirrored": mirrored,
@@ -165,8 +173,10 @@ class Labelled(Notes):
             "intrinsics": found["intrinsics"],
             "has_pose": has_pose,
             "has_shape": has_pose and len(given) > 0 and gender == form.gender,
+            "has_mesh": has_pose and len(given) > 0 and gender in form.genders,
             "exact": False,
             "gender": GENDERS.index(gender),
+            "vertices": vertices if len(vertices) == form.vertices else None,
         }
 
     def _arranged(self, rows: np.ndarray, columns: int) -> np.ndarray:
@@ -184,7 +194,8 @@ def moved(known: dict, placed: placing.Placing, form: Form) -> dict:
     Returns:
         keypoints [L, 3] in [-1, 1]; joints [L, 4]; pose [K, 3]; betas [S]; translation [3];
         matrix [3, 3], see `Placing.matrix`; has_pose, has_shape, exact float32; gender int32; crop
-        [3, 3], what takes the picture's [-1, 1] to the frame.
+        [3, 3], what takes the picture's [-1, 1] to the frame; has_mesh; with `Form.vertices` also
+        vertices [V, 3] and has_vertices.
     """
     keypoints, points = known["keypoints"].copy(), known["joints"].copy()
     keypoints[:, :2] = placed.points(keypoints[:, :2])
@@ -203,8 +214,13 @@ def moved(known: dict, placed: placing.Placing, form: Form) -> dict:
         "translation": placed.turn @ known["place"] - root,
         "matrix": matrix,
         "crop": placed.frame_from_crop,
-        **{name: known[name] for name in ("has_pose", "has_shape", "exact")},
+        **{name: known[name] for name in ("has_pose", "has_shape", "has_mesh", "exact")},
     }
+    if form.vertices:
+        mine = known["vertices"]
+        single["has_vertices"] = mine is not None
+        zeros = np.zeros((form.vertices, 3))
+        single["vertices"] = zeros if mine is None else mine @ placed.turn.T
     found = {name: np.asarray(value, np.float32) for name, value in single.items()}
     return found | {"gender": np.int32(known["gender"])}
 

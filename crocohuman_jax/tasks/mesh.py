@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crocohuman_jax import bodies as bodies_lib
-from crocohuman_jax import drawing, losses, metrics, models, pixels
+from crocohuman_jax import drawing, losses, mesh_results, metrics, models, pixels
 from crocohuman_jax.body import camera as cameras
 from crocohuman_jax.body import coarse, rotations, skinning
 from crocohuman_jax.data import notes, people, placing
@@ -15,8 +15,6 @@ from crocohuman_jax.tasks import Task
 HEADS = ("iterative", "metro")
 CAMERA = (0.9, 0.0, 0.0)  # that estimates begin at, as HMR's
 AXES = (*croco.AXES, (r"head/(first|second)/kernel$", (None, "hidden")))
-# The network's errors, and those of answering everybody with the mean person.
-MEASURES = ("mpjpe", "pa_mpjpe", "mpvpe", "pa_mpvpe")
 
 
 def make(config) -> Task:
@@ -266,10 +264,16 @@ class Mesh:
             "vertices": (sum(losses.absolute(*p) for p in pairs) / len(levels), truth["has_mesh"]),
         }
 
-    def _measured(self, rows):  # [B, L, C] of the trained points -> [B, J, C] of the measured ones
+    def _measured(self, rows, root: bool = False):
+        """Returns the measured points among the trained ones [B, L, C], with the root or not."""
         trained = self.bodies.trained.names
-        names = self.bodies.measured.names[self.bodies.only_root :]
-        at = [next((trained.index(n) for n in (m, f"{m}_lsp") if n in trained), -1) for m in names]
+        names = self.bodies.measured.names[0 if root else self.bodies.only_root :]
+        at = []
+        for name in names:
+            # Human3.6M's regressor and annotations both call the head's middle its top.
+            others = ["head_h36m"] if root and name == "head_top" else []
+            others += [name, f"{name}_lsp", f"{name}_mpii"]
+            at.append(next((trained.index(n) for n in others if n in trained), -1))
         return rows[:, np.array(at)] * (np.array(at) >= 0)[:, None]
 
     def _predicted(self, params, batch):
@@ -293,21 +297,39 @@ class Mesh:
         mean_ ones are of the mean person, who answers everybody alike.
         """
         predicted, truth = self._predicted(params, batch), self._true(batch)
-        found = errors(predicted, truth, self.bodies.only_root)
+        found = mesh_results.errors(predicted, truth, self.bodies.only_root)
         turns, betas, _ = jnp.split(params["mean"], np.cumsum(self.sizes)[:2])
         turns = rotations.from_6d(turns.reshape(1, -1, 6))
         vertices, places = skinning.pose(self.body, betas[None], turns)
         mean = {"vertices": vertices, "points": self.bodies.measured(vertices, places)}
         mean = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(batch["pose"]), *x.shape[1:])), mean)
-        answers = errors(mean, truth, self.bodies.only_root)
+        answers = mesh_results.errors(mean, truth, self.bodies.only_root)
         found |= {f"mean_{name}": answers[name] for name in ("mpjpe", "pa_mpjpe", "mpvpe")}
-        has = batch["has_pose"] * batch["has_shape"]
-        return {name: (value, has) for name, value in found.items()}
+        return {
+            name: (value, truth["has_mesh" if "vpe" in name else "has_points"])
+            for name, value in found.items()
+        }
 
     def _true(self, batch) -> dict:
+        """Returns the true mesh and points, as annotated or else of the true parameters."""
         turns = rotations.exp(batch["pose"])
         vertices, places = self.bodies.truth(batch["betas"], turns, batch["gender"])
-        return {"vertices": vertices, "points": self.bodies.measured(vertices, places)}
+        points, has_mesh = self.bodies.measured(vertices, places), batch["has_mesh"]
+        if "vertices" in batch:
+            annotated = batch["has_vertices"]
+            vertices = jnp.where(annotated[:, None, None] > 0, batch["vertices"], vertices)
+            has_mesh = jnp.maximum(has_mesh, annotated)
+        joints = self._measured(batch["joints"], root=True)
+        annotated = joints[..., 3].min(-1)  # all of them
+        points = jnp.where(annotated[:, None, None] > 0, joints[..., :3], points)
+        has_points = jnp.where(annotated > 0, 1.0, batch["has_mesh"])
+        return {
+            "vertices": vertices,
+            "points": points,
+            "has_mesh": has_mesh,
+            "has_points": has_points,
+            "annotated": (annotated > 0).astype(jnp.float32),
+        }
 
     def predict(self, params, batch):
         """Returns everything that is predicted and true of each person; metres.
@@ -326,12 +348,12 @@ class Mesh:
         shown |= {"true_translation": batch["translation"], "matrix": batch["matrix"]}
         shown |= {name: batch[name] for name in ("row", "folder", "exact", "crop")}
         shown["translation"] = cameras.translation(predicted["camera"])
-        return shown | predicted | errors(predicted, truth, self.bodies.only_root)
+        return shown | predicted | mesh_results.errors(predicted, truth, self.bodies.only_root)
 
     def picture(self, shown: dict[str, np.ndarray]) -> np.ndarray:
         """Returns one row a person: picture, prediction, side, errors, truth, [H, W, 3] uint8."""
         rows = [
-            (caption(shown, i), drawn(shown, i, self.body.faces.array))
+            (mesh_results.caption(shown, i), mesh_results.drawn(shown, i, self.body.faces.array))
             for i in range(len(shown["image"]))
         ]
         return drawing.page(rows, drawing.COLUMNS)
@@ -363,44 +385,3 @@ class Mesh:
                 image = jnp.clip(image * batch["color"][:, i, None, None], 0, 1)
             found.append(pixels.patchify(pixels.normalize(image), self.patch))
         return found
-
-
-def errors(predicted: dict, truth: dict, only_root: int) -> dict[str, jax.Array]:
-    """Returns MEASURES of meshes and points, [B] mm each; the first point is the root."""
-    points = [x["points"][:, only_root:] - x["points"][:, :1] for x in (predicted, truth)]
-    meshes = [x["vertices"] - x["points"][:, :1] for x in (predicted, truth)]
-    return {
-        "mpjpe": metrics.mpjpe(*points),
-        "pa_mpjpe": metrics.pa_mpjpe(*points),
-        "mpvpe": metrics.mpvpe(*meshes),
-        "pa_mpvpe": metrics.pa_mpjpe(*meshes),
-    }
-
-
-def caption(shown: dict[str, np.ndarray], i: int) -> str:
-    """Returns the errors of one person in words."""
-    return ", ".join(f"{name.upper().replace('_', '-')} {shown[name][i]:.0f}" for name in MEASURES)
-
-
-def drawn(shown: dict[str, np.ndarray], i: int, faces: np.ndarray) -> list[np.ndarray]:
-    """Returns the pictures of one person, named by `drawing.COLUMNS`."""
-    image = np.round(255 * shown["image"][i]).astype(np.uint8)
-    half = len(image) / 2
-    focal = cameras.FOCAL / cameras.SIDE * len(image)
-    here = (focal, focal, half, half)
-    vertices = shown["vertices"][i] + shown["translation"][i]
-    if shown["exact"][i]:
-        matrix = shown["matrix"][i] / shown["matrix"][i][2, 2]
-        there = [half * matrix[0, 0], half * matrix[1, 1]]
-        there += [half * (matrix[0, 2] + 1), half * (matrix[1, 2] + 1)]
-        true = shown["true_vertices"][i] + shown["true_translation"][i]
-    else:  # where the camera is not known, the truth is shown where the prediction stands
-        there = here
-        moved = shown["points"][i, 0] - shown["true_points"][i, 0]
-        true = shown["true_vertices"][i] + moved + shown["translation"][i]
-    return drawing.compared(
-        *(image, vertices, faces, here),
-        truth=true,
-        errors=shown["offsets"][i],
-        truth_intrinsics=there,
-    )

@@ -1,0 +1,80 @@
+"""Human3.6M's extracted pictures, with joints, and pose and shape where a file has them."""
+
+import pathlib
+import re
+from collections.abc import Iterator
+
+from crocohuman_jax import joints
+from crocohuman_jax.data import annotations
+from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample
+
+OPTIONS = {
+    "file": "h36m_train.npz",
+    "images": "",  # the folder that imgname is relative to
+    "protocol": 1,  # 2 keeps the frontal camera and the subjects held out for tests
+}
+LAYOUT = """\
+DIR/NAME.npz (option file)    imgname [N], center [N, 2], scale [N] (the square's side / 200); S
+                              [N, J, 4] (metres, known) and part [N, J, 3], J = 24 in SPIN's form,
+                              17 in mmpose's; pose [N, 72], shape [N, 10] where known
+DIR/<imgname>                 the pictures, <subject>_<action>.<camera>_<frame>.jpg in any folder;
+                              in DIR/FOLDER with option images=FOLDER"""
+KEYPOINTS = joints.PEOPLE
+# mmpose's 17, by the names under which SPIN lists the same points.
+ORDER = (
+    *("pelvis_mpii", "right_hip_lsp", "right_knee", "right_ankle", "left_hip_lsp", "left_knee"),
+    *("left_ankle", "spine_h36m", "neck_lsp", "jaw_h36m", "head_h36m"),
+    *("left_shoulder", "left_elbow", "left_wrist"),
+    *("right_shoulder", "right_elbow", "right_wrist"),
+)
+NAME = re.compile(r"(S\d+)_(.+)\.(\d{8})_(\d+)\.\w+")
+SUBJECTS = dict.fromkeys(("S1", "S5", "S6", "S7", "S8"), "train") | {"S9": "test", "S11": "test"}
+FRONTAL = "60457274"
+
+
+def plan(settings) -> Plan:
+    """Lists the people of the file; see `datasets`."""
+    protocol = settings.options["protocol"]
+    if protocol not in (1, 2):
+        raise ValueError(f"Option protocol is 1 or 2, not {protocol}.")
+    path = annotations.locate(settings, LAYOUT)
+    names, boxes, columns = annotations.spin(path, LAYOUT, ORDER)
+    folder = pathlib.PurePosixPath(settings.options["images"])
+    frames, skips, kept, splits = [], [], [], {}
+    for row, (name, box) in enumerate(zip(names, boxes, strict=True)):
+        found = NAME.fullmatch(name.rpartition("/")[2])
+        if not found or found[1] not in SUBJECTS:
+            skips.append(
+                (name, "not <subject>_<action>.<camera>_<frame>, of S1, 5, 6, 7, 8, 9, 11")
+            )
+            continue
+        subject, action, camera, instant = found.groups()
+        if protocol == 2 and (camera != FRONTAL or SUBJECTS[subject] != "test"):
+            continue
+        take = f"{subject}_{action}"
+        splits[take] = SUBJECTS[subject]
+        kept.append(row)
+        frames.append(
+            Frame(
+                source=(folder / name).as_posix(),
+                sequence=take,
+                subject=subject,
+                camera=camera,
+                instant=int(instant),
+                view_group=f"{take}@{int(instant)}",
+                pose_group=f"{take}.{camera}",
+                box=box,
+            )
+        )
+    if names and not frames and not skips:
+        raise ValueError(
+            f"{path} has {len(names)} frames, but none of protocol 2: camera {FRONTAL}, subjects "
+            "S9 and S11. Name a file of these (option file), or take protocol=1."
+        )
+    columns = {name: values[kept] for name, values in columns.items()}
+    return annotations.plan(settings, LAYOUT, frames, columns, splits, [path], skips)
+
+
+def read(settings, job: Job) -> Iterator[Sample]:
+    """Reads the people of a job; see `datasets`."""
+    return annotations.read(settings, job, annotations.spin_labels)
