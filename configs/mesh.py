@@ -68,6 +68,7 @@ def get_config(arg=None):
     config.body = ml_collections.ConfigDict()
     config.body.model = arg.body
     config.body.gender = "neutral"
+    config.body.truth = "annotated"  # own: true meshes by this model whatever the gender
     config.body.betas = 10
     config.body.male = config.body.female = ""  # files for gendered truth in evaluations
     config.body.extra = ""  # SPIN's J_regressor_extra, converted; for SMPL

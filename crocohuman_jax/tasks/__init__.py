@@ -28,6 +28,8 @@ class Task:
         held_out: () -> the finite stream of held-out elements, or None if there are none.
         axes: ((pattern of a parameter's path, names of its axes), ...), what `sharding` places by.
         unit: what an example is.
+        everyone: split -> the finite stream of all its elements, for evaluations; None for a task
+            without.
     """
 
     init: Callable[[Any], Params]
@@ -40,3 +42,4 @@ class Task:
     held_out: Callable[[], loader.Stream | None]
     axes: tuple[tuple[str, tuple[str | None, ...]], ...]
     unit: str = "pairs"
+    everyone: Callable[[str], loader.Stream] | None = None

@@ -23,7 +23,7 @@ def make(config) -> Task:
     if model.image[0] != model.image[1]:
         raise ValueError(f"People are seen in square pictures, not {tuple(model.image)}.")
     bodies = bodies_lib.Bodies(**config.body)
-    data = Data(config, bodies.form())
+    data = Data(config, bodies.form(), bodies.form(meshes=True))
     mesh = Mesh(
         encoder=croco.Shape(**model.encoder),
         decoder=None if config.data.second == "none" else croco.Shape(**model.decoder),
@@ -50,14 +50,20 @@ def make(config) -> Task:
         held_out=data.held_out,
         axes=AXES,
         unit="people",
+        everyone=data.everyone,
     )
 
 
 class Data:
     """The people that a run learns from and is measured on."""
 
-    def __init__(self, config, form: notes.Form):
-        self.config, self.form, self.mean_file = config.data, form, config.body.mean
+    def __init__(self, config, form: notes.Form, whole: notes.Form):
+        self.config, self.form, self.whole, self.mean_file = (
+            config.data,
+            form,
+            whole,
+            config.body.mean,
+        )
         self.seed, self.side, self._train = config.seed, config.model.image[0], None
 
     def sources(self) -> list[people.Source]:
@@ -88,21 +94,25 @@ class Data:
             return None
         return self._stream(found, None, (), self.config.held_out_people)
 
-    def _open(self, split: str, fraction: float = 1.0) -> list[people.Source]:
+    def everyone(self, split: str):
+        """Returns all people of a split, with meshes where they come with the data."""
+        return self._stream(self._open(split, form=self.whole), None, (), 0, self.whole)
+
+    def _open(self, split: str, fraction: float = 1.0, form=None) -> list[people.Source]:
         return people.open_sources(
             tuple(filter(None, self.config.folders.split(","))),
             split=split,
-            form=self.form,
+            form=form or self.form,
             second=self.config.second,
             gap=tuple(self.config.gap),
             fraction=fraction,
             seed=self.seed,
         )
 
-    def _stream(self, sources, change, weights, count):
+    def _stream(self, sources, change, weights, count, form=None):
         return people.stream(
             sources,
-            form=self.form,
+            form=form or self.form,
             side=self.side,
             change=change,
             second=self.config.second,
