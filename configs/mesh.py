@@ -1,6 +1,6 @@
 """Mesh recovery of bodies and hands, fine-tuned from a pre-trained encoder or from nothing.
 
-Options after the colon: variant (tiny, small, base, large, huge), body (open_body,
+Options after the colon: variant (micro, tiny, small, base, large, huge), body (open_body,
 open_hand_right; or the path of a converted SMPL or MANO file), head (iterative, metro), second
 (none, view, pose, same: where a second picture comes from), decoder, position, size, batch, debug.
 
@@ -40,7 +40,7 @@ def get_config(arg=None):
     decoder = config_lib.choose(
         "decoder", variants.DECODERS, arg.decoder or variants.DECODER_OF[arg.variant]
     )
-    hand, small = "hand" in arg.body or "mano" in arg.body.lower(), arg.variant == "tiny"
+    hand, small = "hand" in arg.body or "mano" in arg.body.lower(), arg.variant in variants.SMALL
 
     config = ml_collections.ConfigDict()
     config.task = "mesh"

@@ -1,6 +1,6 @@
 """Cross-view and cross-pose completion of people.
 
-Options after the colon: variant (tiny, small, base, large, huge), decoder (tiny, small, base; by
+Options after the colon: variant (micro, tiny, small, base, large, huge), decoder (tiny, small, base; by
 default the one released with the variant), position (cosine: v1, rope100: v2), size (side of
 the picture, or HEIGHTxWIDTH), rule (max_human, max_kept, fixed), batch, debug.
 
@@ -38,7 +38,7 @@ def get_config(arg=None):
     decoder = config_lib.choose(
         "decoder", variants.DECODERS, arg.decoder or variants.DECODER_OF[arg.variant]
     )
-    small = arg.variant == "tiny"
+    small = arg.variant in variants.SMALL
 
     config = ml_collections.ConfigDict()
     config.task = "completion"

@@ -1,6 +1,7 @@
 """Sizes of encoders and decoders."""
 
 ENCODERS = {
+    "micro": {"width": 128, "depth": 6, "heads": 4},
     "tiny": {"width": 192, "depth": 12, "heads": 3},
     "small": {"width": 384, "depth": 12, "heads": 6},
     "base": {"width": 768, "depth": 12, "heads": 12},
@@ -8,9 +9,12 @@ ENCODERS = {
     "huge": {"width": 1280, "depth": 32, "heads": 16},
 }
 DECODERS = {
+    "micro": {"width": 128, "depth": 3, "heads": 4},
     "tiny": {"width": 192, "depth": 4, "heads": 6},
     "small": {"width": 512, "depth": 8, "heads": 16},
     "base": {"width": 768, "depth": 12, "heads": 12},
 }
 # The decoder an encoder gets when none is named: the pairs that were released, and their like.
-DECODER_OF = {"tiny": "tiny", "small": "small", "base": "small", "large": "base", "huge": "base"}
+DECODER_OF = {"micro": "micro", "tiny": "tiny", "small": "small"}
+DECODER_OF |= {"base": "small", "large": "base", "huge": "base"}
+SMALL = ("micro", "tiny")  # for processors: their runs are short, their rates high
