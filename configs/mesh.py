@@ -2,7 +2,8 @@
 
 Options after the colon: variant (micro, tiny, small, base, large, huge), body (open_body,
 open_hand_right; or the path of a converted SMPL or MANO file), head (iterative, metro), second
-(none, view, pose, same: where a second picture comes from), decoder, position, size, batch, debug.
+(none, view, pose, same: where a second picture comes from), data (a name of MIXTURES) and root (the
+folder in which its parts were prepared), decoder, position, size, batch, debug.
 
 The method's published setting is the base encoder on 224x224 pictures with the iterative
 regressor, learned from COCO-Part-EFT: 57.5 mm PA-MPJPE and 111.5 mm MPVPE on 3DPW; from random
@@ -13,6 +14,10 @@ project's choices; loss weights and augmentation are SPIN's and METRO's.
     python -m crocohuman_jax.train --config=configs/mesh.py:base \
         --config.data.folders=PREPARED --config.init_from=PRETRAINED --workdir=RUN
 
+The published recipe, with prepared folders DATA/coco_part and so on and a converted SMPL file:
+
+    --config=configs/mesh.py:base,body=SMPL_NEUTRAL.npz,data=coco_part,root=DATA
+
 `:tiny` is for two CPU cores, `:debug` for seconds.
 """
 
@@ -20,6 +25,21 @@ import ml_collections
 
 from configs import variants
 from crocohuman_jax import config as config_lib
+
+# Of what the method learns, {name: ((folder, share), ...)}; without shares by numbers of frames.
+# How Mix was mixed is not published: SPIN's shares, those in the wild by their sizes.
+_WILD = (("coco_all", 0.6 * 74834 / 89195), ("mpii", 0.6 * 14361 / 89195))
+_MIX = (("h36m", 0.3), *_WILD, ("mpi_inf_3dhp", 0.1))
+MIXTURES = {
+    "": (),
+    "coco_part": (("coco_part", 0.0),),
+    "coco_all": (("coco_all", 0.0),),
+    "coco_part+3dpw": (("coco_part", 0.0), ("3dpw_train", 0.0)),
+    "mix": _MIX,
+    "mix_star": (*((name, 0.8 * share) for name, share in _MIX), ("3dpw_train", 0.2)),
+    "freihand": (("freihand", 0.0),),
+    "hanco": (("hanco", 0.0),),
+}
 
 
 def get_config(arg=None):
@@ -30,6 +50,8 @@ def get_config(arg=None):
         body="open_body",
         head="iterative",
         second="none",
+        data="",
+        root="prepared",
         decoder="",
         position="cosine",
         size="224",
@@ -81,6 +103,9 @@ def get_config(arg=None):
     heads = {"iterative": _iterative, "metro": _metro}
     config.head, config.loss = config_lib.choose("head", heads, arg.head)(hand)
     config.data = _data(hand, arg.second, held_out_people=256 if small else 2048)
+    mixture = config_lib.choose("data", MIXTURES, arg.data)
+    config.data.folders = ",".join(f"{arg.root}/{name}" for name, _ in mixture)
+    config.data.weights = tuple(share for _, share in mixture if share)
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.base_lr = 4e-3 if small else 2e-4  # per 256 examples
@@ -145,6 +170,7 @@ def _metro(hand):
     head.mask_share = 0.3
     head.feature_width = 0
     head.levels = (195,) if hand else (1723, 431)  # vertices of the coarse meshes
+    head.sampling = ""  # METRO's file of them, converted; "" to compute them
     # The three levels of vertices count a third each: their mean is what is weighted.
     return head, {"total": 1.0, "keypoints_2d": 100.0, "keypoints_3d": 1000.0, "vertices": 100.0}
 
@@ -168,3 +194,9 @@ def _data(hand, second, held_out_people):
     config.threads = 0
     config.prefetch = 8
     return config
+
+
+def sweep():
+    """Yields the overrides of the method's study of how much data is needed."""
+    for fraction in (0.1, 0.25, 0.5, 0.75, 1.0):
+        yield {"data.fraction": fraction}

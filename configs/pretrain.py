@@ -1,7 +1,7 @@
 """Cross-view and cross-pose completion of people.
 
-Options after the colon: variant (micro, tiny, small, base, large, huge), decoder (tiny, small, base; by
-default the one released with the variant), position (cosine: v1, rope100: v2), size (side of
+Options after the colon: variant (micro, tiny, small, base, large, huge), decoder (micro, tiny,
+small, base; by default the one released with the variant), position (cosine: v1, rope100: v2), size (side of
 the picture, or HEIGHTxWIDTH), rule (max_human, max_kept, fixed), batch, debug.
 
 The method's published setting is the base encoder on 224x224 pictures with a masking ratio of

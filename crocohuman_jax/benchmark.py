@@ -16,7 +16,16 @@ import PIL.Image
 from absl import flags
 from ml_collections import config_flags
 
-from crocohuman_jax import command, loop, peaks, registry, report, sharding
+from crocohuman_jax import (
+    bodies,
+    command,
+    loop,
+    measuring,
+    peaks,
+    registry,
+    report,
+    sharding,
+)
 from crocohuman_jax import config as config_lib
 from crocohuman_jax.data import augment, loader, masking, records, shards
 from crocohuman_jax.models import attention
@@ -39,6 +48,7 @@ def main(argv) -> None:
         "loader": bench_loader,
         "attention": bench_attention,
         "people": bench_people,
+        "evaluation": bench_evaluation,
     }
     try:
         if len(argv) != 2:
@@ -83,7 +93,7 @@ def time_step(config, visible: int, warmup: int, steps: int) -> dict:
     loader.check_batch(config.batch_size, sharding.batch_devices(mesh), 1, config.accumulate)
     task = registry.find("tasks", config.task).make(config)
     init, step, _ = loop.build(config, task, mesh, loop.Durations(config, config.batch_size))
-    batch = random_batch(config, visible)
+    batch = (random_people if config.task == "mesh" else random_batch)(config, visible)
     flops = task.flops(batch)
     with jax.set_mesh(mesh):
         state, batch = init(), sharding.put_batch(batch, mesh)
@@ -101,11 +111,11 @@ def time_step(config, visible: int, warmup: int, steps: int) -> dict:
     memory = jax.devices()[0].memory_stats() or {}
     return times | {
         "batch": config.batch_size,
-        "visible": batch["visible"].shape[1],
+        **({"visible": batch["visible"].shape[1]} if "visible" in batch else {}),
         "dtype": config.model.dtype,
-        "pairs_per_second": config.batch_size / times["seconds"],
+        f"{task.unit}_per_second": config.batch_size / times["seconds"],
         "tflops": flops / times["seconds"] / 1e12,
-        "gflop_per_pair": flops / config.batch_size / 1e9,
+        "gflop_per_example": flops / config.batch_size / 1e9,
         "compile_seconds": compile_seconds,
         "peak_gib": memory.get("peak_bytes_in_use", 0) / 2**30 or None,
     }
@@ -130,6 +140,54 @@ def random_batch(config, visible: int) -> dict[str, np.ndarray]:
         "human": nobody,
         "color": np.stack(color).reshape(count, 2, 3, 2),
     }
+
+
+def random_people(config, visible: int = 0) -> dict[str, np.ndarray]:
+    """Returns a batch of noise with the shapes of mesh recovery; nothing is known of anybody."""
+    del visible
+    rng, count = np.random.default_rng(0), config.batch_size
+    body = bodies.Bodies(**config.body)
+    unknown = body.unknown(count)
+    pictures = ("image",) if config.data.second == "none" else ("image", "second")
+    shape = (count, *config.model.image, 3)
+    unknown |= {name: rng.integers(0, 256, shape, np.uint8) for name in pictures}
+    return unknown | {"color": np.ones((count, len(pictures), 3), np.float32)}
+
+
+def bench_evaluation(args):
+    """Yields how fast a prepared folder is evaluated, and how fast the forward pass alone runs."""
+    config = args.config
+    if config.task != "mesh" or not args.folders:
+        raise ValueError(
+            "benchmark evaluation needs --config=configs/mesh.py:... and --folders=PREPARED."
+        )
+    config.data.folders = args.folders
+    mesh = sharding.make_mesh(config.mesh)
+    task = registry.find("tasks", config.task).make(config)
+    stream, body = task.everyone("validation"), bodies.Bodies(**config.body)
+    batch = min(config.batch_size, len(stream.elements))
+    with jax.set_mesh(mesh):
+        run = measuring.Run(task, task.init(jax.random.key(0)), mesh, body, "similarity")
+        one = stream.collate([stream.elements[i] for i in range(batch)])
+        one = sharding.put_batch(one, mesh)
+        times = []
+        for _ in range(args.warmup + args.steps):
+            start = time.perf_counter()
+            jax.block_until_ready(run.measure(run.params, one))
+            times.append(time.perf_counter() - start)
+        times = spread(times[args.warmup :])
+        run.everyone(stream, batch, config.data.threads, False)
+    yield (
+        about()
+        | times
+        | {
+            "batch": batch,
+            "people": len(stream.elements),
+            "people_per_second": len(stream.elements) / run.seconds,
+            "forward_people_per_second": batch / times["seconds"],
+            "data_wait": run.waited / run.seconds,
+        }
+    )
 
 
 def bench_loader(args):

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from crocohuman_jax.body import landmarks, load, skinning
+from crocohuman_jax.body import coarse, landmarks, load, skinning
 from crocohuman_jax.data import notes
 
 
@@ -80,6 +80,36 @@ class Bodies:
             vertices=len(body.template) if meshes else 0,
         )
 
+    def coarse(self, levels: tuple[int, ...], sampling: str) -> coarse.Coarse:
+        """Returns the model's coarse meshes.
+
+        Args:
+            levels: how many vertices each has, from fine to coarse.
+            sampling: a converted file of METRO's that has them; "" to compute them.
+
+        Raises:
+            ValueError: the file is of other sizes.
+        """
+        rest = np.asarray(self.body.template)
+        if not sampling:
+            return coarse.cached(rest, self.body.faces.array, levels, None)
+        found = coarse.from_arrays(load.arrays(sampling), levels=1 + len(levels))
+        if found.levels != (len(rest), *levels):
+            raise ValueError(
+                f"head.sampling={sampling} is of {found.levels} vertices, the body and head.levels "
+                f"of {(len(rest), *levels)}."
+            )
+        return found
+
+    def unknown(self, count: int) -> dict[str, np.ndarray]:
+        """Returns a batch of people of whom nothing is known, but for their pictures."""
+        joints, points = len(self.body.names), len(self.trained.names)
+        shapes = {"has_pose": (), "has_shape": (), "has_mesh": (), "exact": (), "translation": (3,)}
+        shapes |= {"pose": (joints, 3), "betas": (len(self.body.shapes),), "matrix": (3, 3)}
+        shapes |= {"keypoints": (points, 3), "joints": (points, 4), "crop": (3, 3)}
+        found = {name: np.zeros((count, *shape), np.float32) for name, shape in shapes.items()}
+        return found | {name: np.zeros(count, np.int32) for name in ("row", "folder", "gender")}
+
     def genders(self) -> tuple[str, ...]:
         """Returns the genders whose true meshes can be made."""
         if self.rule == "own":
@@ -90,6 +120,11 @@ class Bodies:
         """Returns whose mean points are centred at in losses: both hips, or the wrist."""
         wanted = ("wrist",) if self.hand else ("hip",)
         return tuple(i for i, name in enumerate(names) if any(w in name for w in wanted))
+
+    def straight(self, betas):
+        """Returns the meshes of shapes in the model's zero pose, [B, V, 3]."""
+        turns = jnp.broadcast_to(jnp.eye(3), (len(betas), len(self.body.names), 3, 3))
+        return skinning.pose(self.body, betas, turns)[0]
 
     def truth(self, betas, turns, gender):
         """Returns mesh and joints of true parameters, each by the model of its gender."""

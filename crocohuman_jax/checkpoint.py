@@ -101,6 +101,29 @@ def load_params(run: pathlib.Path, wanted: Any, name: str = "params") -> Any:
     return loaded[STATE][name]
 
 
+def load_whole(run: pathlib.Path, name: str = "params") -> Any:
+    """Returns all parameters of a run's newest checkpoint, on the first device.
+
+    Args:
+        run: a workdir, or its folder of checkpoints.
+        name: "params" or "ema".
+
+    Raises:
+        ValueError: the run has no checkpoint, or not these.
+    """
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with orbax.training.Checkpointer(_folder(run).absolute()) as checkpointer:
+        if checkpointer.latest is None:
+            raise ValueError(f"{run} has no finished checkpoint.")
+        saved = checkpointer.checkpointables_metadata(checkpointer.latest.step).metadata[STATE]
+    if name not in saved:
+        raise ValueError(f"{run} has no {name!r}. It has: {', '.join(sorted(saved))}.")
+    wanted = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(tuple(x.shape), x.dtype, sharding=place), saved[name]
+    )
+    return load_params(run, wanted, name)
+
+
 def newest(run: pathlib.Path) -> int:
     """Returns the step of a run's newest checkpoint.
 

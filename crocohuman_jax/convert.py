@@ -1,4 +1,4 @@
-"""Brings weights in and out: python -m crocohuman_jax.convert import|export|body|push."""
+"""Brings weights in and out: python -m crocohuman_jax.convert import|export|body|3dpw|push."""
 
 import pathlib
 import sys
@@ -9,6 +9,7 @@ from absl import flags
 
 from crocohuman_jax import checkpoint, command, model, report, trees
 from crocohuman_jax import config as config_lib
+from crocohuman_jax.data.datasets import pw3d
 from crocohuman_jax.weights import bodies, card, exchange, folder, hub, layouts, receipt
 
 flags.DEFINE_string("source", None, "The file, the folder of a model, or the workdir of a run.")
@@ -32,7 +33,7 @@ flags.mark_flags_as_required(["source"])
 def main(argv) -> None:
     args = flags.FLAGS
     report.say_progress()
-    verbs = {"import": import_, "export": export, "body": body, "push": push}
+    verbs = {"import": import_, "export": export, "body": body, "3dpw": sequences, "push": push}
     try:
         if len(argv) != 2:
             raise ValueError(f"Say what to do: {', '.join(verbs)}.")
@@ -97,6 +98,24 @@ def body(args) -> list[str]:
     name = f"{output.stem}.receipt.json"
     receipt.write(output.parent, source, [output], {"content": what}, name=name)
     return [f"{output}: {what}."]
+
+
+def sequences(args) -> list[str]:
+    """Makes 3DPW's pickled sequences into plain files beside them; returns what to say."""
+    source, output = pathlib.Path(args.source), pathlib.Path(args.output or args.source)
+    paths = sorted(source.glob("sequenceFiles/*/*.pkl"))
+    if not paths:
+        raise ValueError(f"No sequenceFiles/<split>/<sequence>.pkl in {source}.\n{pw3d.LAYOUT}")
+    for path in paths:
+        new = (output / path.relative_to(source)).with_suffix(".npz")
+        new.parent.mkdir(parents=True, exist_ok=True)
+        temporary = new.with_name(f".{new.name}")
+        try:
+            np.savez(temporary, **pw3d.plain(bodies.content(path)))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        temporary.replace(new)
+    return [f"{output}: {len(paths)} sequences."]
 
 
 def push(args) -> list[str]:

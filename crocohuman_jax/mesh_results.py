@@ -1,5 +1,7 @@
 """The errors of predicted meshes, and pictures of them beside the truth."""
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 
@@ -7,6 +9,9 @@ from crocohuman_jax import drawing, metrics
 from crocohuman_jax.body import camera as cameras
 
 MEASURES = ("mpjpe", "pa_mpjpe", "mpvpe", "pa_mpvpe")
+# Besides these: scale-corrected errors as posed and in the T-pose (PVE-SC, PVE-T-SC).
+SCALED = ("pve_sc", "pve_t_sc")
+F_MM = (5.0, 15.0)  # FreiHAND's thresholds
 
 
 def errors(predicted: dict, truth: dict, only_root: int) -> dict[str, jax.Array]:
@@ -48,3 +53,61 @@ def drawn(shown: dict[str, np.ndarray], i: int, faces: np.ndarray) -> list[np.nd
         errors=shown["offsets"][i],
         truth_intrinsics=there,
     )
+
+
+def means(
+    found: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray], hand: bool
+) -> dict[str, float]:
+    """Returns the mean of every error over the people who have it.
+
+    Args:
+        found: what `evaluate` found of each person, [N, ...].
+        index: of the frames, {column: one row a frame}.
+        hand: whether these are hands, which have F-scores and areas under the curve.
+    """
+    result = {}
+    for name in (*MEASURES, *SCALED):
+        has = found["has_points" if "mpjpe" in name else "has_mesh"] > 0
+        if name in found and has.any():
+            result[name] = float(found[name][has].mean())
+    has = found["has_mesh"] > 0
+    if hand and has.any():
+        for kind in ("f", "f_aligned"):
+            for i, limit in enumerate(F_MM):
+                result[f"{kind}@{limit:g}"] = float(found[kind][has, i].mean())
+        for name in ("joint", "vertex"):
+            hits, seen = metrics.pck_hits(found[f"aligned_{name}_distances"][has])
+            curve = metrics.pck_curve(np.asarray(hits).sum(0), np.asarray(seen).sum(0))
+            result[f"auc_{name}"] = metrics.auc(curve)
+    moved = acceleration(found, index)
+    return result if moved is None else result | {"acceleration": moved}
+
+
+def acceleration(found: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray]) -> float | None:
+    """Returns the mean acceleration error in mm per frame squared, None without sequences.
+
+    The frames of one person and camera are a sequence. A frame counts with its two neighbours, when
+    both are as far from it in time as the nearest frames of the sequence are from each other.
+    """
+    rows = found["row"]
+    groups, instants = index["pose_group"][rows], index["instant"][rows]
+    known = (found["has_points"] > 0) & (groups >= 0)
+    order = np.lexsort((instants, groups))
+    order = order[known[order]]
+    if len(order) < 3:
+        return None
+    before, here, after = order[:-2], order[1:-1], order[2:]
+    same = (groups[before] == groups[here]) & (groups[here] == groups[after])
+    gaps = np.diff(instants[order])
+    within = groups[order][1:] == groups[order][:-1]
+    least: dict[int, int] = {}
+    for group, gap in zip(groups[order][1:][within], gaps[within], strict=True):
+        least[group] = min(least.get(group, gap), gap)
+    step = np.array([least.get(group, 0) for group in groups[here]])
+    counted = same & (gaps[:-1] == step) & (gaps[1:] == step) & (step > 0)
+    if not counted.any():
+        return None
+    chosen = np.stack([before, here, after], 1)[counted]
+    sides = [found[name][chosen] for name in ("points", "true_points")]  # [T, 3, P, 3]
+    sides = [side - side[:, :, :1] for side in sides]
+    return float(np.mean(metrics.acceleration_error(*sides)))

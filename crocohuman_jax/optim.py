@@ -65,7 +65,8 @@ def make(
         freeze: patterns of the paths of parameters that stay as they are.
 
     Raises:
-        ValueError: a layer decay that is none.
+        ValueError: a layer decay that is none. So does its `init` if a pattern of `freeze` matches
+            no parameter.
     """
     if not 0 < layer_decay <= 1:
         raise ValueError(f"optimizer.layer_decay lies in (0, 1], not at {layer_decay}.")
@@ -78,7 +79,7 @@ def make(
     )
     steps = [optax.clip_by_global_norm(clip), adamw] if clip else [adamw]
     if layer_decay < 1 or freeze:
-        steps.append(optax.stateless(lambda updates, _: _scaled(updates, layer_decay, freeze)))
+        steps.append(_scaling(layer_decay, freeze))
     return optax.chain(*steps) if len(steps) > 1 else adamw
 
 
@@ -90,6 +91,13 @@ def held(params: Any, freeze: tuple[str, ...]) -> Any:
     """
     if not freeze:
         return params
+    _check(params, freeze)
+    return trees.map_named(
+        lambda path, x: jax.lax.stop_gradient(x) if _frozen(path, freeze) else x, params
+    )
+
+
+def _check(params: Any, freeze: tuple[str, ...]) -> None:
     paths = [path for path, _ in trees.named_leaves(params)]
     for pattern in freeze:
         if not any(re.search(pattern, path) for path in paths):
@@ -97,13 +105,22 @@ def held(params: Any, freeze: tuple[str, ...]) -> Any:
                 f"optimizer.freeze: {pattern!r} matches no parameter. Parts: "
                 f"{', '.join(sorted({path.split('/')[0] for path in paths}))}."
             )
-    return trees.map_named(
-        lambda path, x: jax.lax.stop_gradient(x) if _frozen(path, freeze) else x, params
-    )
 
 
 def _frozen(path: str, freeze: tuple[str, ...]) -> bool:
     return any(re.search(pattern, path) for pattern in freeze)
+
+
+def _scaling(decay: float, freeze: tuple[str, ...]) -> optax.GradientTransformation:
+    """Returns what scales updates by their layer; a wrong pattern is found before a run begins."""
+
+    def init(params):
+        _check(params, freeze)
+        return optax.EmptyState()
+
+    return optax.GradientTransformation(
+        init, lambda updates, state, params=None: (_scaled(updates, decay, freeze), state)
+    )
 
 
 def _scaled(updates: Any, decay: float, freeze: tuple[str, ...]) -> Any:

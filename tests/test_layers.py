@@ -17,8 +17,8 @@ LAYERS = [
     {"drawing", "meshes_out", "freihand_files", "bodies"},
     {"mesh_results"},
     {"tasks", "checkpoint", "report", "judge", "meter", "weights"},
-    {"loop", "model"},
-    {"train", "prepare", "benchmark", "reconstruct", "convert"},
+    {"loop", "model", "measuring"},
+    {"train", "prepare", "benchmark", "reconstruct", "convert", "evaluate", "predict"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Libraries behind one door each: who may import them.
@@ -26,7 +26,7 @@ DOORS = {
     "flax": {"models", "tasks"},
     "grain": {"data"},
     "orbax": {"checkpoint"},
-    "ml_collections": {"train", "benchmark", "reconstruct"},
+    "ml_collections": {"train", "benchmark", "reconstruct", "evaluate", "predict"},
     "tensorboardX": {"report"},
     "optax": {"optim", "loop"},
     "av": {"data"},

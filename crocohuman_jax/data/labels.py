@@ -74,10 +74,15 @@ def fault(labels: Mapping, names: tuple[str, ...]) -> str | None:
             return f"its {name} are {values.shape}, not [n, {columns}]"
         if name in ("keypoints", "joints") and values.size not in (0, columns * len(names)):
             return f"it has {len(values)} {name}, the dataset {len(names)} names"
-    for name in FIXED:
-        if not np.isfinite(np.asarray(labels.get(name, 0.0), np.float64)).all():
+    for name, shape in FIXED.items():
+        values = np.asarray(labels.get(name, np.zeros(shape)), np.float64)
+        if values.shape != shape:
+            return f"its {name} is {values.shape}, not {shape}"
+        if not np.isfinite(values).all():
             return f"its {name} holds numbers that are not finite"
-    side = np.asarray(labels.get("crop", (0, 0, 1)), np.float64)[2]
+    if "crop" not in labels:
+        return "it has no crop"
+    side = labels["crop"][2]
     return None if side > 0 else f"its crop has a side of {side:g} pixels"
 
 
@@ -99,16 +104,17 @@ class Labels:
         names: of the keypoints and joints.
 
     Raises:
-        ValueError: the folder has none.
+        ValueError: the folder has none, or is not a finished preparation.
     """
 
     def __init__(self, folder: str | pathlib.Path):
+        manifest = records.read_manifest(pathlib.Path(folder))
         self.folder = pathlib.Path(folder) / NAME
         if not (self.folder / "dataset_info.json").exists():
             raise ValueError(
                 f"{folder} holds no labels: it was prepared from a dataset that has none."
             )
-        self.names = tuple(records.read_manifest(pathlib.Path(folder))["keypoints"])
+        self.names = tuple(manifest["keypoints"])
         self.records = records.Records(self.folder)
 
     def __len__(self) -> int:

@@ -239,19 +239,20 @@ def mean(notes: Notes, rows: np.ndarray, form: Form, count: int = 512) -> tuple[
         upright; and [S].
     """
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
-    sums, betas, seen = np.zeros((form.joints, 3, 3)), np.zeros(form.betas), 0
+    sums, betas, shaped = np.zeros((form.joints, 3, 3)), np.zeros(form.betas), 0
     for row in chosen:
         known = notes.read(int(row))
         if not known["has_pose"]:
             continue
         pose = known["pose"] * (np.array([1, -1, -1]) if known["mirrored"] else 1)
         sums += rotations.from_vector(pose)
-        betas += known["betas"]
-        seen += 1
-    if not seen:
+        if known["has_shape"]:
+            betas += known["betas"]
+            shaped += 1
+    if not sums.any():
         sums[:] = np.eye(3)
     u, _, vt = np.linalg.svd(sums)
     u[:, :, -1] *= np.sign(np.linalg.det(u @ vt))[:, None]
     turns = u @ vt
     turns[0] = np.diag([1.0, -1, -1])  # models have y up, cameras y down
-    return turns, betas / max(seen, 1)
+    return turns, betas / max(shaped, 1)

@@ -60,8 +60,9 @@ class Draw(grain.transforms.RandomMap):
     def _second(self, folder: int, row: int, rng: np.random.Generator) -> int | None:
         if self.second == "none":
             return None
-        source = self.sources[folder]
-        partners = source.groups.partners(row) if source.groups else np.zeros(0, int)
+        source, partners = self.sources[folder], np.zeros(0, int)
+        if source.groups and source.groups.group[row] >= 0:
+            partners = source.groups.partners(row)
         if not len(partners):  # as in COCO: the same picture, changed by itself
             return row
         if self.change is not None:
@@ -188,12 +189,17 @@ def stream(
             chosen at random but always the same.
 
     Raises:
-        ValueError: there is nobody, or weights do not fit.
+        ValueError: there is nobody, weights do not fit, or hands are to be mirrored.
     """
     if weights and len(weights) != len(sources):
         raise ValueError(f"data.weights has {len(weights)} shares for {len(sources)} folders.")
     if min(weights, default=0) < 0:
         raise ValueError(f"data.weights are shares, not below 0: {weights}.")
+    if form.is_hand and change is not None and change.flip:
+        raise ValueError(
+            f"data.augment.flip is {change.flip}, but a mirrored hand is one of the other side, "
+            "which the body model is not: set it to 0."
+        )
     if not sum(len(source.rows) for source in sources):
         paths = ", ".join(str(source.frames.folder) for source in sources)
         raise ValueError(f"{paths}: not one frame of this split can be used.")
@@ -212,6 +218,8 @@ def _mixed(sources: list[Source], weights, seed: int) -> tuple[grain.MapDataset,
     parts = [Rows(i, source.rows) for i, source in enumerate(sources)]
     shares = list(weights) or [len(part) for part in parts]
     used = [(part, share) for part, share in zip(parts, shares, strict=True) if share * len(part)]
+    if not used:
+        raise ValueError(f"data.weights {tuple(weights)} leave out every folder that has frames.")
     mixed = [
         grain.MapDataset.source(part).seed(seed + part.folder).shuffle().repeat()
         for part, _ in used

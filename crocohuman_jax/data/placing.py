@@ -30,10 +30,11 @@ class Change:
     noise: float = 0.0
 
     def __post_init__(self):
-        for name in ("flip", "scale", "still", "noise"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1 or (name == "scale" and value == 1):
-                raise ValueError(f"augment.{name} lies in [0, 1], not at {value}.")
+        for name in ("flip", "still", "noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment.{name} lies in [0, 1], not at {getattr(self, name)}.")
+        if not 0 <= self.scale < 1:
+            raise ValueError(f"augment.scale lies in [0, 1), not at {self.scale}.")
         if not 0 <= self.rotation <= 90:
             raise ValueError(f"augment.rotation lies in [0, 90] degrees, not at {self.rotation}.")
 
@@ -72,8 +73,8 @@ class Placing:
         matrix = self.frame_from_crop @ to_unit
         step = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))  # frame pixels for one of the picture
         image = PIL.Image.fromarray(frame)
-        if step >= 2:  # averaged first, or thin things would come and go
-            factor = int(step)
+        factor = int(step + 1e-6)  # 8 is 8, though it may be computed as a little less
+        if factor > 1:  # averaged first, or thin things would come and go
             image = image.reduce(factor)
             matrix = np.diag([1 / factor, 1 / factor, 1]) @ matrix
         coefficients = tuple(matrix[:2].reshape(-1))

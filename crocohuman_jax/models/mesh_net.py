@@ -30,6 +30,9 @@ class MeshNet(nnx.Module):
         drop_path: share of residual branches that training leaves out of the last block; earlier
             blocks less, in equal steps.
         key: random key.
+
+    Raises:
+        ValueError: sizes that do not fit together, or a share out of range.
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class MeshNet(nnx.Module):
         drop_path: float,
         key: jax.Array,
     ):
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"model.drop_path lies in [0, 1), not at {drop_path}.")
         grid = croco.patch_grid(image, patch)
         options = {"grid": grid, "position": position, "compute": compute}
         rngs = {part: nnx.Rngs(params=trees.fold_name(key, part)) for part in PARTS}

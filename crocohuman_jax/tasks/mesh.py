@@ -13,6 +13,7 @@ from crocohuman_jax.models import croco, mesh_head, mesh_net, metro
 from crocohuman_jax.tasks import Task
 
 HEADS = ("iterative", "metro")
+NOT_THE_HEADS = ("kind", "supervise", "levels", "sampling")  # what its module does not take
 CAMERA = (0.9, 0.0, 0.0)  # that estimates begin at, as HMR's
 AXES = (*croco.AXES, (r"head/(first|second)/kernel$", (None, "hidden")))
 
@@ -168,7 +169,7 @@ class Mesh:
         return self._init(key) | {"mean": jnp.asarray(self._mean(), jnp.float32)}
 
     def _build_head(self, width, rngs):
-        options = {k: v for k, v in self.head.items() if k not in ("kind", "supervise", "levels")}
+        options = {k: v for k, v in self.head.items() if k not in NOT_THE_HEADS}
         options["dtype"] = jnp.float32
         if self.iterative:
             joints, shapes = len(self.body.names), len(self.body.shapes)
@@ -180,8 +181,8 @@ class Mesh:
     def _prepare_metro(self) -> None:
         """Finds the coarse meshes, and the template that the queries begin at."""
         rest = np.asarray(self.body.template)
-        faces, levels = self.body.faces.array, tuple(self.head["levels"])
-        self.coarse = coarse.cached(rest, faces, levels, None)
+        levels = tuple(self.head["levels"])
+        self.coarse = self.bodies.coarse(levels, self.head["sampling"])
         points = self.bodies.measured(rest[None], np.asarray(self.body.joints)[None])
         upright = np.array([1, -1, -1], np.float32)  # models have y up, cameras y down
         points = np.asarray(points[0])
@@ -354,7 +355,8 @@ class Mesh:
         roots = [x["points"][:, :1] for x in (predicted, truth)]
         offsets = metrics.distances(predicted["vertices"] - roots[0], truth["vertices"] - roots[1])
         shown = {"image": pixels.to_float(batch["image"]), "offsets": offsets}
-        shown |= {f"true_{name}": value for name, value in truth.items()}
+        shown |= {f"true_{name}": truth[name] for name in ("vertices", "points")}
+        shown |= {name: truth[name] for name in ("has_mesh", "has_points", "annotated")}
         shown |= {"true_translation": batch["translation"], "matrix": batch["matrix"]}
         shown |= {name: batch[name] for name in ("row", "folder", "exact", "crop")}
         shown["translation"] = cameras.translation(predicted["camera"])

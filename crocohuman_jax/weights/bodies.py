@@ -33,16 +33,27 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray | str]:
     Raises:
         ValueError: damaged, too large, or something else than numbers and texts by name.
     """
-    if path.suffix in (".npz", ".npy"):
-        content = arrays.read_numpy(path)
-        if "" in content:
-            content = {"J_regressor": content[""]}
-    else:
-        size = path.stat().st_size
-        if not 0 < size <= LARGEST_FILE:
-            raise ValueError(f"{path} has {size} bytes; up to {LARGEST_FILE} are read.")
-        tree, _ = pickles.read(path.read_bytes(), str(path))
-        content = objects.rebuild(tree, str(path), size)
+    if path.suffix not in (".npz", ".npy"):
+        return _named(path, content(path))
+    found = arrays.read_numpy(path)
+    return _named(path, {"J_regressor": found[""]} if "" in found else found)
+
+
+def content(path: pathlib.Path) -> object:
+    """Returns what a pickle holds: plain containers, numbers, texts and arrays.
+
+    Raises:
+        ValueError: damaged, too large, or of anything else.
+    """
+    size = path.stat().st_size
+    if not 0 < size <= LARGEST_FILE:
+        raise ValueError(f"{path} has {size} bytes; up to {LARGEST_FILE} are read.")
+    tree, _ = pickles.read(path.read_bytes(), str(path))
+    return objects.rebuild(tree, str(path), size)
+
+
+def _named(path: pathlib.Path, content: object) -> dict[str, np.ndarray | str]:
+    """Returns the arrays and texts of what a file holds."""
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a dictionary.")
     named = {k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in content.items()}
