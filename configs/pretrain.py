@@ -1,8 +1,8 @@
 """Cross-view and cross-pose completion of people.
 
 Options after the colon: variant (micro, tiny, small, base, large, huge), decoder (micro, tiny,
-small, base; by default the one released with the variant), position (cosine: v1, rope100: v2), size (side of
-the picture, or HEIGHTxWIDTH), rule (max_human, max_kept, fixed), batch, debug.
+small, base; by default the one released with the variant), position (cosine: v1, rope100: v2),
+size (side of the picture, or HEIGHTxWIDTH), rule (max_human, max_kept, fixed), batch, debug.
 
 The method's published setting is the base encoder on 224x224 pictures with a masking ratio of
 0.75, starting from CroCo v1 (encoder 768/12/12, decoder 512/8/16). Its epochs, batch size,

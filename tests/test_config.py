@@ -80,9 +80,11 @@ def test_a_sweep_changes_what_there_is():
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(ValueError, match="Unknown decoder 'big'. Known: tiny, small, base"):
+    with pytest.raises(ValueError, match="Unknown decoder 'big'. Known: micro, tiny, small, base"):
         pretrain.get_config("base,decoder=big")
-    with pytest.raises(ValueError, match="Unknown name 'x' in tasks. Known: completion. To add"):
+    with pytest.raises(
+        ValueError, match="Unknown name 'x' in tasks. Known: completion, mesh. To add"
+    ):
         registry.find("tasks", "x")
 
 

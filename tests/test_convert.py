@@ -279,7 +279,7 @@ def test_the_command_line_says_what_it_did_and_one_line_of_what_is_wrong(file, t
     assert "croco 24/2/3 + 16/1/2 (width/depth/heads), 16x24, cosine positions" in done.stdout
     wrong = call("improt", f"--source={file}")
     assert wrong.returncode == 1 and "Traceback" not in wrong.stderr
-    assert "Unknown conversion 'improt'. Known: import, export, body, push" in wrong.stderr
+    assert "Unknown conversion 'improt'. Known: import, export, body, 3dpw, push" in wrong.stderr
 
 
 @pytest.mark.parametrize("name", ["SMPL_TINY", "MANO_RIGHT_TINY"])

@@ -17,7 +17,7 @@ LAYERS = [
     {"drawing", "meshes_out", "freihand_files", "bodies"},
     {"mesh_results"},
     {"tasks", "checkpoint", "report", "judge", "meter", "weights"},
-    {"loop", "model", "measuring"},
+    {"loop", "model", "measuring", "photographs"},
     {"train", "prepare", "benchmark", "reconstruct", "convert", "evaluate", "predict"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -26,7 +26,7 @@ DOORS = {
     "flax": {"models", "tasks"},
     "grain": {"data"},
     "orbax": {"checkpoint"},
-    "ml_collections": {"train", "benchmark", "reconstruct", "evaluate", "predict"},
+    "ml_collections": {"train", "benchmark", "reconstruct", "measuring", "photographs"},
     "tensorboardX": {"report"},
     "optax": {"optim", "loop"},
     "av": {"data"},

@@ -221,5 +221,5 @@ def test_an_unknown_key_or_variant_is_named(tmp_path):
     assert done.returncode != 0 and "widht" in done.stderr
     done = run("--config=configs/pretrain.py:gigantic")
     assert done.returncode != 0
-    assert "Unknown variant 'gigantic'. Known: tiny, small, base, large, huge" in done.stderr
+    assert "Unknown variant 'gigantic'. Known: micro, tiny, small, base, large, huge" in done.stderr
     assert not pathlib.Path(tmp_path / "run").exists()

@@ -1,0 +1,59 @@
+"""FreiHAND's file of predictions, as its evaluation reads it."""
+
+import json
+import pathlib
+
+import numpy as np
+
+COUNT = 3960  # people of its evaluation set
+DECIMALS = 6  # micrometres
+
+
+def write(
+    path: pathlib.Path, joints: np.ndarray, vertices: np.ndarray, count: int | None = COUNT
+) -> None:
+    """Writes predictions in the order of the dataset, whole or not at all.
+
+    Args:
+        path: a .json file.
+        joints: [N, 21, 3] metres in camera axes, in the dataset's order of joints.
+        vertices: [N, V, 3] metres, of MANO 778.
+        count: how many there are to be; None for any number.
+
+    Raises:
+        ValueError: another number of hands or joints, or numbers that are not finite.
+    """
+    path, joints, vertices = pathlib.Path(path), np.asarray(joints), np.asarray(vertices)
+    if path.suffix != ".json":
+        raise ValueError(f"--submission={path} is to be a .json file.")
+    if joints.ndim != 3 or joints.shape[1:] != (21, 3) or vertices.shape[::2] != joints.shape[::2]:
+        raise ValueError(
+            f"FreiHAND's file has [N, 21, 3] joints and [N, V, 3] vertices, not {joints.shape} "
+            f"and {vertices.shape}."
+        )
+    if count is not None and len(joints) != count:
+        raise ValueError(f"FreiHAND's evaluation set has {count} hands, not {len(joints)}.")
+    for name, values in (("joints", joints), ("vertices", vertices)):
+        wrong = np.flatnonzero(~np.isfinite(values).all((1, 2)))
+        if len(wrong):
+            raise ValueError(f"The {name} of hand {wrong[0]} are not finite.")
+    content = [
+        np.round(values.astype(np.float64), DECIMALS).tolist() for values in (joints, vertices)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(content))
+    temporary.replace(path)
+
+
+def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the joints [N, 21, 3] and vertices [N, V, 3] of a file that `write` wrote.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        joints, vertices = (np.array(part, np.float64) for part in json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not FreiHAND's [joints, vertices]: {error}") from error
+    return joints, vertices

@@ -1,0 +1,193 @@
+"""Evaluations and predictions of a fine-tuned run, as a user makes them."""
+
+import json
+import subprocess
+import sys
+import types
+
+import crowds
+import numpy as np
+import PIL.Image
+import pytest
+import runs
+import trimesh
+
+from configs import mesh
+from crocohuman_jax import loop, measuring, mesh_results, photographs, protocol
+from crocohuman_jax.data import people, truth
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return crowds.builtin(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    """The workdir of a debug run on hands."""
+    config = mesh.get_config("debug,body=open_hand_right")
+    config.data.folders, config.mesh = str(folder), runs.ONE
+    config.total, config.report.tensorboard = "2", False
+    config.report.evaluate = config.checkpoint.save = "100%"
+    config.mesh = {"data": 8, "fsdp": 1, "tensor": 1}
+    workdir = tmp_path_factory.mktemp("mesh") / "run"
+    loop.train(config, workdir)
+    return workdir
+
+
+def args(run, **changes):
+    known = {"workdir": str(run), "folder": None, "split": "validation", "output": None, "name": ""}
+    known |= {"alignment": "similarity", "ema": False, "batch": 3, "pictures": 2, "submission": ""}
+    return types.SimpleNamespace(**known | {"set": []} | changes)
+
+
+def predict_args(run, images, output, **changes):
+    known = {"workdir": str(run), "images": [str(i) for i in images], "output": str(output)}
+    known |= {"boxes": "", "second": [], "enlarge": 1.25, "left": False, "ema": False}
+    return types.SimpleNamespace(**known | {"format": "glb"} | changes)
+
+
+def test_an_evaluation_measures_everybody_and_keeps_its_protocol(run, tmp_path):
+    text = measuring.evaluate(args(run, output=str(tmp_path / "out")))
+    result = protocol.Result.load(tmp_path / "out" / "result.json")
+    found = np.load(tmp_path / "out" / "people.npz")
+    assert len(found["mpjpe"]) == result.protocol.frames == 4  # one of three people, right or left
+    assert result.protocol.skipped == 0 and result.protocol.joints.startswith("hand21")
+    for name in mesh_results.MEASURES:
+        np.testing.assert_allclose(result.metrics[name], found[name].mean(), rtol=1e-6)
+    assert {"pve_sc", "pve_t_sc", "f@5", "f_aligned@15", "auc_joint"} <= set(result.metrics)
+    assert result.metrics["pa_mpjpe"] < result.metrics["mpjpe"]
+    assert (tmp_path / "out" / "worst.png").exists() and (tmp_path / "out" / "best.png").exists()
+    assert result.protocol.stamp in text
+
+
+def test_batches_do_not_change_what_is_measured(run, tmp_path):
+    sizes = {}
+    for batch in (1, 4):
+        measuring.evaluate(args(run, batch=batch, output=str(tmp_path / str(batch)), pictures=0))
+        sizes[batch] = np.load(tmp_path / str(batch) / "people.npz")
+    for name in ("row", "mpjpe", "points"):
+        np.testing.assert_allclose(sizes[1][name], sizes[4][name], rtol=1e-4, atol=1e-5)
+
+
+def test_another_alignment_is_another_protocol(run, tmp_path):
+    results = []
+    for kind in ("similarity", "freihand"):
+        output = tmp_path / kind
+        measuring.evaluate(args(run, alignment=kind, output=str(output), pictures=0))
+        results.append(protocol.Result.load(output / "result.json"))
+    with pytest.raises(ValueError, match="alignment"):
+        protocol.table(results)
+    assert results[1].metrics["pa_mpjpe"] <= results[0].metrics["pa_mpjpe"] + 1e-3
+
+
+def test_a_submission_has_everybody_in_order(run, tmp_path):
+    path = tmp_path / "pred.json"
+    measuring.evaluate(args(run, submission=str(path), output=str(tmp_path / "o"), pictures=0))
+    joints, vertices = json.loads(path.read_text())
+    found = np.load(tmp_path / "o" / "people.npz")
+    np.testing.assert_allclose(joints, found["points"], atol=1e-4)
+    assert np.shape(vertices) == (4, 1611, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": "test"}, "not one frame of this split"),
+        ({"folder": "a,b"}, "One folder"),
+        ({"set": ["body.gendre=male"]}, r"body\.gendre=male.*Keys: body\.betas"),
+        ({"set": ["head.steps=2"]}, "--set takes KEY=VALUE"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(run, changes, message):
+    with pytest.raises(ValueError, match=message):
+        measuring.evaluate(args(run, **changes))
+
+
+def test_a_run_of_another_task_has_no_protocol(straight):
+    with pytest.raises(ValueError, match="completion"):
+        measuring.evaluate(args(straight[0]))
+
+
+def test_accelerations_need_three_frames_equally_apart():
+    rng = np.random.default_rng(0)
+    still = np.zeros((6, 5, 3))
+    moved = still + rng.normal(size=(1, 5, 3)) * np.array([0, 1, 4, 9, 16, 25])[:, None, None]
+    found = {"row": np.arange(6), "has_points": np.ones(6), "points": moved, "true_points": still}
+    index = {"pose_group": np.zeros(6, int), "instant": np.arange(6) * 2}
+    of_roots = moved - moved[:, :1]
+    expected = 1000 * np.linalg.norm(np.diff(of_roots, 2, axis=0), axis=-1).mean()
+    np.testing.assert_allclose(mesh_results.acceleration(found, index), expected, rtol=1e-4)
+    gap = index | {"instant": np.array([0, 1, 5, 6, 10, 11])}
+    assert mesh_results.acceleration(found, gap) is None
+    two = index | {"pose_group": np.array([0, 0, 1, 1, -1, -1])}
+    assert mesh_results.acceleration(found, two) is None
+
+
+def test_prediction_writes_picture_mesh_and_numbers(run, folder, tmp_path):
+    picture = np.full((120, 200, 3), 90, np.uint8)
+    picture[30:90, 60:140] = 200
+    PIL.Image.fromarray(picture).save(tmp_path / "photo.png")
+    boxes = {"photo.png": {"anna": [60, 30, 140, 90], "ben": [60.0, 30, 100, 60]}}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    lines = list(
+        photographs.predict(
+            predict_args(
+                run, [tmp_path / "photo.png"], tmp_path / "out", boxes=str(tmp_path / "boxes.json")
+            )
+        )
+    )
+    assert len(lines) == 2
+    numbers = np.load(tmp_path / "out" / "photo_anna.npz")
+    assert numbers["vertices"].shape == (1611, 3) and numbers["vertices"][:, 2].min() > 0
+    np.testing.assert_allclose(numbers["crop"], [100, 60, 100])  # 80 wide, a quarter larger
+    loaded = trimesh.load_scene(tmp_path / "out" / "photo_anna.glb")
+    (only,) = loaded.geometry.values()
+    assert len(only.vertices) == 1611
+    assert PIL.Image.open(tmp_path / "out" / "photo_ben.png").size[1] >= 120
+
+
+def test_a_left_hand_is_the_mirrored_prediction_of_its_mirrored_picture(run, tmp_path):
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    PIL.Image.fromarray(picture).save(tmp_path / "left.png")
+    PIL.Image.fromarray(picture[:, ::-1]).save(tmp_path / "right.png")
+    for name, left in (("left", True), ("right", False)):
+        images = [tmp_path / f"{name}.png"]
+        list(
+            photographs.predict(
+                predict_args(run, images, tmp_path / "out", left=left, format="obj")
+            )
+        )
+    left, right = (np.load(tmp_path / "out" / f"{n}.npz")["vertices"] for n in ("left", "right"))
+    np.testing.assert_allclose(left, right * [-1, 1, 1], atol=1e-4)
+
+
+def test_pictures_that_cannot_be_used_are_skipped_with_a_reason(run, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    PIL.Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "fine.png")
+    lines = list(photographs.predict(predict_args(run, [tmp_path], tmp_path / "out")))
+    assert "skipped, not a readable picture" in lines[0] and "fine" in lines[1]
+    with pytest.raises(ValueError, match="does not exist"):
+        list(photographs.predict(predict_args(run, [tmp_path / "no.jpg"], tmp_path / "out")))
+    with pytest.raises(ValueError, match="run of one picture"):
+        second = [str(tmp_path / "fine.png")]
+        list(photographs.predict(predict_args(run, second, tmp_path / "out", second=second)))
+
+
+def test_the_commands_run(run, tmp_path):
+    command = [sys.executable, "-m", "crocohuman_jax.evaluate", f"--workdir={run}"]
+    command += [f"--output={tmp_path}/a", "--name=first", "--pictures=0"]
+    subprocess.run(command, check=True, capture_output=True)
+    compare = [*command[:3], f"--compare={tmp_path}/a/result.json"]
+    shown = subprocess.run(compare, check=True, capture_output=True, text=True).stdout
+    assert "first" in shown and "mpjpe" in shown.lower()
+    wrong = subprocess.run([*command[:3]], capture_output=True, text=True)
+    assert wrong.returncode == 1 and "--workdir" in wrong.stderr and "Trace" not in wrong.stderr
+
+
+def test_truth_of_the_wrong_kind_is_refused(folder):
+    frames = people.records.Frames(folder)
+    assert (folder / truth.NAME).is_dir()
+    with pytest.raises(ValueError, match=r"config\.body\.model"):
+        people.open_notes(frames, crowds.form("open_body", kind="smpl"))
