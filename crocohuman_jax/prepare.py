@@ -9,9 +9,11 @@ from absl import flags
 
 from crocohuman_jax import command, registry, report
 from crocohuman_jax import config as config_lib
-from crocohuman_jax.data import records, shards, sheets, truth
+from crocohuman_jax.data import labels, records, shards, sheets, truth
 
-flags.DEFINE_string("dataset", None, "pairs_folder, video, or synthetic for built-in people.")
+flags.DEFINE_string(
+    "dataset", None, "synthetic for built-in people, video, coco_eft, ...: docs/data.md."
+)
 flags.DEFINE_string("source", None, "The folder to read; none for synthetic.")
 flags.DEFINE_string("output", None, "The folder to write.")
 flags.DEFINE_string("size", "256", "Frames in pixels: a side, or HEIGHTxWIDTH.")
@@ -117,7 +119,10 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
         lone = ", ".join(manifest["lone_groups"][:5])
         lines.append(f"  {counts['lone groups']} groups of one frame give no pair: {lone}")
     if not any(counts["train"][f"{kind} pairs"] for kind in ("view", "pose")):
-        lines.append("  No pair can be drawn from this folder: it cannot be trained on.")
+        use = "pre-trained on"
+        if (output / labels.NAME).is_dir():
+            use += "; its labels are for fine-tuning"
+        lines.append(f"  No pair can be drawn from this folder: it cannot be {use}.")
     drawn = " and ".join(str(path) for path in sorted(output.glob("*.png")))
     lines.append(f"  Look at {drawn} before you train.")
     return "\n".join(lines)

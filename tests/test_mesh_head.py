@@ -193,7 +193,7 @@ def test_the_second_picture_is_looked_at_and_the_mean_is_not_learned(two):
 
     value, gradient = both(params, second)
     other, _ = both(params, second[::-1])
-    assert abs(float(value - other)) > 1e-6 * abs(float(value))
+    assert abs(float(value - other)) > 5e-6 * abs(float(value))
     assert not gradient["mean"].any() and not gradient["decoder"]["mask_token"].any()
     for part in ("encoder", "decoder", "head"):
         for leaf in jax.tree.leaves(gradient[part]):
