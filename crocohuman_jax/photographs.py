@@ -137,7 +137,8 @@ def write(path: pathlib.Path, whole, square, shown: dict, body: bodies.Bodies, a
     vertices, points = (shown[name][0] + place for name in ("vertices", "points"))
     if args.left:
         mirror = np.array([-1, 1, 1], np.float32)
-        vertices, points, faces = vertices * mirror, points * mirror, faces[:, ::-1]
+        vertices, points, place = vertices * mirror, points * mirror, place * mirror
+        faces = faces[:, ::-1]
     focal = cameras.FOCAL / cameras.SIDE * square[2]
     intrinsics = (focal, focal, square[0], square[1])
     row = [whole, drawing.overlay(whole, vertices, faces, intrinsics)]

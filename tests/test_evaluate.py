@@ -161,6 +161,9 @@ def test_a_left_hand_is_the_mirrored_prediction_of_its_mirrored_picture(run, tmp
         )
     left, right = (np.load(tmp_path / "out" / f"{n}.npz")["vertices"] for n in ("left", "right"))
     np.testing.assert_allclose(left, right * [-1, 1, 1], atol=1e-4)
+    files = (tmp_path / "out" / f"{name}.obj" for name in ("left", "right"))
+    left, right = (trimesh.load(path, process=False).vertices for path in files)
+    np.testing.assert_allclose(left, right * [-1, 1, 1], atol=1e-4)
 
 
 def test_pictures_that_cannot_be_used_are_skipped_with_a_reason(run, tmp_path):
