@@ -15,6 +15,8 @@ RNG = np.random.default_rng(0)
 CENTER, SIDE = (100.0, 80.0), 100.0
 COLORS = {"left_ankle": "red", "right_ankle": "lime", "right_elbow": "blue"}
 WHERE = {"left_ankle": (120, 110), "right_ankle": (80, 112), "right_elbow": (70, 60)}
+HAND_SIDE = 48  # of the pictures of hands, in pixels
+HAND_CAMERA = np.array([[60.0, 0, 22], [0, 61, 25], [0, 0, 1]])
 
 
 def photo(path, size=(200, 160)):
@@ -134,3 +136,97 @@ def write_3dpw(folder, content, split="test", name="walk_00"):
     np.savez(path, **pw3d.plain(content))
     for instant in range(len(content["cam_poses"])):
         photo(folder / f"imageFiles/{name}/image_{instant:05d}.jpg")
+
+
+def hand_photo(path, value=128, size=(HAND_SIDE, HAND_SIDE)):
+    """Writes a picture of one grey."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.new("RGB", size, (value,) * 3).save(path, quality=95)
+
+
+def hand_mask(path):
+    """Writes a mask whose left half is a hand, with the noise of compression on both."""
+    noisy = np.full((HAND_SIDE, HAND_SIDE), 20, np.uint8)
+    noisy[:, : HAND_SIDE // 2] = 230
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(noisy).save(path, quality=95)
+
+
+def hand_points(*axes):
+    """Joints [..., 21, 3] in metres, before a camera and within its picture."""
+    return RNG.uniform([-0.15, -0.15, 0.6], [0.15, 0.15, 0.8], (*axes, 21, 3))
+
+
+def freihand_tables(count):
+    return {
+        "K": np.tile(HAND_CAMERA, (count, 1, 1)),
+        "xyz": hand_points(count),
+        "mano": RNG.normal(size=(count, 1, 61)),
+        "verts": RNG.normal(size=(count, 778, 3)),
+    }
+
+
+def freihand(folder, count=4, part="training", tables=None, versions=4, masks=True):
+    """Writes FreiHAND's folder; returns what its files hold."""
+    tables = tables or freihand_tables(count)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, values in tables.items():
+        text = values if isinstance(values, str) else json.dumps(np.asarray(values).tolist())
+        (folder / f"{part}_{name}.json").write_text(text)
+    for i in range(count * versions):
+        hand_photo(folder / part / f"rgb/{i:08d}.jpg", 20 + 10 * i)
+        if masks and part == "training" and i < count:
+            hand_mask(folder / part / f"mask/{i:08d}.jpg")
+    return tables
+
+
+def hanco(folder, lengths=(3, 2), subjects=(7, 8), masks=True, **changes):
+    """Writes HanCo's folder; returns {(sequence, frame): what its files hold}."""
+    meta = {
+        "is_train": [[True] * n for n in lengths],
+        "subject_id": [[who] * n for who, n in zip(subjects, lengths, strict=True)],
+        "is_valid": [[True] * n for n in lengths],
+        "has_fit": [[True] * n for n in lengths],
+        "object_id": [[None] * n for n in lengths],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "meta.json").write_text(json.dumps(meta | changes))
+    written = {}
+    for sid, length in enumerate(lengths):
+        for fid in range(length):
+            written[sid, fid] = hanco_instant(folder, sid, fid, masks)
+    return written
+
+
+def hanco_instant(folder, sid, fid, masks):
+    turns = rotations.from_vector(RNG.normal(size=(8, 3)))
+    middle = np.array([0.1, -0.2, 1.5])
+    move = [0, 0, 0.8] - turns @ middle  # so that each camera has the hand before it
+    extrinsics = np.tile(np.eye(4), (8, 1, 1))
+    extrinsics[:, :3, :3], extrinsics[:, :3, 3] = turns, move
+    content = {
+        "K": np.array([HAND_CAMERA + np.diag([i, i, 0]) for i in range(8)]),
+        "M": extrinsics,
+        "xyz": middle + RNG.uniform(-0.1, 0.1, (21, 3)),
+        "poses": RNG.normal(size=(1, 48)),
+        "shapes": RNG.normal(size=(1, 10)),
+        "fits": RNG.normal(size=(8, 61)),
+    }
+    written = {name: values.tolist() for name, values in content.items()}
+    name = f"{sid:04d}/{fid:08d}.json"
+    write_json(folder / "calib" / name, {key: written[key] for key in "KM"})
+    write_json(folder / "xyz" / name, written["xyz"])
+    fit = {key: written[key] for key in ("poses", "shapes")} | {"global_t": [[[0, 0, 0]]]}
+    write_json(folder / "shape" / name, fit)
+    for cid in range(8):
+        place = f"{sid:04d}/cam{cid}/{fid:08d}"
+        write_json(folder / f"shape/{place}.json", written["fits"][cid])
+        hand_photo(folder / f"rgb/{place}.jpg")
+        if masks:
+            hand_mask(folder / f"mask_hand/{place}.jpg")
+    return content
+
+
+def write_json(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))

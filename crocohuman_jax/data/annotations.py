@@ -1,9 +1,10 @@
-"""What annotation files of people have in common: squares, people of one picture, SPIN's arrays.
+"""What annotation files have in common: squares, people of one picture, SPIN's arrays, hands.
 
 Positions are taken as the files give them. Whether a pixel's centre has whole or half coordinates
 differs among datasets, is rarely said, and is less than annotators see.
 """
 
+import dataclasses
 import itertools
 import pathlib
 import re
@@ -11,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+import PIL.Image
 
 from crocohuman_jax import joints
 from crocohuman_jax.data import crop, records
@@ -32,6 +34,7 @@ COLUMNS = {  # of SPIN's files: axes after the first
     "has_smpl": 0,
     "gender": 0,
 }
+MASK_ABOVE = 127  # masks are lossy JPEG, so that black is not quite 0
 GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
 
 
@@ -275,3 +278,75 @@ def spin_labels(frame: Frame, row: Mapping[str, np.ndarray]) -> dict:
         gender = gender.decode() if isinstance(gender, bytes) else str(gender)
         labels["gender"] = GENDERS.get(gender, "neutral")
     return labels
+
+
+def projected(points: np.ndarray, cameras: np.ndarray) -> np.ndarray:
+    """Returns pixels [..., n, 2] of points [..., n, 3] in cameras' axes; cameras are K [..., 3, 3].
+
+    They mean nothing where a point is not before the camera.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = points @ np.swapaxes(cameras, -1, -2)
+        return found[..., :2] / found[..., 2:]
+
+
+def hand_labels(camera: np.ndarray, points: np.ndarray) -> dict:
+    """Returns the labels of a hand all of whose joints are known.
+
+    Args:
+        camera: K [3, 3].
+        points: [21, 3] metres in the camera's axes.
+
+    Raises:
+        crop.Skip: a joint is not before the camera.
+    """
+    if np.any(points[:, 2] <= 0):
+        raise crop.Skip("its joints are not all before the camera")
+    seen = np.ones((len(points), 1))
+    return {
+        "joints": np.hstack([points, seen]),
+        "keypoints": np.hstack([projected(points, camera), seen]),
+        "intrinsics": camera[[0, 1, 0, 1], [0, 1, 2, 2]],
+    }
+
+
+def mano_labels(pose: np.ndarray, betas: np.ndarray) -> dict:
+    """Returns the labels of MANO's pose [48], as it is without the mean pose, and shape [10]."""
+    return {"model": "mano_right", "gender": "", "pose": pose.reshape(16, 3), "betas": betas}
+
+
+def read_hands(
+    settings,
+    job: Job,
+    labels: Callable[[Frame, dict], dict],
+    mask: Callable[[Frame], pathlib.Path | None],
+) -> Iterator[Sample]:
+    """Reads the hands of a job, each the whole of its picture unless it has a box.
+
+    Args:
+        settings: `shards.Settings`.
+        job: see `plan`.
+        labels: see `read`; they need no crop.
+        mask: returns the silhouette's file, None where there is none.
+    """
+    for sample in read(settings, job, labels):
+        if sample.fault:
+            yield sample
+            continue
+        size = sample.picture.size
+        box = sample.frame.box or crop.whole(size, 1.0, settings.fit)
+        try:
+            path = mask(sample.frame)
+            silhouette = path and _mask(path, size)
+        except crop.Skip as skip:
+            yield Sample(sample.frame, fault=f"its mask {path.name}: {skip}")
+            continue
+        known = {**sample.labels, "crop": crop_of(box)}
+        yield dataclasses.replace(sample, silhouette=silhouette, labels=known)
+
+
+def _mask(path: pathlib.Path, size: tuple[int, int]) -> PIL.Image.Image:
+    grey = crop.open_picture(path).convert("L")
+    if grey.size != size:
+        raise crop.Skip(f"it is {grey.size} pixels, the picture {size}")
+    return grey.point(lambda value: 255 if value > MASK_ABOVE else 0)

@@ -1,0 +1,190 @@
+"""HanCo: hands before eight cameras, with joints and MANO's pose and shape."""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from crocohuman_jax import joints
+from crocohuman_jax.data import annotations, crop, records
+from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample
+from crocohuman_jax.synthetic import rotations
+
+OPTIONS = {
+    "images": "rgb",  # or the same hands before other backgrounds, see IMAGES
+    "valid": True,  # only fits of MANO that were validated
+    "masks": "mask_hand",  # the folder of the masks; "" reads none
+    "shapes": "shape",  # the folder of MANO's fits; "" reads none
+}
+LAYOUT = """\
+DIR/meta.json                         {is_train, subject_id, is_valid, has_fit}: a list for each
+                                      sequence, of a value for each frame
+DIR/rgb/0000/cam0/00000000.jpg        the pictures: sequence, camera, frame; or, option images,
+                                      rgb_merged, rgb_homo, rgb_color_auto, rgb_color_sample
+DIR/mask_hand/0000/cam0/00000000.jpg  the masks (option masks)
+DIR/calib/0000/00000000.json          {K: [8, 3, 3], M: [8, 4, 4] camera from world}
+DIR/xyz/0000/00000000.json            [21, 3] metres in the world
+DIR/shape/0000/cam0/00000000.json     61 numbers, MANO in the camera's axes, or where it is missing
+DIR/shape/0000/00000000.json          {poses [48], shapes [10]}, in the world's (option shapes)"""
+KEYPOINTS = joints.HAND
+IMAGES = ("rgb", "rgb_merged", "rgb_homo", "rgb_color_auto", "rgb_color_sample")
+CAMERAS = 8
+META = ("is_train", "subject_id", "is_valid", "has_fit")
+
+
+def plan(settings) -> Plan:
+    """Lists the frames of all sequences that meta.json says have fits; see `datasets`."""
+    options = settings.options
+    if options["images"] not in IMAGES:
+        raise ValueError(f"Unknown option images={options['images']}. Known: {', '.join(IMAGES)}.")
+    path = settings.source / "meta.json"
+    meta = _meta(path)
+    for name in filter(None, (options["masks"], options["shapes"])):
+        if not (settings.source / name).is_dir():
+            raise ValueError(
+                f"There is no folder {settings.source / name}: options masks= and shapes= do "
+                f"without. Expected:\n{LAYOUT}"
+            )
+    jobs, skips, owners = [], [], {}
+    for number, known in enumerate(zip(*(meta[name] for name in META), strict=True)):
+        sequence = f"{number:04d}"
+        if not (settings.source / options["images"] / sequence).is_dir():
+            skips.append((sequence, f"its folder in {options['images']} is missing"))
+            continue
+        kept, left_out = _kept(options, known)
+        skips += [(sequence, f"{count} frames {why}") for why, count in left_out.items() if count]
+        subjects = known[META.index("subject_id")]
+        if subjects and subjects[0] is not None:
+            owners[sequence] = str(subjects[0])
+        jobs += [Job(_frames(options, sequence, instant, subjects[instant])) for instant in kept]
+    if not jobs:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in skips[:10])
+        raise ValueError(f"No frame of {path} can be used.{reasons}\nExpected:\n{LAYOUT}")
+    return Plan(tuple(jobs), tuple(skips), owners=owners, mark=records.digest(path))
+
+
+def read(settings, job: Job) -> Iterator[Sample]:
+    """Reads what the cameras see at an instant; see `datasets`."""
+    masks = settings.options["masks"]
+    # The cameras of an instant share files.
+    load = functools.cache(lambda name: _content(settings.source / name))
+    labels = functools.partial(_labels, settings.options["shapes"], load)
+
+    def mask(frame: Frame) -> pathlib.Path | None:
+        return settings.source / masks / _place(frame, True, "jpg") if masks else None
+
+    return annotations.read_hands(settings, Job(job.frames, {}), labels, mask)
+
+
+def _meta(path: pathlib.Path) -> dict[str, list[list]]:
+    """Returns what is known of each sequence's frames."""
+    try:
+        content = json.loads(path.read_text())
+        missing = [name for name in META if name not in content]
+        if missing:
+            raise ValueError(f"it has no {', '.join(missing)}")
+        lengths = {name: [len(frames) for frames in content[name]] for name in META}
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}. Expected:\n{LAYOUT}") from error
+    for name, mine in lengths.items():
+        first = lengths[META[0]]
+        if len(mine) != len(first):
+            raise ValueError(
+                f"{path}: {META[0]} has {len(first)} sequences, {name} {len(mine)}: they are to be "
+                "of the same ones."
+            )
+        odd = next((i for i in range(len(mine)) if mine[i] != first[i]), None)
+        if odd is not None:
+            raise ValueError(
+                f"{path}: sequence {odd} has {first[odd]} frames in {META[0]}, {mine[odd]} in "
+                f"{name}: they are to be of the same ones."
+            )
+    return content
+
+
+def _kept(options, known: tuple[list, ...]) -> tuple[list[int], dict[str, int]]:
+    """Returns which instants of a sequence are used, and {why others are not: how many}."""
+    is_train, _, is_valid, has_fit = known
+    fits, why = (is_valid, "without a validated fit")
+    if not options["valid"]:
+        fits, why = (has_fit, "without a fit")
+    pictured = [True] * len(fits) if options["images"] == IMAGES[0] else is_train
+    kept = [i for i in range(len(fits)) if fits[i] and pictured[i]]
+    plain = sum(bool(fits[i] and not pictured[i]) for i in range(len(fits)))
+    none = sum(not fit for fit in fits)
+    return kept, {why: none, "not before a green screen, so only in rgb": plain}
+
+
+def _frames(options, sequence: str, instant: int, subject) -> tuple[Frame, ...]:
+    """Returns what the cameras see at an instant."""
+    return tuple(
+        Frame(
+            source=f"{options['images']}/{sequence}/cam{camera}/{instant:08d}.jpg",
+            sequence=sequence,
+            subject=str(subject),
+            camera=str(camera),
+            instant=instant,
+            view_group=f"{sequence}@{instant}",
+            pose_group=f"{sequence}.{camera}",
+        )
+        for camera in range(CAMERAS)
+    )
+
+
+def _place(frame: Frame, of_camera: bool, ending: str) -> str:
+    """Returns the file of a frame, or of its instant, in one of the folders."""
+    camera = f"cam{frame.camera}/" if of_camera else ""
+    return f"{frame.sequence}/{camera}{frame.instant:08d}.{ending}"
+
+
+def _labels(shapes: str, load: Callable[[str], Any], frame: Frame, row: dict) -> dict:
+    camera, instant = int(frame.camera), _place(frame, False, "json")
+    name = f"calib/{instant}"
+    calibration = load(name)
+    intrinsics = _numbers(name, calibration, "K", (CAMERAS, 3, 3))[camera]
+    turn, move = np.split(_numbers(name, calibration, "M", (CAMERAS, 4, 4))[camera, :3], [3], 1)
+    name = f"xyz/{instant}"
+    points = _numbers(name, load(name), None, (21, 3))
+    labels = annotations.hand_labels(intrinsics, points @ turn.T + move.T)
+    if not shapes:
+        return labels
+    name = f"{shapes}/{_place(frame, True, 'json')}"
+    if load(name) is not None:
+        fit = _numbers(name, load(name), None, (61,))
+        return labels | annotations.mano_labels(fit[:48], fit[48:58])
+    name = f"{shapes}/{instant}"
+    pose = _numbers(name, load(name), "poses", (48,))
+    pose[:3] = rotations.to_vector(turn @ rotations.from_vector(pose[:3]))
+    return labels | annotations.mano_labels(pose, _numbers(name, load(name), "shapes", (10,)))
+
+
+def _content(path: pathlib.Path) -> Any:
+    """Returns what a JSON file holds, None where there is no file."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise crop.Skip(f"{path.name} of {path.parent} cannot be read: {error}") from error
+
+
+def _numbers(name: str, content: Any, key: str | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the array that a file holds, under a key or as a whole; other axes of 1 go.
+
+    Raises:
+        crop.Skip: there is none, or one of another shape or of numbers that are not finite.
+    """
+    if content is None:
+        raise crop.Skip(f"{name} is missing")
+    try:
+        values = np.array(content if key is None else content[key], np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise crop.Skip(f"{name} holds no {key or 'array'}: {error}") from error
+    if values.squeeze().shape != shape:
+        raise crop.Skip(f"{name}: its {key or 'array'} is {list(values.shape)}, not {list(shape)}")
+    if not np.isfinite(values).all():
+        raise crop.Skip(f"{name}: its {key or 'array'} holds numbers that are not finite")
+    return values.reshape(shape)
