@@ -121,6 +121,28 @@ class Bodies:
         wanted = ("wrist",) if self.hand else ("hip",)
         return tuple(i for i, name in enumerate(names) if any(w in name for w in wanted))
 
+    def among_trained(self, root: bool = False) -> np.ndarray:
+        """Returns which trained point each measured one is, -1 for none; with the root or not."""
+        trained, found = self.trained.names, []
+        for name in self.measured.names[0 if root else self.only_root :]:
+            # Human3.6M's regressor and annotations both call the head's middle its top.
+            others = ["head_h36m"] if root and name == "head_top" else []
+            others += [name, f"{name}_lsp", f"{name}_mpii"]
+            found.append(next((trained.index(n) for n in others if n in trained), -1))
+        return np.array(found)
+
+    def trained_from_mesh(self) -> landmarks.Landmarks:
+        """Returns the trained points, those that are measured too being found as they are measured.
+
+        A joint of the model's chain and what a regressor finds in the posed mesh are centimetres
+        apart, so a head that predicts a mesh could not get both right.
+        """
+        at = self.among_trained()
+        mine, there = np.flatnonzero(at >= 0) + self.only_root, at[at >= 0]
+        joints, matrix = self.trained.joints.copy(), self.trained.matrix.copy()
+        joints[there], matrix[there] = self.measured.joints[mine], self.measured.matrix[mine]
+        return landmarks.Landmarks(self.trained.names, joints, matrix)
+
     def straight(self, betas):
         """Returns the meshes of shapes in the model's zero pose, [B, V, 3]."""
         turns = jnp.broadcast_to(jnp.eye(3), (len(betas), len(self.body.names), 3, 3))

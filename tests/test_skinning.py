@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import mesh
+from crocohuman_jax import bodies as run_bodies
 from crocohuman_jax import joints
 from crocohuman_jax.body import camera, landmarks, load, rotations, skinning
 from crocohuman_jax.synthetic import open_models, smpl_body
@@ -176,6 +178,22 @@ def test_the_open_body_is_measured_by_its_own_joints():
     np.testing.assert_allclose(found[0], places[0, 0], atol=1e-5)  # the regressor's, at rest
     assert found[-1, 1] == np.asarray(vertices[0, :, 1]).max()  # the top of the head
     assert points.hash != landmarks.keypoints(body).hash
+
+
+@pytest.mark.parametrize("model", ["open_body", "open_hand_right"])
+def test_what_a_mesh_is_trained_on_is_what_it_is_measured_by(model):
+    body = run_bodies.Bodies(**mesh.get_config(f"micro,body={model},head=metro").body)
+    rng, count = np.random.default_rng(0), len(body.body.names)
+    turns = rotations.exp(0.4 * rng.normal(size=(3, count, 3)))
+    posed = jax.jit(skinning.pose)(body.body, jnp.zeros((3, 10)), turns)
+    at = body.among_trained()
+    assert [body.trained.names[i] for i in at] == list(body.measured.names[body.only_root :])
+    measured = np.asarray(body.measured(*posed))[:, body.only_root :]
+    found = np.asarray(body.trained_from_mesh()(*posed))[:, at]
+    np.testing.assert_allclose(found, measured, atol=1e-6)
+    # The chain's joints are elsewhere once the body is posed.
+    apart = np.linalg.norm(np.asarray(body.trained(*posed))[:, at] - measured, axis=-1)
+    assert apart.mean() > 0.002
 
 
 def test_smpl_is_measured_by_a_regressor_in_its_own_order(oracles):

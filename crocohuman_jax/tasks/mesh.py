@@ -150,6 +150,7 @@ class Mesh:
             used = bodies.trained.used()
             self.learned = (skinning.part(self.body, used), bodies.trained.within(used))
         if not self.iterative:
+            self.learned = (self.body, bodies.trained_from_mesh())
             self._prepare_metro()
         self._init, self.bind = models.functional(
             lambda key: mesh_net.MeshNet(
@@ -277,15 +278,8 @@ class Mesh:
 
     def _measured(self, rows, root: bool = False):
         """Returns the measured points among the trained ones [B, L, C], with the root or not."""
-        trained = self.bodies.trained.names
-        names = self.bodies.measured.names[0 if root else self.bodies.only_root :]
-        at = []
-        for name in names:
-            # Human3.6M's regressor and annotations both call the head's middle its top.
-            others = ["head_h36m"] if root and name == "head_top" else []
-            others += [name, f"{name}_lsp", f"{name}_mpii"]
-            at.append(next((trained.index(n) for n in others if n in trained), -1))
-        return rows[:, np.array(at)] * (np.array(at) >= 0)[:, None]
+        at = self.bodies.among_trained(root)
+        return rows[:, at] * (at >= 0)[:, None]
 
     def _predicted(self, params, batch):
         """Returns the mesh [B, V, 3], the measured points and the camera, of one estimate."""
