@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from crocohuman_jax import joints as joints_lib
 from crocohuman_jax.body import coarse, landmarks, load, skinning
 from crocohuman_jax.data import notes
 
@@ -47,6 +48,12 @@ class Bodies:
         if joints not in ("mesh", "model"):
             raise ValueError(f"config.body.joints is 'mesh' or 'model', not {joints!r}.")
         self.body = load.load(model, betas)
+        if len(self.body.names) not in (len(joints_lib.MANO), len(joints_lib.SMPL)):
+            raise ValueError(
+                f"config.body.model={model} has {len(self.body.names)} joints. Bodies of "
+                f"{len(joints_lib.SMPL)} (SMPL, open_body) and hands of {len(joints_lib.MANO)} "
+                "(MANO, open_hand_right) are recovered."
+            )
         self.gendered = {
             g: load.load(path, betas) for g, path in (("male", male), ("female", female)) if path
         }
@@ -117,9 +124,20 @@ class Bodies:
         return tuple(dict.fromkeys((self.gender, *self.gendered)))
 
     def hips(self, names: tuple[str, ...]) -> tuple[int, ...]:
-        """Returns whose mean points are centred at in losses: both hips, or the wrist."""
-        wanted = ("wrist",) if self.hand else ("hip",)
-        return tuple(i for i, name in enumerate(names) if any(w in name for w in wanted))
+        """Returns whose mean points are centred at in losses: both hips, or the wrist.
+
+        Raises:
+            ValueError: they are not among the points.
+        """
+        wanted = "wrist" if self.hand else "hip"
+        found = tuple(i for i, name in enumerate(names) if wanted in name)
+        if not found:
+            raise ValueError(
+                f"The points of {self.body.kind!r} have no {wanted}, about which they are learned: "
+                f"{', '.join(names)}. SPIN's J_regressor_extra finds both hips of SMPL: convert it "
+                "with `convert body` and name it in config.body.extra."
+            )
+        return found
 
     def among_trained(self, root: bool = False) -> np.ndarray:
         """Returns which trained point each measured one is, -1 for none; with the root or not."""
@@ -143,10 +161,12 @@ class Bodies:
         joints[there], matrix[there] = self.measured.joints[mine], self.measured.matrix[mine]
         return landmarks.Landmarks(self.trained.names, joints, matrix)
 
-    def straight(self, betas):
-        """Returns the meshes of shapes in the model's zero pose, [B, V, 3]."""
+    def straight(self, betas, gender=None):
+        """Returns the meshes of shapes in the zero pose, [B, V, 3]; true ones have a gender."""
         turns = jnp.broadcast_to(jnp.eye(3), (len(betas), len(self.body.names), 3, 3))
-        return skinning.pose(self.body, betas, turns)[0]
+        if gender is None:
+            return skinning.pose(self.body, betas, turns)[0]
+        return self.truth(betas, turns, gender)[0]
 
     def truth(self, betas, turns, gender):
         """Returns mesh and joints of true parameters, each by the model of its gender."""

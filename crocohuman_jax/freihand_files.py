@@ -6,7 +6,19 @@ import pathlib
 import numpy as np
 
 COUNT = 3960  # people of its evaluation set
+POINTS = 21
 DECIMALS = 6  # micrometres
+
+
+def check(path: pathlib.Path, points: int) -> None:
+    """Raises a ValueError where a run of so many points cannot write such a file."""
+    if path.suffix != ".json":
+        raise ValueError(f"--submission={path} is to be a .json file.")
+    if points != POINTS:
+        raise ValueError(
+            f"--submission is FreiHAND's file of hands, of {POINTS} points; the run's body model "
+            f"is measured by {points}."
+        )
 
 
 def write(
@@ -24,9 +36,8 @@ def write(
         ValueError: another number of hands or joints, or numbers that are not finite.
     """
     path, joints, vertices = pathlib.Path(path), np.asarray(joints), np.asarray(vertices)
-    if path.suffix != ".json":
-        raise ValueError(f"--submission={path} is to be a .json file.")
-    if joints.ndim != 3 or joints.shape[1:] != (21, 3) or vertices.shape[::2] != joints.shape[::2]:
+    check(path, joints.shape[1] if joints.ndim == 3 else 0)
+    if joints.shape[2:] != (3,) or vertices.shape[::2] != joints.shape[::2]:
         raise ValueError(
             f"FreiHAND's file has [N, 21, 3] joints and [N, V, 3] vertices, not {joints.shape} "
             f"and {vertices.shape}."

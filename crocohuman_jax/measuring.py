@@ -5,6 +5,7 @@ import pathlib
 import time
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import PIL.Image
@@ -59,8 +60,10 @@ class Run:
         found["pa_mpvpe"] = metrics.pa_mpjpe(*meshes, alignment=self.alignment)
         found["pve_sc"] = metrics.scaled_mpvpe(*meshes)
         if "betas" in shown:
-            straight = [self.body.straight(b) for b in (shown["betas"], batch["betas"])]
-            found["pve_t_sc"] = metrics.scaled_mpvpe(*straight)
+            shapes = self.body.straight(shown["betas"])
+            true = self.body.straight(batch["betas"], batch["gender"])
+            shaped = batch["has_mesh"] > 0
+            found["pve_t_sc"] = jnp.where(shaped, metrics.scaled_mpvpe(shapes, true), jnp.nan)
         if self.body.hand:
             align = metrics.ALIGNMENTS[self.alignment]
             aligned = align(*meshes)
@@ -120,6 +123,9 @@ def evaluate(args) -> str:
         )
     folder = pathlib.Path(config.data.folders)
     stream = task.everyone(args.split)
+    if args.submission:
+        points = len(bodies.Bodies(**config.body).measured.names)
+        freihand_files.check(pathlib.Path(args.submission), points)
     name = args.name or workdir.resolve().name
     output = pathlib.Path(args.output or workdir / "evaluations" / f"{folder.name}_{args.split}")
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
@@ -135,14 +141,14 @@ def evaluate(args) -> str:
             *(pathlib.Path(args.submission), found["points"], found["vertices"]),
             count=freihand_files.COUNT if whole and args.split == "test" else None,
         )
+    np.savez_compressed(output / "people.npz", **found)
     result = protocol.Result(
         protocol=about(config, body, args, folder, found),
-        metrics=mesh_results.means(found, records.Frames(folder).index, body.hand),
+        metrics=mesh_results.means(found, records.Frames(folder).index, body.only_root, body.hand),
         run=str(workdir.resolve()),
         step=checkpoint.newest(workdir),
         name=name,
     )
-    np.savez_compressed(output / "people.npz", **found)
     result.save(output / "result.json")
     if args.pictures:
         with jax.set_mesh(mesh):
@@ -212,7 +218,8 @@ def about(config, body: bodies.Bodies, args, folder: pathlib.Path, found) -> pro
         alignment=args.alignment,
         crop=f"the dataset's square to {side} px, frames of {manifest['size'][0]} px",
         frames=int(known.sum()),
-        skipped=int(len(known) - known.sum()) + manifest["counts"]["skipped"],
+        skipped=int(len(known) - known.sum()),
+        left_out=manifest["counts"]["skipped"],
         fingerprint=manifest["fingerprint"][:16],
     )
 

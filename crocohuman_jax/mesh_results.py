@@ -1,5 +1,6 @@
 """The errors of predicted meshes, and pictures of them beside the truth."""
 
+import math
 from collections.abc import Mapping
 
 import jax
@@ -56,34 +57,39 @@ def drawn(shown: dict[str, np.ndarray], i: int, faces: np.ndarray) -> list[np.nd
 
 
 def means(
-    found: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray], hand: bool
+    found: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray], only_root: int, hand: bool
 ) -> dict[str, float]:
     """Returns the mean of every error over the people who have it.
 
     Args:
         found: what `evaluate` found of each person, [N, ...].
         index: of the frames, {column: one row a frame}.
+        only_root: how many points at the front are the root alone, and not measured.
         hand: whether these are hands, which have F-scores and areas under the curve.
     """
     result = {}
     for name in (*MEASURES, *SCALED):
         has = found["has_points" if "mpjpe" in name else "has_mesh"] > 0
-        if name in found and has.any():
-            result[name] = float(found[name][has].mean())
+        if name in found and (has & np.isfinite(found[name])).any():
+            result[name] = float(found[name][has & np.isfinite(found[name])].mean())
     has = found["has_mesh"] > 0
     if hand and has.any():
         for kind in ("f", "f_aligned"):
             for i, limit in enumerate(F_MM):
                 result[f"{kind}@{limit:g}"] = float(found[kind][has, i].mean())
         for name in ("joint", "vertex"):
-            hits, seen = metrics.pck_hits(found[f"aligned_{name}_distances"][has])
-            curve = metrics.pck_curve(np.asarray(hits).sum(0), np.asarray(seen).sum(0))
-            result[f"auc_{name}"] = metrics.auc(curve)
-    moved = acceleration(found, index)
+            distances, sums = found[f"aligned_{name}_distances"][has], [0.0, 0.0]
+            for some in np.array_split(distances, math.ceil(len(distances) / 256)):
+                hits = metrics.pck_hits(some)
+                sums = [total + np.asarray(x).sum(0) for total, x in zip(sums, hits, strict=True)]
+            result[f"auc_{name}"] = metrics.auc(metrics.pck_curve(*sums))
+    moved = acceleration(found, index, only_root)
     return result if moved is None else result | {"acceleration": moved}
 
 
-def acceleration(found: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray]) -> float | None:
+def acceleration(
+    found: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray], only_root: int
+) -> float | None:
     """Returns the mean acceleration error in mm per frame squared, None without sequences.
 
     The frames of one person and camera are a sequence. A frame counts with its two neighbours, when
@@ -109,5 +115,5 @@ def acceleration(found: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray
         return None
     chosen = np.stack([before, here, after], 1)[counted]
     sides = [found[name][chosen] for name in ("points", "true_points")]  # [T, 3, P, 3]
-    sides = [side - side[:, :, :1] for side in sides]
+    sides = [(side - side[:, :, :1])[:, :, only_root:] for side in sides]
     return float(np.mean(metrics.acceleration_error(*sides)))

@@ -37,6 +37,13 @@ def predict(args) -> Iterator[str]:
         raise ValueError(f"--second: {workdir} is a run of one picture.")
     if len(seconds) != len(paths):
         raise ValueError(f"--second names {len(seconds)} pictures for {len(paths)} of --images.")
+    stems = [path.stem for path in paths]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise ValueError(
+            f"Several of --images are called {', '.join(twice[:5])}: what is written of them would "
+            "have one name. Take them in turns, with an --output each."
+        )
     boxes = read_boxes(args.boxes)
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
     params = checkpoint.load_whole(workdir, "ema" if args.ema else "params")
@@ -129,8 +136,9 @@ def element(whole: np.ndarray, square: np.ndarray, config, body: bodies.Bodies, 
 def write(path: pathlib.Path, whole, square, shown: dict, body: bodies.Bodies, args) -> str:
     """Writes a person's picture, mesh and numbers beside `path`; returns a line about it.
 
-    In the numbers the camera has its principal point at the crop's centre, and the focal length
-    that weak perspective is taken for; vertices and points are in its axes.
+    The camera of the numbers has its principal point at the crop's centre, and the focal length
+    that weak perspective is taken for; vertices and points are in its axes. The numbers of a left
+    hand are all those of the right one, mirrored.
     """
     faces = body.body.faces.array
     place = shown["translation"][0]
@@ -143,12 +151,17 @@ def write(path: pathlib.Path, whole, square, shown: dict, body: bodies.Bodies, a
     intrinsics = (focal, focal, square[0], square[1])
     row = [whole, drawing.overlay(whole, vertices, faces, intrinsics)]
     row.append(drawing.side_view(vertices, faces, whole.shape[:2]))
-    PIL.Image.fromarray(drawing.page([("", row)])).save(path.with_suffix(".png"))
-    meshes_out.write(path.with_suffix(f".{args.format}"), vertices - place, faces)
+    named = {end: path.with_name(f"{path.name}.{end}") for end in ("png", args.format, "npz")}
+    PIL.Image.fromarray(drawing.page([("", row)])).save(named["png"])
+    meshes_out.write(named[args.format], vertices - place, faces)
     numbers = {name: shown[name][0] for name in ("camera", "pose", "betas") if name in shown}
+    if args.left:
+        numbers["camera"] = numbers["camera"] * (1, -1, 1)
+        if "pose" in numbers:
+            numbers["pose"] = mirror[:, None] * numbers["pose"] * mirror
     names = np.array(body.measured.names)
     np.savez(
-        path.with_suffix(".npz"),
+        named["npz"],
         **numbers,
         vertices=vertices,
         points=points,

@@ -27,9 +27,10 @@ class Protocol:
         alignment: of the aligned errors, "similarity".
         crop: how the pictures were cut, "1.2 x box of the keypoints, 224 px".
         frames: how many examples were measured.
-        skipped: how many of the split were not.
+        skipped: how many frames of the split were not.
         fingerprint: of the data, as its preparation recorded it.
         units: of the errors.
+        left_out: lines in the list of what the preparation of the folder left out, in any split.
 
     Raises:
         ValueError: a field is empty, of another type or out of range.
@@ -49,9 +50,10 @@ class Protocol:
     skipped: int
     fingerprint: str
     units: str = "mm"
+    left_out: int = 0
 
     def __post_init__(self):
-        least = {"frames": 1, "skipped": 0}
+        least = {"frames": 1, "skipped": 0, "left_out": 0}
         for name, value in dataclasses.asdict(self).items():
             if name in least:
                 _check_count(f"Protocol field {name!r}", value, least[name])

@@ -93,7 +93,8 @@ def test_a_submission_has_everybody_in_order(run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "test"}, "not one frame of this split"),
+        ({"split": "test"}, r"frames: train \d+, validation \d+\): not one frame of this split"),
+        ({"submission": "pred.txt"}, "is to be a .json file"),
         ({"folder": "a,b"}, "One folder"),
         ({"set": ["body.gendre=male"]}, r"body\.gendre=male.*Keys: body\.betas"),
         ({"set": ["head.steps=2"]}, "--set takes KEY=VALUE"),
@@ -117,11 +118,14 @@ def test_accelerations_need_three_frames_equally_apart():
     index = {"pose_group": np.zeros(6, int), "instant": np.arange(6) * 2}
     of_roots = moved - moved[:, :1]
     expected = 1000 * np.linalg.norm(np.diff(of_roots, 2, axis=0), axis=-1).mean()
-    np.testing.assert_allclose(mesh_results.acceleration(found, index), expected, rtol=1e-4)
+    np.testing.assert_allclose(mesh_results.acceleration(found, index, 0), expected, rtol=1e-4)
+    # A root that is not measured does not count, for it is put together.
+    apart = mesh_results.acceleration(found, index, 1)
+    np.testing.assert_allclose(apart, 5 / 4 * expected, rtol=1e-4)
     gap = index | {"instant": np.array([0, 1, 5, 6, 10, 11])}
-    assert mesh_results.acceleration(found, gap) is None
+    assert mesh_results.acceleration(found, gap, 0) is None
     two = index | {"pose_group": np.array([0, 0, 1, 1, -1, -1])}
-    assert mesh_results.acceleration(found, two) is None
+    assert mesh_results.acceleration(found, two, 0) is None
 
 
 def test_prediction_writes_picture_mesh_and_numbers(run, folder, tmp_path):
@@ -164,6 +168,30 @@ def test_a_left_hand_is_the_mirrored_prediction_of_its_mirrored_picture(run, tmp
     files = (tmp_path / "out" / f"{name}.obj" for name in ("left", "right"))
     left, right = (trimesh.load(path, process=False).vertices for path in files)
     np.testing.assert_allclose(left, right * [-1, 1, 1], atol=1e-4)
+
+
+def test_the_numbers_of_a_left_hand_are_a_left_hands(run, tmp_path):
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    found = []
+    for name, shown, left in (("l.1", picture, True), ("r.2", picture[:, ::-1], False)):
+        PIL.Image.fromarray(shown).save(tmp_path / f"{name}.png")
+        images = [tmp_path / f"{name}.png"]
+        list(photographs.predict(predict_args(run, images, tmp_path / "out", left=left)))
+        found.append(np.load(tmp_path / "out" / f"{name}.npz"))  # the whole name, dots and all
+    left, right = found
+    mirror = np.diag([-1, 1, 1])
+    np.testing.assert_allclose(left["pose"], mirror @ right["pose"] @ mirror, atol=1e-5)
+    np.testing.assert_allclose(left["camera"], right["camera"] * [1, -1, 1], atol=1e-5)
+    np.testing.assert_allclose(left["points"], right["points"] * [-1, 1, 1], atol=1e-4)
+
+
+def test_pictures_of_one_name_are_refused_before_anything_is_written(run, tmp_path):
+    for name in ("a.png", "a.jpg"):
+        PIL.Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / name)
+    with pytest.raises(ValueError, match="called a: what is written"):
+        list(photographs.predict(predict_args(run, [tmp_path], tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
 
 
 def test_pictures_that_cannot_be_used_are_skipped_with_a_reason(run, tmp_path):

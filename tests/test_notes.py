@@ -313,6 +313,9 @@ def test_labels_of_hands_and_a_model_of_bodies_do_not_go_together(tmp_path):
         labelled(tmp_path / "b", [{}], joints.PEOPLE, hand)
     with pytest.raises(ValueError, match="labels of bodies"):
         labelled(tmp_path / "c", [{}], joints.H36M, hand)
+    left = dataclasses.replace(mano(), kind="mano_left")
+    with pytest.raises(ValueError, match="model of the right hand"):
+        labelled(tmp_path / "d", [{}], joints.HAND, left)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -320,7 +323,7 @@ def test_the_mean_person_faces_the_camera_upright(frames, kind):
     form = crowds.form(MODELS[kind])
     known = notes.Known(frames, form)
     rows = np.flatnonzero(known.wanted(frames))
-    turns, betas = notes.mean(known, rows, form)
+    turns, betas = notes.mean([(known, rows)], form)
     assert turns.shape == (form.joints, 3, 3) and betas.shape == (10,)
     np.testing.assert_allclose(turns @ np.swapaxes(turns, 1, 2), np.eye(3) + 0 * turns, atol=1e-9)
     np.testing.assert_allclose(np.linalg.det(turns), 1)
@@ -329,7 +332,7 @@ def test_the_mean_person_faces_the_camera_upright(frames, kind):
     # Up in the model is up in the picture, and its front looks at the camera.
     np.testing.assert_array_equal(turns[0] @ [0, 1, 0], [0, -1, 0])
     np.testing.assert_array_equal(turns[0] @ [0, 0, 1], [0, 0, -1])
-    few = notes.mean(known, rows, form, count=3)[1]
+    few = notes.mean([(known, rows)], form, count=3)[1]
     wanted = np.mean([people[i]["betas"] for i in (0, (len(rows) - 1) // 2, len(rows) - 1)], 0)
     np.testing.assert_allclose(few, wanted, atol=1e-6)
 
@@ -346,11 +349,14 @@ def test_the_mean_is_of_those_whose_pose_and_shape_are_known(tmp_path):
         {"model": "", "betas": 100 + betas},
     ]
     known = labelled(tmp_path, people, joints.HAND, form)
-    turns, mean = notes.mean(known, np.arange(5), form)
+    turns, mean = notes.mean([(known, np.arange(5))], form)
     np.testing.assert_allclose(mean, betas, atol=1e-6)
     wanted = np.asarray(rotations.exp(jnp.asarray(pose + form.mean_pose)))
     np.testing.assert_allclose(turns[1:], wanted[1:], atol=1e-5)
-    nobody = notes.mean(known, np.array([4]), form)
+    parts = [(known, np.array([4])), (known, np.array([0, 3])), (known, np.array([1, 2]))]
+    for found, expected in zip(notes.mean(parts, form), (turns, mean), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)  # of all folders
+    nobody = notes.mean([(known, np.array([4]))], form)
     np.testing.assert_array_equal(nobody[0][1:], np.eye(3) + 0 * turns[1:])
     np.testing.assert_array_equal(nobody[1], 0)
 

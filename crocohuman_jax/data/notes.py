@@ -3,12 +3,15 @@
 import abc
 import dataclasses
 import functools
+import logging
 
 import numpy as np
 
 from crocohuman_jax import joints
 from crocohuman_jax.data import labels, placing, records, truth
 from crocohuman_jax.synthetic import rotations
+
+log = logging.getLogger(__name__)
 
 GENDERS = ("neutral", "male", "female")
 
@@ -140,6 +143,12 @@ class Labelled(Notes):
                 f"{frames.folder} has labels of {shown}, but config.body.model is {form.kind!r}."
             )
 
+        if form.is_hand and not form.kind.endswith("right"):
+            raise ValueError(
+                f"config.body.model is {form.kind!r}: hands are learned as right ones, and left "
+                "ones mirrored. Take the model of the right hand."
+            )
+
     def _position(self, name: str, names: tuple[str, ...]) -> int:
         others = [other for other, mine in self.form.aliases.items() if mine == name]
         return next((names.index(n) for n in (name, *others) if n in names), -1)
@@ -150,8 +159,7 @@ class Labelled(Notes):
     def read(self, row: int) -> dict:
         form, found = self.form, self.labels.read(row)
         mine = found["model"] == form.kind and len(found["pose"]) == form.joints
-        other = f"{form.kind[:-5]}left" if form.kind.endswith("right") else ""
-        mirrored = form.is_hand and found["model"] == other
+        mirrored = form.is_hand and found["model"] == f"{form.kind.removesuffix('right')}left"
         gender = found["gender"] or "neutral"
         has_pose = mine or (mirrored and len(found["pose"]) == form.joints)
         pose = np.zeros((form.joints, 3))
@@ -225,31 +233,38 @@ def moved(known: dict, placed: placing.Placing, form: Form) -> dict:
     return found | {"gender": np.int32(known["gender"])}
 
 
-def mean(notes: Notes, rows: np.ndarray, form: Form, count: int = 512) -> tuple[np.ndarray, ...]:
-    """Returns the mean pose and shape of some people.
+def mean(
+    people: list[tuple[Notes, np.ndarray]], form: Form, count: int = 512
+) -> tuple[np.ndarray, ...]:
+    """Returns the mean pose and shape of the people of some folders.
 
     Args:
-        notes: what is known of them.
-        rows: their frames; `count` of them are read, evenly spread.
+        people: of each folder, what is known of its people and which frames are meant.
         form: of the body model.
-        count: at most so many.
+        count: how many frames of each folder are read at most, evenly spread.
 
     Returns:
         [K, 3, 3] rotations, each nearest to those of the people, the root's facing the camera
         upright; and [S].
     """
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
     sums, betas, shaped = np.zeros((form.joints, 3, 3)), np.zeros(form.betas), 0
-    for row in chosen:
-        known = notes.read(int(row))
-        if not known["has_pose"]:
-            continue
-        pose = known["pose"] * (np.array([1, -1, -1]) if known["mirrored"] else 1)
-        sums += rotations.from_vector(pose)
-        if known["has_shape"]:
-            betas += known["betas"]
-            shaped += 1
+    for notes, rows in people:
+        spread = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
+        for row in rows[np.unique(spread)]:
+            known = notes.read(int(row))
+            if not known["has_pose"]:
+                continue
+            pose = known["pose"] * (np.array([1, -1, -1]) if known["mirrored"] else 1)
+            sums += rotations.from_vector(pose)
+            if known["has_shape"]:
+                betas += known["betas"]
+                shaped += 1
     if not sums.any():
+        log.warning(
+            "No pose of %s is known of anybody: estimates begin at the model's zero pose, where "
+            "config.body.mean names no file.",
+            form.kind,
+        )
         sums[:] = np.eye(3)
     u, _, vt = np.linalg.svd(sums)
     u[:, :, -1] *= np.sign(np.linalg.det(u @ vt))[:, None]

@@ -201,8 +201,7 @@ def stream(
             "which the body model is not: set it to 0."
         )
     if not sum(len(source.rows) for source in sources):
-        paths = ", ".join(str(source.frames.folder) for source in sources)
-        raise ValueError(f"{paths}: not one frame of this split can be used.")
+        raise ValueError(_nobody(sources))
     ordered, total = _mixed(sources, weights, seed) if count is None else _some(sources, count)
     elements = ordered.seed(seed).random_map(Draw(sources, change, second))
     return loader.Stream(
@@ -210,6 +209,19 @@ def stream(
         collate=stack,
         epoch=total,
         fingerprint="+".join(source.frames.fingerprint for source in sources),
+    )
+
+
+def _nobody(sources: list[Source]) -> str:
+    """Returns what to say where no frame of a split can be used."""
+    folders = []
+    for source in sources:
+        splits, counts = np.unique(source.frames.index["split"], return_counts=True)
+        there = ", ".join(f"{split} {n}" for split, n in zip(splits, counts, strict=True))
+        folders.append(f"{source.frames.folder} (frames: {there})")
+    return (
+        f"{', '.join(folders)}: not one frame of this split can be used. Name another, in "
+        "`evaluate` with --split, or another folder."
     )
 
 

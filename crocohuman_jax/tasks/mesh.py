@@ -59,13 +59,9 @@ class Data:
     """The people that a run learns from and is measured on."""
 
     def __init__(self, config, form: notes.Form, whole: notes.Form):
-        self.config, self.form, self.whole, self.mean_file = (
-            config.data,
-            form,
-            whole,
-            config.body.mean,
-        )
-        self.seed, self.side, self._train = config.seed, config.model.image[0], None
+        self.config, self.form, self.whole = config.data, form, whole
+        self.mean_file, self.seed = config.body.mean, config.seed
+        self.side, self._train = config.model.image[0], None
 
     def sources(self) -> list[people.Source]:
         """Returns the folders' people to learn from, opened once."""
@@ -77,10 +73,10 @@ class Data:
         """Returns the pose, shape and camera that estimates begin at, [6 K + S + 3]."""
         if self.mean_file:
             return bodies_lib.mean_file(self.mean_file, self.form)
-        found = next((s for s in self.sources() if len(s.rows)), None)
-        if found is None:
+        found = [(s.notes, s.rows) for s in self.sources() if len(s.rows)]
+        if not found:
             raise ValueError(f"{self.config.folders} holds nobody to learn from.")
-        turns, betas = notes.mean(found.notes, found.rows, self.form)
+        turns, betas = notes.mean(found, self.form)
         return np.concatenate([turns[..., :2].reshape(-1), betas, CAMERA])
 
     def train(self):
@@ -145,6 +141,12 @@ class Mesh:
         self.body, self.head, self._mean = bodies.body, head, mean
         self.sizes = (6 * len(self.body.names), len(self.body.shapes), 3)
         self.iterative = head["kind"] == "iterative"
+        if not self.iterative and (bodies.measured.joints >= 0).any():
+            raise ValueError(
+                "config.body.joints='model' takes joints of the model's chain, which a mesh of "
+                "head.kind='metro' has not: 'mesh' finds them from the mesh."
+            )
+        bodies.hips(bodies.trained.names)
         self.learned = (self.body, bodies.trained)
         if self.iterative and not loss["vertices"]:  # then most of the mesh is not looked at
             used = bodies.trained.used()
@@ -320,13 +322,16 @@ class Mesh:
         turns = rotations.exp(batch["pose"])
         vertices, places = self.bodies.truth(batch["betas"], turns, batch["gender"])
         points, has_mesh = self.bodies.measured(vertices, places), batch["has_mesh"]
-        if "vertices" in batch:
-            annotated = batch["has_vertices"]
-            vertices = jnp.where(annotated[:, None, None] > 0, batch["vertices"], vertices)
-            has_mesh = jnp.maximum(has_mesh, annotated)
         joints = self._measured(batch["joints"], root=True)
         annotated = joints[..., 3].min(-1)  # all of them
-        points = jnp.where(annotated[:, None, None] > 0, joints[..., :3], points)
+        seen = annotated[:, None, None] > 0
+        # Annotated joints lie where the camera sees them, parameters give a mesh about its origin.
+        vertices += jnp.where(seen, joints[:, :1, :3] - points[:, :1], 0)
+        points = jnp.where(seen, joints[..., :3], points)
+        if "vertices" in batch:  # annotated ones lie about annotated joints
+            meshed = batch["has_vertices"] * (annotated > 0)
+            vertices = jnp.where(meshed[:, None, None] > 0, batch["vertices"], vertices)
+            has_mesh = jnp.maximum(has_mesh, meshed)
         has_points = jnp.where(annotated > 0, 1.0, batch["has_mesh"])
         return {
             "vertices": vertices,
