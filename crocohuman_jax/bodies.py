@@ -7,6 +7,9 @@ from crocohuman_jax import joints as joints_lib
 from crocohuman_jax.body import coarse, landmarks, load, skinning
 from crocohuman_jax.data import notes
 
+BODY_SCALE = 0.9  # of the camera that HMR's estimates begin at
+BODY_SIZE = 1.7  # metres, of SMPL's mean body
+
 
 class Bodies:
     """The body model of a run, and the points on it.
@@ -160,6 +163,13 @@ class Bodies:
         joints, matrix = self.trained.joints.copy(), self.trained.matrix.copy()
         joints[there], matrix[there] = self.measured.joints[mine], self.measured.matrix[mine]
         return landmarks.Landmarks(self.trained.names, joints, matrix)
+
+    @property
+    def camera(self) -> tuple[float, float, float]:
+        """The camera (s, tx, ty) that estimates begin at: it sees a hand as large as a body."""
+        rest = np.asarray(self.body.template)
+        scale = BODY_SCALE * (BODY_SIZE / np.ptp(rest, axis=0).max() if self.hand else 1)
+        return float(scale), 0.0, 0.0
 
     def straight(self, betas, gender=None):
         """Returns the meshes of shapes in the zero pose, [B, V, 3]; true ones have a gender."""

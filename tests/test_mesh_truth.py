@@ -1,5 +1,6 @@
 """What predictions are compared with: roots, genders, and body models that cannot be learned."""
 
+import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
@@ -97,6 +98,18 @@ def test_a_body_without_hips_says_which_file_has_them(hands):
         hands.bodies.hips(("elbow",))
     with pytest.raises(ValueError, match=r"J_regressor_extra .* config\.body\.extra"):
         bodies.Bodies(**mesh.get_config("micro").body).hips(("nose", "left_knee"))
+
+
+def test_estimates_begin_with_a_body_or_a_hand_that_fills_the_picture(hands):
+    body = bodies.Bodies(**mesh.get_config("micro").body)
+    assert body.camera == (0.9, 0.0, 0.0)
+    for of in (body, hands.bodies):
+        seen = of.camera[0] * np.ptp(np.asarray(of.body.template), axis=0).max()
+        assert 1.4 < seen < 1.6  # of the picture, which spans [-1, 1]
+    metro = network("body=open_hand_right,head=metro")
+    params = metro._init(jax.random.key(0))
+    start = params["head"]["camera3"]["bias"]
+    np.testing.assert_allclose(start, hands.bodies.camera, rtol=1e-6)
 
 
 def test_a_body_of_other_joints_is_refused(monkeypatch):

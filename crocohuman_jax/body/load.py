@@ -45,7 +45,8 @@ def arrays(path: str) -> dict[str, np.ndarray]:
         ValueError: it is missing or of another form; the message says what to do.
     """
     file = pathlib.Path(path)
-    convert = "python -m crocohuman_jax.convert body --source=FILE.pkl --output=FILE.npz"
+    source, output = file.with_suffix(".pkl"), file.with_suffix(".npz")
+    convert = f"python -m crocohuman_jax.convert body --source={source} --output={output}"
     if file.suffix in (".pkl", ".pickle"):
         raise ValueError(
             f"{path} is a pickle, which is never loaded as it is. Convert it: {convert}"

@@ -14,7 +14,6 @@ from crocohuman_jax.tasks import Task
 
 HEADS = ("iterative", "metro")
 NOT_THE_HEADS = ("kind", "supervise", "levels", "sampling")  # what its module does not take
-CAMERA = (0.9, 0.0, 0.0)  # that estimates begin at, as HMR's
 AXES = (*croco.AXES, (r"head/(first|second)/kernel$", (None, "hidden")))
 
 
@@ -24,7 +23,7 @@ def make(config) -> Task:
     if model.image[0] != model.image[1]:
         raise ValueError(f"People are seen in square pictures, not {tuple(model.image)}.")
     bodies = bodies_lib.Bodies(**config.body)
-    data = Data(config, bodies.form(), bodies.form(meshes=True))
+    data = Data(config, bodies)
     mesh = Mesh(
         encoder=croco.Shape(**model.encoder),
         decoder=None if config.data.second == "none" else croco.Shape(**model.decoder),
@@ -58,8 +57,9 @@ def make(config) -> Task:
 class Data:
     """The people that a run learns from and is measured on."""
 
-    def __init__(self, config, form: notes.Form, whole: notes.Form):
-        self.config, self.form, self.whole = config.data, form, whole
+    def __init__(self, config, bodies: bodies_lib.Bodies):
+        self.form, self.whole = bodies.form(), bodies.form(meshes=True)
+        self.config, self.camera = config.data, bodies.camera
         self.mean_file, self.seed = config.body.mean, config.seed
         self.side, self._train = config.model.image[0], None
 
@@ -77,7 +77,7 @@ class Data:
         if not found:
             raise ValueError(f"{self.config.folders} holds nobody to learn from.")
         turns, betas = notes.mean(found, self.form)
-        return np.concatenate([turns[..., :2].reshape(-1), betas, CAMERA])
+        return np.concatenate([turns[..., :2].reshape(-1), betas, self.camera])
 
     def train(self):
         """Returns the endless stream."""
@@ -179,6 +179,7 @@ class Mesh:
             return mesh_head.Regressor(width, joints=joints, shapes=shapes, rngs=rngs, **options)
         count = self.grid[0] * self.grid[1]
         options |= {"joints": self.template[0], "coarse": self.template[1]}
+        options["camera"] = self.bodies.camera
         return metro.Metro(width, count, sizes=self.coarse.levels[::-1], rngs=rngs, **options)
 
     def _prepare_metro(self) -> None:
