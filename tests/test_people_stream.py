@@ -299,7 +299,7 @@ def test_folders_of_which_nothing_is_known_are_named(tmp_path):
         ({"weights": (1.0, 1.0)}, "data.weights has 2 shares for 1 folders"),
         ({"weights": (-1.0,)}, r"data.weights are shares, not below 0: \(-1.0,\)"),
         ({"weights": (0.0,)}, r"data.weights \(0.0,\) leave out every folder"),
-        ({"split": "test"}, "prepared: not one frame of this split can be used"),
+        ({"split": "test"}, r"prepared \(frames: .*: not one frame of this split can be used"),
         ({"form": HAND}, "labels of bodies, but config.body.model is 'open_hand_right'"),
     ],
 )

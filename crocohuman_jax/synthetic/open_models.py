@@ -26,6 +26,7 @@ import functools
 import pathlib
 
 import numpy as np
+import threadpoolctl
 
 from crocohuman_jax.synthetic import body as bodies
 from crocohuman_jax.synthetic import regressors, rigs, rotations
@@ -314,14 +315,12 @@ def _hand_poses(rig: rigs.Rig, joints: np.ndarray) -> dict[str, np.ndarray]:  # 
     poses[:, first + 1] = np.radians(np.clip(bend, -10, 70))[:, None] * across
     flat = poses.reshape(len(poses), 45)
     mean = flat.mean(0)
-    components = np.linalg.svd(flat - mean, full_matrices=False)[2]
-    largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
-    components *= np.sign(largest)
-    return {
-        "hands_mean": mean,
-        "hands_components": components,
-        "hands_coeffs": (flat - mean) @ components.T,
-    }
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):  # the same bytes in every process
+        components = np.linalg.svd(flat - mean, full_matrices=False)[2]
+        largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
+        components *= np.sign(largest)
+        coefficients = (flat - mean) @ components.T
+    return {"hands_mean": mean, "hands_components": components, "hands_coeffs": coefficients}
 
 
 def _dense_parts(full: bodies.Body, faces: np.ndarray) -> np.ndarray:  # corners [F, 3, 3]
