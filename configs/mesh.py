@@ -79,71 +79,56 @@ def get_config(arg=None):
     config.init_from = ""
     config.init_parts = ("encoder",) if arg.second == "none" else ("encoder", "decoder")
 
-    config.model = ml_collections.ConfigDict()
-    config.model.encoder = dict(encoder)
-    config.model.decoder = dict(decoder)  # used with a second picture only
-    config.model.image = config_lib.size(arg.size)
-    config.model.patch = 16
-    config.model.position = arg.position
-    config.model.drop_path = 0.0
-    config.model.dtype = "float32"  # bfloat16
-    config.model.attention = "auto"  # xla, cudnn
-    config.model.remat = "none"  # dots, full
-    config.model.unroll = 1
-
-    config.body = ml_collections.ConfigDict()
-    config.body.model = arg.body
-    config.body.gender = "neutral"
-    config.body.truth = "annotated"  # own: true meshes by this model whatever the gender
-    config.body.betas = 10
-    config.body.male = config.body.female = ""  # files for gendered truth in evaluations
-    config.body.extra = ""  # SPIN's J_regressor_extra, converted; for SMPL
-    config.body.h36m = ""  # Human3.6M's regressor, converted; for SMPL
-    config.body.h36m_order = "spin"  # metro: whose file it is
-    config.body.tips = "freihand"  # manopth
-    config.body.joints = "model" if hand and arg.head == "iterative" else "mesh"
-    config.body.mean = ""  # smpl_mean_params, converted; "" for the mean of the training people
-
+    config.model = _model(arg, encoder, decoder)
+    config.body = _body(arg, hand)
     heads = {"iterative": _iterative, "metro": _metro}
     config.head, config.loss = config_lib.choose("head", heads, arg.head)(hand)
     config.data = _data(hand, arg.second, held_out_people=256 if small else 2048)
     mixture = config_lib.choose("data", MIXTURES, arg.data)
     config.data.folders = ",".join(f"{arg.root}/{name}" for name, _ in mixture)
     config.data.weights = tuple(share for _, share in mixture if share)
-
-    config.optimizer = ml_collections.ConfigDict()
-    config.optimizer.base_lr = 4e-3 if small else 2e-4  # per 256 examples
-    config.optimizer.min_lr = 0.0
-    config.optimizer.warmup = "5%"
-    config.optimizer.cosine = "100%"
-    config.optimizer.betas = (0.9, 0.999)
-    config.optimizer.eps = 1e-8
-    config.optimizer.weight_decay = 0.05
-    config.optimizer.no_decay = r"(bias|scale|mean|mask_token)$"
-    config.optimizer.clip = 1.0
-    config.optimizer.layer_decay = 1.0  # factor on the rate from each block to the one below
-    config.optimizer.freeze = ()  # patterns of parameters that stay: ("encoder/",)
-
+    config.optimizer = _optimizer(small)
     config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
     config.sharding = {"width": "fsdp", "heads": "tensor", "hidden": "tensor"}
     config.checkpoint = {"save": "10%", "keep": 2, "keep_every": "0"}
     config.report = {"log": "10" if small else "50", "evaluate": "10%", "panel": 4}
     config.report.tensorboard = True
-
     if arg.debug:
-        config.model.image = (64, 64)
-        config.model.encoder.update(width=64, depth=2, heads=2)
-        config.model.decoder.update(width=32, depth=1, heads=2)
-        config.total, config.batch_size = "6", 8
-        config.data.held_out_people = 8
-        config.checkpoint.save = config.report.evaluate = "3"
-        config.report.log, config.report.panel = "1", 2
-        if arg.head == "iterative":
-            config.head.hidden = 64
-        else:
-            config.head.update(hidden=(64, 32, 32), outs=(32, 16, 3), depth=1, feedforward=64)
-            config.head.levels = (195,) if hand else (800, 200)
+        _shrink(config, hand)
     return config.lock()
+
+
+def _model(arg, encoder, decoder):
+    """Returns the sizes of the network and how it is computed."""
+    config = ml_collections.ConfigDict()
+    config.encoder = dict(encoder)
+    config.decoder = dict(decoder)  # used with a second picture only
+    config.image = config_lib.size(arg.size)
+    config.patch = 16
+    config.position = arg.position
+    config.drop_path = 0.0
+    config.dtype = "float32"  # bfloat16
+    config.attention = "auto"  # xla, cudnn
+    config.remat = "none"  # dots, full
+    config.unroll = 1
+    return config
+
+
+def _body(arg, hand):
+    """Returns which body model is learned, and by which points it is measured."""
+    config = ml_collections.ConfigDict()
+    config.model = arg.body
+    config.gender = "neutral"
+    config.truth = "annotated"  # own: true meshes by this model whatever the gender
+    config.betas = 10
+    config.male = config.female = ""  # files for gendered truth in evaluations
+    config.extra = ""  # SPIN's J_regressor_extra, converted; for SMPL
+    config.h36m = ""  # Human3.6M's regressor, converted; for SMPL
+    config.h36m_order = "spin"  # metro: whose file it is
+    config.tips = "freihand"  # manopth
+    config.joints = "model" if hand and arg.head == "iterative" else "mesh"
+    config.mean = ""  # smpl_mean_params, converted; "" for the mean of the training people
+    return config
 
 
 def _iterative(hand):
@@ -198,6 +183,39 @@ def _data(hand, second, held_out_people):
     config.threads = 0
     config.prefetch = 8
     return config
+
+
+def _optimizer(small):
+    """Returns the settings of AdamW."""
+    config = ml_collections.ConfigDict()
+    config.base_lr = 4e-3 if small else 2e-4  # per 256 examples
+    config.min_lr = 0.0
+    config.warmup = "5%"
+    config.cosine = "100%"
+    config.betas = (0.9, 0.999)
+    config.eps = 1e-8
+    config.weight_decay = 0.05
+    config.no_decay = r"(bias|scale|mean|mask_token)$"
+    config.clip = 1.0
+    config.layer_decay = 1.0  # factor on the rate from each block to the one below
+    config.freeze = ()  # patterns of parameters that stay: ("encoder/",)
+    return config
+
+
+def _shrink(config, hand):
+    """Makes a config one of seconds."""
+    config.model.image = (64, 64)
+    config.model.encoder.update(width=64, depth=2, heads=2)
+    config.model.decoder.update(width=32, depth=1, heads=2)
+    config.total, config.batch_size = "6", 8
+    config.data.held_out_people = 8
+    config.checkpoint.save = config.report.evaluate = "3"
+    config.report.log, config.report.panel = "1", 2
+    if config.head.kind == "iterative":
+        config.head.hidden = 64
+    else:
+        config.head.update(hidden=(64, 32, 32), outs=(32, 16, 3), depth=1, feedforward=64)
+        config.head.levels = (195,) if hand else (800, 200)
 
 
 def sweep():
