@@ -1,5 +1,7 @@
 """BVH files: limbs point where they were recorded, and broken files say what is wrong."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -52,8 +54,10 @@ def write(path, frames, names=CMU, up="y"):
                 hand, (5 * x, 0, 0))),
         )  # fmt: skip
 
-    trunk = lambda: joint(names[5], (0, 8, 0), lambda: joint(names[6], (0, 3, 0)),  # noqa: E731
-                          arm(sides[0], 1), arm(sides[1], -1))  # fmt: skip
+    def trunk():
+        head = functools.partial(joint, names[6], (0, 3, 0))
+        return joint(names[5], (0, 8, 0), head, arm(sides[0], 1), arm(sides[1], -1))
+
     joint(names[0], (0, 0, 0), leg(sides[0], 1), leg(sides[1], -1), trunk, word="ROOT")
     rows = []
     for frame in frames:

@@ -1,3 +1,5 @@
+"""Built-in persons: their shapes, clothes and hair, and how these are drawn and fit."""
+
 import functools
 
 import numpy as np

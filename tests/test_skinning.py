@@ -9,6 +9,7 @@ from configs import mesh
 from crocohuman_jax import bodies as run_bodies
 from crocohuman_jax import joints
 from crocohuman_jax.body import camera, landmarks, load, rotations, skinning
+from crocohuman_jax.data.datasets import coco_eft
 from crocohuman_jax.synthetic import open_models, smpl_body
 from crocohuman_jax.weights import bodies
 
@@ -154,7 +155,7 @@ def test_efts_camera_means_what_ours_does():
     points = jax.random.normal(jax.random.key(1), (1, 5, 3))
     theirs = jnp.array([[0.8, 0.1, -0.3]])
     expected = theirs[:, None, :1] * points[..., :2] + theirs[:, None, 1:]
-    np.testing.assert_allclose(camera.weak(points, camera.from_eft(theirs)), expected, atol=1e-6)
+    np.testing.assert_allclose(camera.weak(points, coco_eft.camera(theirs)), expected, atol=1e-6)
 
 
 def test_fingertips_are_the_ends_of_fingers():

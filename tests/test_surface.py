@@ -1,3 +1,5 @@
+"""Normals and other properties of surfaces, against shapes whose answers are known."""
+
 import numpy as np
 
 from crocohuman_jax.synthetic import body, surface

@@ -35,8 +35,3 @@ def pinhole(points: jax.Array, matrix: jax.Array) -> jax.Array:  # [..., N, 3], 
     """Returns points through a matrix of homogeneous coordinates, [..., N, 2]."""
     seen = jnp.einsum("...ab,...nb->...na", matrix, points, precision="highest")
     return seen[..., :2] / seen[..., 2:]
-
-
-def from_eft(camera: jax.Array) -> jax.Array:  # [..., 3] -> [..., 3]
-    """Returns EFT's camera, s * X + t, as ours, s * (X + t)."""
-    return jnp.concatenate([camera[..., :1], camera[..., 1:] / camera[..., :1]], -1)
