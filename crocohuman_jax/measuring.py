@@ -123,14 +123,13 @@ def evaluate(args) -> str:
         )
     folder = pathlib.Path(config.data.folders)
     stream = task.everyone(args.split)
+    body = bodies.Bodies(**config.body)
     if args.submission:
-        points = len(bodies.Bodies(**config.body).measured.names)
-        freihand_files.check(pathlib.Path(args.submission), points)
+        freihand_files.check(pathlib.Path(args.submission), len(body.measured.names))
     name = args.name or workdir.resolve().name
     output = pathlib.Path(args.output or workdir / "evaluations" / f"{folder.name}_{args.split}")
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
     params = checkpoint.load_whole(workdir, "ema" if args.ema else "params")
-    body = bodies.Bodies(**config.body)
     with jax.set_mesh(mesh):
         run = Run(task, params, mesh, body, args.alignment)
         found = run.everyone(stream, args.batch, config.data.threads, bool(args.submission))

@@ -142,7 +142,6 @@ class Labelled(Notes):
             raise ValueError(
                 f"{frames.folder} has labels of {shown}, but config.body.model is {form.kind!r}."
             )
-
         if form.is_hand and not form.kind.endswith("right"):
             raise ValueError(
                 f"config.body.model is {form.kind!r}: hands are learned as right ones, and left "
@@ -158,10 +157,10 @@ class Labelled(Notes):
 
     def read(self, row: int) -> dict:
         form, found = self.form, self.labels.read(row)
-        mine = found["model"] == form.kind and len(found["pose"]) == form.joints
         mirrored = form.is_hand and found["model"] == f"{form.kind.removesuffix('right')}left"
         gender = found["gender"] or "neutral"
-        has_pose = mine or (mirrored and len(found["pose"]) == form.joints)
+        mine = found["model"] == form.kind or mirrored
+        has_pose = mine and len(found["pose"]) == form.joints
         pose = np.zeros((form.joints, 3))
         if has_pose:
             flat = form.mean_pose * (np.array([1, -1, -1]) if mirrored else 1)
