@@ -1,15 +1,17 @@
 """Mesh recovery of bodies and hands, fine-tuned from a pre-trained encoder or from nothing.
 
 Options after the colon: variant (micro, tiny, small, base, large, huge), body (open_body,
-open_hand_right; or the path of a converted SMPL or MANO file), head (iterative, metro), second
-(none, view, pose, same: where a second picture comes from), data (a name of MIXTURES) and root (the
-folder in which its parts were prepared), decoder, position, size, batch, debug.
+open_hand_right; or the path of a converted SMPL or MANO file), head (iterative, metro), recipe
+(own, spin: how the iterative head is parameterised and learned), second (none, view, pose, same:
+where a second picture comes from), data (a name of MIXTURES) and root (the folder in which its
+parts were prepared), decoder, position, size, batch, debug.
 
 The method's published setting is the base encoder on 224x224 pictures with the iterative
 regressor, learned from COCO-Part-EFT: 57.5 mm PA-MPJPE and 111.5 mm MPVPE on 3DPW; from random
 weights 80.2 and 180.0. With Mix* it is 46.2, with METRO's head 44.2. Two pictures with the decoder
 reach 55.0 and 108.4. Optimizer, epochs and batch size are not published: those below are this
-project's choices; loss weights and augmentation are SPIN's and METRO's.
+project's choices, and so is the default recipe of the iterative head; `recipe=spin` is SPIN's with
+its loss weights. Augmentation is SPIN's, METRO's loss weights are its own.
 
     python -m crocohuman_jax.train --config=configs/mesh.py:base \
         --config.data.folders=PREPARED --config.init_from=PRETRAINED --workdir=RUN
@@ -44,6 +46,8 @@ MIXTURES = {
     "hanco": (("hanco", 0.0),),
 }
 
+RECIPES = {"own": False, "spin": True}  # of the iterative head: whether it is SPIN's to the letter
+
 
 def get_config(arg=None):
     """Returns the locked config; see the module for what `arg` may say."""
@@ -52,6 +56,7 @@ def get_config(arg=None):
         variant="base",
         body="open_body",
         head="iterative",
+        recipe="own",
         second="none",
         data="",
         root="prepared",
@@ -82,8 +87,10 @@ def get_config(arg=None):
     config.model = _model(arg, encoder, decoder)
     config.body = _body(arg, hand)
     heads = {"iterative": _iterative, "metro": _metro}
-    config.head, config.loss = config_lib.choose("head", heads, arg.head)(hand)
-    config.data = _data(hand, arg.second, held_out_people=256 if small else 2048)
+    head = config_lib.choose("head", heads, arg.head)
+    spin = config_lib.choose("recipe", RECIPES, arg.recipe)
+    config.head, config.loss = head(hand, small, spin)
+    config.data = _data(hand, small, arg.second)
     mixture = config_lib.choose("data", MIXTURES, arg.data)
     config.data.folders = ",".join(f"{arg.root}/{name}" for name, _ in mixture)
     config.data.weights = tuple(share for _, share in mixture if share)
@@ -131,23 +138,34 @@ def _body(arg, hand):
     return config
 
 
-def _iterative(hand):
-    """Returns head and loss of HMR and SPIN."""
+def _iterative(hand, small, spin):
+    """Returns head and loss of the iterative regressor: this project's, or SPIN's own."""
     del hand
     head = ml_collections.ConfigDict()
     head.kind = "iterative"
-    head.hidden = 1024
+    head.hidden = 512 if small else 1024
     head.steps = 3
-    head.dropout = 0.5
-    head.activation = "none"  # relu, gelu
+    head.dropout = 0.0 if small else 0.5
+    head.activation = "none" if spin else "gelu"  # relu
+    # relative: log of the scale, so that it cannot change sign; direct: the scale itself
+    head.camera = "direct" if spin else "relative"
     head.supervise = "last"  # all
-    # SPIN's mean runs over 49 keypoints, of which it counts 24; here over those that there are.
-    loss = {"total": 60.0, "keypoints_2d": 5.0 * 24 / 49, "keypoints_3d": 5.0}
-    return head, loss | {"pose": 1.0, "betas": 0.001, "vertices": 0.0, "depth": 1.0}
+    if spin:
+        # Points as the camera sees them, in metres. SPIN's mean in the picture runs over 49
+        # keypoints, of which it counts 24; here over those that there are.
+        loss = {"keypoints_2d": 5.0 * 24 / 49, "keypoints_3d": 5.0, "pose": 1.0, "root": 0.0}
+        loss |= {"betas": 0.001, "vertices": 0.0, "depth": 1.0, "total": 60.0}
+        return head, loss | {"frame": "camera", "unit": "metre"}
+    # The pose apart from the orientation, lengths relative to the model's size: every term is of
+    # order one at the mean person, for bodies and hands alike.
+    loss = {"keypoints_2d": 2.5, "keypoints_3d": 20.0, "pose": 4.0, "root": 1.0}
+    loss |= {"betas": 0.01, "vertices": 0.0, "depth": 0.0, "total": 1.0}
+    return head, loss | {"frame": "root", "unit": "size"}
 
 
-def _metro(hand):
+def _metro(hand, small, spin):
     """Returns head and loss of METRO."""
+    del small, spin
     head = ml_collections.ConfigDict()
     head.kind = "metro"
     head.hidden = (1024, 256, 64) if hand else (1024, 256, 128)
@@ -164,7 +182,7 @@ def _metro(hand):
     return head, {"total": 1.0, "keypoints_2d": 100.0, "keypoints_3d": 1000.0, "vertices": 100.0}
 
 
-def _data(hand, second, held_out_people):
+def _data(hand, small, second):
     """Returns who is learned from and how the pictures are changed."""
     config = ml_collections.ConfigDict()
     config.folders = ""  # prepared folders, comma-separated
@@ -172,14 +190,15 @@ def _data(hand, second, held_out_people):
     config.fraction = 1.0  # of the frames; shares of one seed are nested
     config.second = second  # none, view, pose, same
     config.gap = (1, 10)  # least and greatest distance of the second picture in time
+    # Short runs of small variants learn more without: they see each picture a few times only.
     config.augment = {
         "flip": 0.0 if hand else 0.5,
-        "scale": 0.25,
-        "rotation": 30.0,  # degrees, one deviation
+        "scale": 0.0 if small else 0.25,
+        "rotation": 0.0 if small else 30.0,  # degrees, one deviation
         "still": 0.6,
-        "noise": 0.4,
+        "noise": 0.0 if small else 0.4,
     }
-    config.held_out_people = held_out_people
+    config.held_out_people = 256 if small else 2048
     config.threads = 0
     config.prefetch = 8
     return config
@@ -188,7 +207,7 @@ def _data(hand, second, held_out_people):
 def _optimizer(small):
     """Returns the settings of AdamW."""
     config = ml_collections.ConfigDict()
-    config.base_lr = 4e-3 if small else 2e-4  # per 256 examples
+    config.base_lr = 1.6e-3 if small else 2e-4  # per 256 examples
     config.min_lr = 0.0
     config.warmup = "5%"
     config.cosine = "100%"
@@ -196,7 +215,7 @@ def _optimizer(small):
     config.eps = 1e-8
     config.weight_decay = 0.05
     config.no_decay = r"(bias|scale|mean|mask_token)$"
-    config.clip = 1.0
+    config.clip = 0.0  # largest gradient norm; 0 is no limit
     config.layer_decay = 1.0  # factor on the rate from each block to the one below
     config.freeze = ()  # patterns of parameters that stay: ("encoder/",)
     return config

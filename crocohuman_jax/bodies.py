@@ -165,11 +165,15 @@ class Bodies:
         return landmarks.Landmarks(self.trained.names, joints, matrix)
 
     @property
+    def size(self) -> float:
+        """How large the model is, relative to a body: 1 for bodies, about an eighth for hands."""
+        rest = np.asarray(self.body.template)
+        return float(np.ptp(rest, axis=0).max() / BODY_SIZE) if self.hand else 1.0
+
+    @property
     def camera(self) -> tuple[float, float, float]:
         """The camera (s, tx, ty) that estimates begin at: it sees a hand as large as a body."""
-        rest = np.asarray(self.body.template)
-        scale = BODY_SCALE * (BODY_SIZE / np.ptp(rest, axis=0).max() if self.hand else 1)
-        return float(scale), 0.0, 0.0
+        return BODY_SCALE / self.size, 0.0, 0.0
 
     def straight(self, betas, gender=None):
         """Returns the meshes of shapes in the zero pose, [B, V, 3]; true ones have a gender."""

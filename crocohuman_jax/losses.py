@@ -3,6 +3,70 @@
 import jax
 import jax.numpy as jnp
 
+from crocohuman_jax.body import camera as cameras
+from crocohuman_jax.body import landmarks as landmarks_lib
+from crocohuman_jax.body import rotations, skinning
+
+FRAMES = ("root", "camera")
+STEEPEST = 40.0  # exponent from which the depth term goes on as a straight line
+
+
+def regressor(
+    estimate: dict[str, jax.Array],
+    truth: dict[str, jax.Array],
+    *,
+    body: skinning.Body,
+    landmarks: landmarks_lib.Landmarks,
+    hips: tuple[int, ...],
+    frame: str,
+    unit: float,
+) -> dict[str, jax.Array]:
+    """Returns every term of an iterative regressor's estimate, {name: [B]}.
+
+    In the frame "camera" points are compared as the camera sees them, which is SPIN's form. A
+    network that is not sure which way a person faces then lowers its error by folding the limbs.
+    In the frame "root" the pose is compared apart from the orientation, for people whose
+    orientation is known: 3D points and vertices are those of the unturned body, and keypoints in
+    the picture move orientation and camera only. Others are compared as the camera sees them.
+
+    Args:
+        estimate: pose [B, K, 6], shape [B, S], camera [B, 3].
+        truth: turns [B, K, 3, 3], betas [B, S], vertices [B, V, 3], keypoints [B, L, 3] and joints
+            [B, L, 4] with confidences, has_pose [B].
+        body: the body model, of the vertices that are looked at.
+        landmarks: its L points.
+        hips: whose mean 3D points are centred at.
+        frame: "root" or "camera".
+        unit: length in metres that errors in 3D are measured in.
+    """
+    turns, betas = rotations.from_6d(estimate["pose"]), estimate["shape"]
+    vertices, places = skinning.pose(body, betas, turns.at[:, 0].set(jnp.eye(3)))
+    points, centre = landmarks(vertices, places), places[:, :1]  # a root's turn is about its joint
+    known = truth["has_pose"][:, None, None] > 0 if frame == "root" else False
+    # The true orientation taken back: from the camera's axes to the unturned body's.
+    back = jnp.where(known, jnp.swapaxes(truth["turns"][:, 0], 1, 2), jnp.eye(3))
+    joints = jnp.concatenate([turned(truth["joints"][..., :3], back), truth["joints"][..., 3:]], -1)
+    true_centre = truth["places"][:, :1]
+    true_vertices = turned(truth["vertices"] - true_centre, back) + true_centre
+    mine = jnp.where(known, jnp.eye(3), turns[:, 0])
+    held = jnp.where(known, jax.lax.stop_gradient(points), points)
+    seen = turned(held - centre, turns[:, 0]) + centre
+    compared = turned(vertices - centre, mine) + centre
+    return {
+        "keypoints_2d": keypoints_2d(cameras.project(seen, estimate["camera"]), truth["keypoints"]),
+        "keypoints_3d": keypoints_3d(turned(points, mine), joints, hips) / unit**2,
+        "root": squared(turns[:, 0], truth["turns"][:, 0]),
+        "pose": squared(turns, truth["turns"]),
+        "betas": squared(betas, truth["betas"]),
+        "vertices": absolute(compared, true_vertices) / unit,
+        "depth": depth_sign(estimate["camera"]),
+    }
+
+
+def turned(points: jax.Array, turns: jax.Array) -> jax.Array:  # [B, N, 3], [B, 3, 3]
+    """Returns points turned about the origin, [B, N, 3]."""
+    return jnp.einsum("bac,bnc->bna", turns, points, precision=skinning.PRECISION)
+
 
 def keypoints_2d(predicted: jax.Array, truth: jax.Array) -> jax.Array:
     """Returns confidence times squared error, the mean over coordinates, [B].
@@ -45,8 +109,14 @@ def absolute(predicted: jax.Array, truth: jax.Array) -> jax.Array:
 
 
 def depth_sign(camera: jax.Array) -> jax.Array:  # [B, 3] -> [B]
-    """Returns what keeps a weak-perspective camera's scale above zero."""
-    return jnp.exp(-10 * camera[:, 0]) ** 2
+    """Returns exp(-10 s)^2, which keeps a weak-perspective camera's scale s above zero (SPIN).
+
+    Below s = -2 it goes on along its tangent, so that it stays finite: from -4.4 on the formula
+    overflows float32, and an infinite loss says nothing about the way back.
+    """
+    exponent = -20 * camera[:, 0]
+    near = jnp.minimum(exponent, STEEPEST)
+    return jnp.exp(near) * (1 + exponent - near)
 
 
 def share(each: jax.Array, counts: jax.Array, whole: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from crocohuman_jax import losses
+from crocohuman_jax.body import camera, landmarks, load, rotations, skinning
 
 
 def test_keypoints_in_the_picture_count_by_their_confidence():
@@ -63,6 +64,38 @@ def test_differences_are_meaned_over_each_example():
 def test_a_camera_of_negative_scale_costs_a_lot():
     cameras = jnp.array([[0.0, 3, 4], [0.1, 0, 0], [-0.1, 0, 0]])
     np.testing.assert_allclose(losses.depth_sign(cameras), [1, np.exp(-2), np.exp(2)], rtol=1e-6)
+    # Beyond what float32 can hold, the term still has a value and a way back.
+    value, slope = jax.value_and_grad(lambda c: losses.depth_sign(c).sum())(
+        jnp.array([[-50.0, 0, 0]])
+    )
+    assert np.isfinite(value) and value > 1e17 and np.isfinite(slope[0, 0]) and slope[0, 0] < 0
+
+
+@pytest.mark.parametrize("frame", losses.FRAMES)
+def test_limbs_are_folded_by_a_wrong_orientation_in_the_cameras_frame_only(frame):
+    body = load.load("open_body", 10)
+    marks = landmarks.keypoints(body, None, "freihand")
+    hips = tuple(i for i, name in enumerate(marks.names) if "hip" in name)
+    turns = jnp.tile(jnp.eye(3), (1, 24, 1, 1))
+    vertices, places = skinning.pose(body, jnp.zeros((1, 10)), turns)
+    points = marks(vertices, places)
+    certain = jnp.ones((*points.shape[:2], 1))
+    seen = camera.project(points, jnp.array([[0.9, 0, 0]]))
+    truth = {"turns": turns, "betas": jnp.zeros((1, 10)), "vertices": vertices, "places": places}
+    truth["joints"] = jnp.concatenate([points, certain], -1)
+    truth |= {"keypoints": jnp.concatenate([seen, certain], -1), "has_pose": jnp.ones(1)}
+    # Everything is right but the orientation, which is a quarter of a turn off.
+    pose = rotations.to_6d(turns.at[:, 0].set(rotations.exp(jnp.array([0, jnp.pi / 2, 0]))))
+
+    def total(pose):
+        estimate = {"pose": pose, "shape": truth["betas"], "camera": jnp.array([[0.9, 0, 0]])}
+        parts = {"body": body, "landmarks": marks, "hips": hips, "frame": frame, "unit": 1.0}
+        found = losses.regressor(estimate, truth, **parts)
+        return sum(found[name].sum() for name in ("keypoints_2d", "keypoints_3d"))
+
+    slope = jax.grad(total)(pose)[0]
+    assert jnp.abs(slope[0]).max() > 0.01
+    assert (jnp.abs(slope[1:]).max() < 1e-5) == (frame == "root")
 
 
 def test_only_examples_that_count_are_meaned():

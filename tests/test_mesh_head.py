@@ -10,6 +10,7 @@ from crocohuman_jax import models
 from crocohuman_jax.models import croco, mesh_head, mesh_net
 
 TINY = {"joints": 3, "shapes": 4, "hidden": 16, "steps": 3, "dropout": 0.5, "activation": "none"}
+TINY |= {"camera": "direct"}
 STATE = 6 * 3 + 4 + 3
 
 
@@ -58,6 +59,21 @@ def test_the_regressor_is_the_formula(activation, steps):
     np.testing.assert_allclose(out["pose"], expected[..., :18].reshape(steps + 1, 5, 3, 6), **close)
     np.testing.assert_allclose(out["shape"], expected[..., 18:22], **close)
     np.testing.assert_allclose(out["camera"], expected[..., 22:], **close)
+
+
+def test_a_relative_camera_is_the_formula_and_never_changes_sign():
+    feature, mean = given()
+    mean[-3:] = [7.6, 0.02, -0.01]  # a hand's
+    (init, bind), (_, plain) = build(camera="relative"), build()
+    params = drawn(init)
+    params["camera"]["bias"][0] = -5
+    start = np.concatenate([mean[:-3], [0], 7.6 * mean[-2:]])
+    raw = plain(params)(feature, np.float32(start))["camera"]
+    camera = bind(params)(feature, mean)["camera"]
+    np.testing.assert_allclose(camera[0], np.tile(mean[-3:], (5, 1)), rtol=1e-6)
+    np.testing.assert_allclose(camera[..., 0], 7.6 * np.exp(raw[..., 0]), rtol=1e-4)
+    np.testing.assert_allclose(camera[..., 1:], raw[..., 1:] / 7.6, rtol=1e-4, atol=1e-6)
+    assert (raw[1:, :, 0] < 0).any() and (camera[..., 0] > 0).all()
 
 
 def test_the_first_estimate_is_the_mean_of_everybody():
@@ -116,6 +132,7 @@ def test_the_published_sizes_have_their_number_of_parameters(joints, features, c
 def test_what_the_regressor_cannot_do_is_named():
     for change, message in (
         ({"activation": "tanh"}, "Unknown head.activation 'tanh'. Known: none, relu, gelu"),
+        ({"camera": "log"}, "Unknown head.camera 'log'. Known: relative, direct"),
         ({"steps": 0}, "head.steps=0 is at least 1"),
         ({"dropout": 1.0}, r"head.dropout=1.0 lies in \[0, 1\)"),
     ):

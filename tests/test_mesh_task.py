@@ -145,10 +145,11 @@ def near(points, joints, names, kind):
 
 
 def iterative_terms(network, batch, out, kind) -> dict[str, float]:
-    """Returns the terms of SPIN, each a mean over the people who have what it compares with."""
+    """Returns the regressor's terms, each a mean over the people who have what it compares with."""
     found = collections.defaultdict(list)
     names, body = network.bodies.trained.names, network.bodies.body
     steps = range(1, 4) if network.head["supervise"] == "all" else [3]
+    unit = network.bodies.size if network.weights["unit"] == "size" else 1
     for i, step in itertools.product(range(5), steps):
         known = true_person(network, batch, i)
         turns, betas = matrices(np.float64(out["pose"][step, i])), out["shape"][step, i]
@@ -160,12 +161,21 @@ def iterative_terms(network, batch, out, kind) -> dict[str, float]:
         error = known["keypoints"][:, 2:] * (seen - known["keypoints"][:, :2]) ** 2
         found["keypoints_2d"].append(np.mean(error))
         found["depth"].append(np.exp(-10 * scale) ** 2)
-        if known["joints"] is not None:
-            found["keypoints_3d"].append(near(points, known["joints"], names, kind))
+        true_vertices, joints = known["vertices"], known["joints"]
+        if network.weights["frame"] == "root" and i in HAS["pose"]:
+            # Both without their orientation: what the camera sees, turned back about the root.
+            vertices = (vertices - places[0]) @ turns[0] + places[0]
+            points = (points - places[0]) @ turns[0] + places[0]
+            true, centre = known["turns"][0], known["places"][0]
+            true_vertices = (true_vertices - centre) @ true + centre
+            joints = np.hstack([joints[:, :3] @ true, joints[:, 3:]])
+        if joints is not None:
+            found["keypoints_3d"].append(near(points, joints, names, kind) / unit**2)
         if i in HAS["pose"]:
+            found["root"].append(np.mean((turns[0] - known["turns"][0]) ** 2))
             found["pose"].append(np.mean((turns - known["turns"]) ** 2))
             found["betas"].append(np.mean((betas - batch["betas"][i]) ** 2))
-            found["vertices"].append(np.mean(np.abs(vertices - known["vertices"])))
+            found["vertices"].append(np.mean(np.abs(vertices - true_vertices)) / unit)
     return {name: np.mean(values) for name, values in found.items()}
 
 
@@ -200,8 +210,9 @@ def metro_terms(network, batch, out, kind) -> dict[str, float]:
 
 
 CASES = {
-    "iterative body": {"loss__vertices": 0.7},
-    "iterative hand": {"loss__vertices": 0.7, "head__supervise": "all"},
+    "iterative body": {"loss__vertices": 0.7, "loss__depth": 0.9},
+    "iterative hand": {"loss__vertices": 0.7, "head__supervise": "all", "loss__depth": 0.9},
+    "iterative body spin": {"loss__vertices": 0.7},
     "metro body": {},
     "metro hand": {},
 }
@@ -209,8 +220,9 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_term_is_its_formula_over_those_who_have_it(folder, case):
-    head, kind = case.split()
-    config = configured(folder, f"body={MODELS[kind]},head={head}", **CASES[case])
+    head, kind, *recipe = case.split()
+    arg = ",".join([f"body={MODELS[kind]},head={head}", *(f"recipe={name}" for name in recipe)])
+    config = configured(folder, arg, **CASES[case])
     task = task_of(config)
     network = task.loss.__self__
     params, batch, key = params_of(network), crowd(network), jax.random.key(1)
@@ -230,6 +242,7 @@ def test_each_term_is_its_formula_over_those_who_have_it(folder, case):
     labels = {name: batch[name] for name in HAS}
     ((total, found), slopes), out = jax.device_get(everything(labels, key))
     expected = (iterative_terms if head == "iterative" else metro_terms)(network, batch, out, kind)
+    expected = {name: value for name, value in expected.items() if config.loss[name]}
     assert found.keys() == {"loss", *(f"loss_{name}" for name in expected)}
     for name, value in expected.items():
         np.testing.assert_allclose(found[f"loss_{name}"], value, **CLOSE, err_msg=name)
@@ -261,7 +274,7 @@ def test_vertices_that_no_term_looks_at_change_none_of_them(folder):
         arguments = params_of(network), batch, jax.random.key(1), task.counts(batch)
         found[weight] = jax.jit(task.loss)(*arguments)[1]
     assert "loss_vertices" in found[1e-6] and "loss_vertices" not in found[0.0]
-    for name in ("keypoints_2d", "keypoints_3d", "pose", "betas", "depth"):
+    for name in ("keypoints_2d", "keypoints_3d", "pose", "root", "betas"):
         np.testing.assert_allclose(*(x[f"loss_{name}"] for x in found.values()), rtol=1e-5)
 
 
@@ -380,7 +393,7 @@ def test_sweeps_change_what_there_is():
         ("base,head=smplify", "Unknown head 'smplify'. Known: iterative, metro"),
         ("base,decoder=big", "Unknown decoder 'big'. Known: micro, tiny, small, base"),
         ("base,data=coco", "Unknown data 'coco'. Known: , coco_part, coco_all"),
-        ("base,haed=metro", "Unknown config option 'haed' .* Known: variant, body, head, second"),
+        ("base,haed=metro", "Unknown config option 'haed' .* Known: variant, body, head, recipe"),
     ],
 )
 def test_unknown_words_list_the_known_ones(arg, message):

@@ -9,6 +9,7 @@ from crocohuman_jax.models import layers
 
 ACTIVATIONS = {"none": lambda x: x, "relu": jax.nn.relu, "gelu": layers.exact_gelu}
 OUTPUTS = ("pose", "shape", "camera")
+CAMERAS = ("relative", "direct")
 
 
 class Regressor(nnx.Module):
@@ -25,11 +26,15 @@ class Regressor(nnx.Module):
         steps: corrections.
         dropout: share of hidden values that training drops, after each of the two layers.
         activation: after each of the two layers: "none", "relu" or "gelu".
+        camera: what the camera's three numbers are. "relative": the logarithm of the scale over
+            the mean's scale, and the shift in units of the picture, so that a scale cannot change
+            sign and steps are of one size for bodies and hands. "direct": scale and shift
+            themselves (SPIN's).
         dtype: of the products.
         rngs: random keys.
 
     Raises:
-        ValueError: an unknown activation, or no step.
+        ValueError: an unknown activation or camera, or no step.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class Regressor(nnx.Module):
         steps: int,
         dropout: float,
         activation: str,
+        camera: str,
         dtype,
         rngs: nnx.Rngs,
     ):
@@ -49,6 +55,8 @@ class Regressor(nnx.Module):
             raise ValueError(
                 f"Unknown head.activation {activation!r}. Known: {', '.join(ACTIVATIONS)}."
             )
+        if camera not in CAMERAS:
+            raise ValueError(f"Unknown head.camera {camera!r}. Known: {', '.join(CAMERAS)}.")
         if steps < 1 or not 0 <= dropout < 1:
             raise ValueError(
                 f"head.steps={steps} is at least 1, head.dropout={dropout} lies in [0, 1)."
@@ -62,6 +70,7 @@ class Regressor(nnx.Module):
             out.kernel = nnx.Param(0.01 * out.kernel[...])  # Xavier's with a gain of 0.01
             setattr(self, name, out)
         self.steps, self.dropout, self.activation = steps, dropout, activation
+        self.relative = camera == "relative"
 
     def __call__(
         self, feature: jax.Array, mean: jax.Array, key: jax.Array | None = None
@@ -77,7 +86,8 @@ class Regressor(nnx.Module):
             pose: [1 + steps, B, K, 6]; shape: [1 + steps, B, S]; camera: [1 + steps, B, 3].
         """
         act = ACTIVATIONS[self.activation]
-        estimate = jnp.broadcast_to(mean, (len(feature), sum(self.sizes)))
+        first = self._relative(mean) if self.relative else mean
+        estimate = jnp.broadcast_to(first, (len(feature), sum(self.sizes)))
         found = [estimate]
         for step in range(self.steps):
             x = jnp.concatenate([feature.astype(jnp.float32), estimate], -1)
@@ -87,7 +97,17 @@ class Regressor(nnx.Module):
             estimate = estimate + jnp.concatenate([getattr(self, n)(x) for n in OUTPUTS], -1)
             found.append(estimate)
         pose, shape, camera = jnp.split(jnp.stack(found), np.cumsum(self.sizes)[:2], -1)
+        if self.relative:
+            scale = mean[-3]
+            camera = jnp.concatenate(
+                [scale * jnp.exp(camera[..., :1]), camera[..., 1:] / scale], -1
+            )
         return {"pose": pose.reshape(*pose.shape[:2], -1, 6), "shape": shape, "camera": camera}
+
+    def _relative(self, mean: jax.Array) -> jax.Array:
+        """Returns the mean with its camera as the head changes it: no logarithm, a shift."""
+        rest, scale, shift = jnp.split(mean, [sum(self.sizes[:2]), sum(self.sizes[:2]) + 1])
+        return jnp.concatenate([rest, jnp.zeros(1), scale * shift])
 
     def _drop(self, x: jax.Array, key: jax.Array | None, number: int) -> jax.Array:
         if key is None or not self.dropout:

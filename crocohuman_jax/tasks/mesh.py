@@ -142,6 +142,7 @@ class Mesh:
         self.body, self.head, self._mean = bodies.body, head, mean
         self.sizes = (6 * len(self.body.names), len(self.body.shapes), 3)
         self.iterative = head["kind"] == "iterative"
+        self.unit = bodies.size if loss.get("unit") == "size" else 1.0
         if not self.iterative and (bodies.measured.joints >= 0).any():
             raise ValueError(
                 "config.body.joints='model' takes joints of the model's chain, which a mesh of "
@@ -208,7 +209,8 @@ class Mesh:
         known = jnp.where(annotated, used[..., 3].any(-1), has_mesh)
         found = {"keypoints_2d": everyone, "keypoints_3d": known, "vertices": has_mesh}
         if self.iterative:
-            found |= {"pose": batch["has_pose"], "betas": batch["has_shape"], "depth": everyone}
+            found |= {"pose": batch["has_pose"], "root": batch["has_pose"]}
+            found |= {"betas": batch["has_shape"], "depth": everyone}
         return found
 
     def loss(self, params, batch, key, counts):
@@ -244,30 +246,25 @@ class Mesh:
             "joints": jnp.where(
                 batch["joints"][..., 3:].any(1, keepdims=True), batch["joints"], joints
             ),
+            "has_pose": batch["has_pose"],
         }
 
     def _iterative_terms(self, out, truth) -> dict:
         """Returns {name: [B] values}, of the last or all estimates."""
         body, trained = self.learned
         steps = range(1, len(out["pose"])) if self.head["supervise"] == "all" else [-1]
-        found = []
-        for step in steps:
-            turns, betas = rotations.from_6d(out["pose"][step]), out["shape"][step]
-            vertices, places = skinning.pose(body, betas, turns)
-            points = trained(vertices, places)
-            projected = cameras.project(points, out["camera"][step])
-            found.append(
-                {
-                    "keypoints_2d": losses.keypoints_2d(projected, truth["keypoints"]),
-                    "keypoints_3d": losses.keypoints_3d(
-                        points, truth["joints"], self.bodies.hips(trained.names)
-                    ),
-                    "pose": losses.squared(turns, truth["turns"]),
-                    "betas": losses.squared(betas, truth["betas"]),
-                    "vertices": losses.absolute(vertices, truth["vertices"]),
-                    "depth": losses.depth_sign(out["camera"][step]),
-                }
+        found = [
+            losses.regressor(
+                {name: value[step] for name, value in out.items()},
+                truth,
+                body=body,
+                landmarks=trained,
+                hips=self.bodies.hips(trained.names),
+                frame=self.weights["frame"],
+                unit=self.unit,
             )
+            for step in steps
+        ]
         return jax.tree.map(lambda *x: sum(x) / len(x), *found)
 
     def _metro_terms(self, out, truth) -> dict:
