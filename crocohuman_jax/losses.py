@@ -1,7 +1,18 @@
 """What predictions of meshes are compared by: one value per example, nothing reduced further."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+
+from crocohuman_jax import config as config_lib
+
+
+def checked(weights: Mapping[str, float]) -> Mapping[str, float]:
+    """Returns config.loss as it is, or raises a ValueError that names the weight below zero."""
+    for name, weight in weights.items():
+        config_lib.check_number(f"config.loss.{name}", weight, least=0)
+    return weights
 
 
 def keypoints_2d(predicted: jax.Array, truth: jax.Array) -> jax.Array:
