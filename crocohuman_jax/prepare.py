@@ -20,7 +20,9 @@ flags.DEFINE_string("size", "256", "Frames in pixels: a side, or HEIGHTxWIDTH.")
 flags.DEFINE_float("enlarge", 1.25, "Factor by which a person's box is enlarged.")
 flags.DEFINE_string("fit", "cover", "Crop without a box: 'cover' (no border), 'contain' (all).")
 flags.DEFINE_integer("quality", 90, "JPEG quality of the frames.")
-flags.DEFINE_float("held_out", 0.1, "Share that is kept for validation; 0 keeps none.")
+flags.DEFINE_float(
+    "held_out", None, "Share kept for validation: by default 0.1, of datasets with labels none."
+)
 flags.DEFINE_string("held_out_by", "auto", "Keep whole sequences or the last instants of each.")
 flags.DEFINE_integer("seed", 0, "Of what is held out, and of synthetic people.")
 flags.DEFINE_integer("workers", 0, "Processes; 0 for one per core.")
