@@ -193,8 +193,8 @@ def load(path: pathlib.Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def size(text: str) -> tuple[int, int]:
-    """Returns (height, width) from "224" or "256x192".
+def size(text: str, name: str = "size") -> tuple[int, int]:
+    """Returns (height, width) from "224" or "256x192", the value of a setting of some name.
 
     Raises:
         ValueError: another form.
@@ -203,5 +203,5 @@ def size(text: str) -> tuple[int, int]:
         sides = [int(side) for side in text.split("x")]
         height, width = sides * 2 if len(sides) == 1 else sides
     except ValueError as error:
-        raise ValueError(f"A size is a side or HEIGHTxWIDTH in pixels, not {text!r}.") from error
+        raise ValueError(f"{name} is a side or HEIGHTxWIDTH in pixels, not {text!r}.") from error
     return height, width

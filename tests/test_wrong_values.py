@@ -1,6 +1,8 @@
 """Values that no run can have: each is refused by its name before anything is written."""
 
 import math
+import subprocess
+import sys
 
 import crowds
 import pytest
@@ -216,3 +218,47 @@ def test_fine_tuning_names_the_setting_that_it_refuses(builtin, tmp_path, key, v
 @pytest.mark.parametrize("key, value", every(METRO))
 def test_metro_names_the_setting_that_it_refuses(builtin, tmp_path, key, value):
     is_refused(bodies(builtin, "metro"), key, value, tmp_path / "run")
+
+
+FLAGS = {
+    "train --config=configs/pretrain.py:debug": (
+        "--workdir=",
+        "--config.batch_size=many",
+        "--hosts=0",
+        "--hosts=2",
+        "--coordinator=localhost:1",
+    ),
+    "evaluate --workdir=RUN": ("--batch=0", "--pictures=-3", "--split=all", "--alignment=none"),
+    "predict --workdir=RUN --images=P --output=OUT": ("--format=stl", "--enlarge=wide"),
+    "prepare --dataset=synthetic --output=OUT": (
+        "--size=",
+        "--workers=-1",
+        "--seed=-1",
+        "--quality=0",
+        "--enlarge=nan",
+        "--held_out=1",
+        "--held_out_by=luck",
+        "--fit=none",
+        "--options=people=some",
+        "--dataset=nobody",
+    ),
+    "reconstruct --workdir=RUN --output=OUT.png": ("--pairs=0", "--output=OUT.txt"),
+    "benchmark step": ("--steps=0", "--warmup=-1", "--visible=-1", "--cores=-1", "--unrolls=a"),
+}
+COMMANDS = [(command, flag) for command, found in FLAGS.items() for flag in found]
+
+
+@pytest.mark.parametrize(
+    "command, flag", COMMANDS, ids=[f"{c.split()[0]} {f}" for c, f in COMMANDS]
+)
+def test_commands_name_the_flag_that_they_refuse(tmp_path, command, flag):
+    name, *others = command.replace("RUN", str(tmp_path)).replace("OUT", f"{tmp_path}/out").split()
+    others += [f"--workdir={tmp_path}/run"] * (name == "train")
+    done = subprocess.run(
+        [sys.executable, "-m", f"crocohuman_jax.{name}", *others, flag],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert flag.partition("=")[0] in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax import registry
 from crocohuman_jax.data import labels, records, truth
 from crocohuman_jax.data import parts as parts_lib
@@ -24,6 +25,7 @@ from crocohuman_jax.data import workers as workers_lib
 from crocohuman_jax.data.datasets import Job, Plan
 
 LARGEST_PART = 2048
+MOST_ENLARGED = 100  # beyond it a person is a few pixels of the frame
 HELD_OUT = 0.1
 MANY = 20  # sequences, from which on whole ones are held out
 # What lies beside the frames, in a folder of its own.
@@ -79,10 +81,9 @@ class Settings:
             raise ValueError(f"--held_out lies in [0, 1), not at {self.held_out}.")
         if min(self.size) < 16:
             raise ValueError(f"--size is at least 16 pixels a side, not {self.size}.")
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"--quality lies in [1, 100], not at {self.quality}.")
-        if not self.enlarge > 0:
-            raise ValueError(f"--enlarge is above 0, not {self.enlarge}.")
+        config_lib.check_number("--quality", self.quality, least=1, most=100, whole=True)
+        config_lib.check_number("--enlarge", self.enlarge, above=0, most=MOST_ENLARGED)
+        config_lib.check_number("--seed", self.seed, least=0, whole=True)
 
     def as_json(self) -> dict:
         return dataclasses.asdict(self) | {
