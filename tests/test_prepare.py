@@ -340,3 +340,14 @@ def test_the_command_reports_and_draws_a_sheet(tmp_path):
     ):
         done = subprocess.run([*command, *flags, *extra], capture_output=True, text=True, env=env)
         assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_index_may_list_groups_of_one_kind_but_not_of_none(tmp_path):
+    source = small(tmp_path)
+    paths = [f"seq0/t{i:03d}/cam0.jpg" for i in range(2)]
+    (source / "index.json").write_text(json.dumps({"sequences": [{"cross_pose": [paths]}]}))
+    counts = prepare(source, tmp_path / "out")["counts"]["train"]
+    assert counts["pose pairs"] == 2 and counts["view pairs"] == 0
+    (source / "index.json").write_text(json.dumps({"sequences": [{"groups": [paths]}]}))
+    with pytest.raises(ValueError, match="sequence 0 has neither cross_view nor cross_pose"):
+        prepare(source, tmp_path / "other")
