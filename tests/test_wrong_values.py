@@ -163,7 +163,7 @@ def every(table):
     ids=("completion", "iterative", "metro"),
 )
 def test_wrong_values_are_tried_of_every_key(config, tables):
-    assert set(config_lib.flatten(config)) - FREE <= set().union(*tables)
+    assert set(config_lib.flatten(config.to_dict())) - FREE <= set().union(*tables)
 
 
 def is_refused(config, key, value, workdir):
