@@ -31,13 +31,15 @@ from crocohuman_jax.data import augment, loader, masking, records, shards
 from crocohuman_jax.models import attention
 
 config_flags.DEFINE_config_file("config", "configs/pretrain.py:base", "What to measure.")
-flags.DEFINE_integer("steps", 10, "Steps, batches, calls or persons that are timed.")
-flags.DEFINE_integer("warmup", 3, "Steps before these.")
-flags.DEFINE_integer("visible", 0, "step: visible patches; 0 for what the ratio leaves.")
+flags.DEFINE_integer("steps", 10, "Steps, batches, calls or persons that are timed.", lower_bound=1)
+flags.DEFINE_integer("warmup", 3, "Steps before these.", lower_bound=0)
+flags.DEFINE_integer(
+    "visible", 0, "step: visible patches; 0 for what the ratio leaves.", lower_bound=0
+)
 flags.DEFINE_list("attentions", None, "step: implementations to compare, as xla,cudnn.")
 flags.DEFINE_list("unrolls", None, "step: blocks per turn of the scan to compare, as 1,4,12.")
 flags.DEFINE_string("folders", "", "loader: prepared folders; by default made for the occasion.")
-flags.DEFINE_integer("cores", 1, "loader: cores to use; 0 for all.")
+flags.DEFINE_integer("cores", 1, "loader: cores to use; 0 for all.", lower_bound=0)
 
 
 def main(argv) -> None:
@@ -56,7 +58,7 @@ def main(argv) -> None:
         for row in config_lib.choose("benchmark", kinds, argv[1])(args):
             print(json.dumps(row))
             sys.stdout.flush()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"benchmark: {error}")
 
 
@@ -74,10 +76,13 @@ def spread(seconds: list[float]) -> dict:
 def bench_step(args):
     """Yields the speed of whole training steps (forward, backward, AdamW), one row a variant."""
     config = args.config
+    unrolls = args.unrolls or [str(config.model.unroll)]
+    if not all(unroll.isdecimal() for unroll in unrolls):
+        raise ValueError(f"--unrolls are whole numbers with commas between, not {unrolls}.")
     peak_name, peak = peaks.measure(config.model.dtype)
     sheet = peaks.data_sheet(jax.devices()[0])
     for impl in args.attentions or [config.model.attention]:
-        for unroll in args.unrolls or [config.model.unroll]:
+        for unroll in unrolls:
             config.model.attention, config.model.unroll = impl, int(unroll)
             row = time_step(config, args.visible, args.warmup, args.steps)
             each = row["tflops"] * 1e12 / jax.device_count()

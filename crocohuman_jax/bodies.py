@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax import joints as joints_lib
 from crocohuman_jax.body import coarse, landmarks, load, skinning
 from crocohuman_jax.data import notes
@@ -50,7 +51,17 @@ class Bodies:
             raise ValueError(f"config.body.truth is 'annotated' or 'own', not {truth!r}.")
         if joints not in ("mesh", "model"):
             raise ValueError(f"config.body.joints is 'mesh' or 'model', not {joints!r}.")
-        self.body = load.load(model, betas)
+        config_lib.check_number("config.body.betas", betas, least=1, whole=True)
+        for name, value, known in (
+            ("gender", gender, notes.GENDERS),
+            ("h36m_order", h36m_order, landmarks.H36M_ORDERS),
+            ("tips", tips, landmarks.TIPS),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f"Unknown config.body.{name} {value!r}. Known: {', '.join(known)}."
+                )
+        self.body = _loaded("model", model, betas)
         if len(self.body.names) not in (len(joints_lib.MANO), len(joints_lib.SMPL)):
             raise ValueError(
                 f"config.body.model={model} has {len(self.body.names)} joints. Bodies of "
@@ -58,19 +69,15 @@ class Bodies:
                 "(MANO, open_hand_right) are recovered."
             )
         self.gendered = {
-            g: load.load(path, betas) for g, path in (("male", male), ("female", female)) if path
+            g: _loaded(g, path, betas) for g, path in (("male", male), ("female", female)) if path
         }
         for gender_, other in self.gendered.items():
             if other.faces != self.body.faces:
                 raise ValueError(f"config.body.{gender_} has another mesh than config.body.model.")
-        if gender not in notes.GENDERS:
-            raise ValueError(
-                f"Unknown config.body.gender {gender!r}. Known: {', '.join(notes.GENDERS)}."
-            )
         self.gender, self.rule, self.hand = gender, truth, len(self.body.names) == 16
-        self.trained = landmarks.keypoints(self.body, regressor(extra), tips)
+        self.trained = landmarks.keypoints(self.body, regressor("extra", extra), tips)
         self.measured, self.only_root = landmarks.evaluated(
-            self.body, regressor(h36m), h36m_order, tips, from_mesh=joints == "mesh"
+            self.body, regressor("h36m", h36m), h36m_order, tips, from_mesh=joints == "mesh"
         )
 
     def form(self, meshes: bool = False) -> notes.Form:
@@ -101,13 +108,19 @@ class Bodies:
             ValueError: the file is of other sizes.
         """
         rest = np.asarray(self.body.template)
+        config_lib.check_numbers("config.head.levels", levels, least=1, below=len(rest), whole=True)
+        if not levels or sorted(set(levels), reverse=True) != list(levels):
+            raise ValueError(
+                f"config.head.levels is {levels}. Set it to one number of vertices or more, each "
+                "smaller than the one before."
+            )
         if not sampling:
             return coarse.cached(rest, self.body.faces.array, levels, None)
-        found = coarse.from_arrays(load.arrays(sampling), levels=1 + len(levels))
+        found = coarse.from_arrays(named("head.sampling", sampling), levels=1 + len(levels))
         if found.levels != (len(rest), *levels):
             raise ValueError(
-                f"head.sampling={sampling} is of {found.levels} vertices, the body and head.levels "
-                f"of {(len(rest), *levels)}."
+                f"config.head.sampling={sampling} is of {found.levels} vertices, the body and "
+                f"head.levels of {(len(rest), *levels)}."
             )
         return found
 
@@ -193,19 +206,40 @@ class Bodies:
         return vertices, places
 
 
-def regressor(path: str) -> np.ndarray | None:
-    """Returns the regressor of a converted file, None for no path."""
+def _loaded(key: str, name: str, betas: int):
+    """Returns the body model that config.body names under a key."""
+    try:
+        return load.load(name, betas)
+    except ValueError as error:
+        raise ValueError(
+            f"config.body.{key}={name!r}, config.body.betas={betas}: {error}"
+        ) from error
+
+
+def named(key: str, path: str) -> dict[str, np.ndarray]:
+    """Returns the arrays of a converted file, or raises a ValueError that names its key too."""
+    try:
+        return load.arrays(path)
+    except ValueError as error:
+        raise ValueError(f"config.{key}: {error}") from error
+
+
+def regressor(key: str, path: str) -> np.ndarray | None:
+    """Returns the regressor of a converted file, which config.body has under a key; else None."""
     if not path:
         return None
-    found = load.arrays(path)
+    found = named(f"body.{key}", path)
     if "J_regressor" not in found:
-        raise ValueError(f"{path} holds no J_regressor; it has {', '.join(found) or 'nothing'}.")
+        raise ValueError(
+            f"config.body.{key}={path} holds no J_regressor; it has "
+            f"{', '.join(found) or 'nothing'}."
+        )
     return found["J_regressor"]
 
 
 def mean_file(path: str, form: notes.Form) -> np.ndarray:
     """Returns the mean pose, shape and camera of a converted smpl_mean_params file."""
-    found = load.arrays(path)
+    found = named("body.mean", path)
     if not {"pose", "shape", "cam"} <= set(found):
         raise ValueError(f"config.body.mean={path} has not the arrays pose, shape and cam.")
     if found["pose"].size != 6 * form.joints or found["shape"].size < form.betas:

@@ -1,9 +1,11 @@
 """Reads what a user writes in a config: options after the colon, durations, and what changed."""
 
 import json
+import math
+import numbers
 import pathlib
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -58,7 +60,56 @@ def choose(kind: str, table: Mapping[str, Any], name: str, or_switch: str = "") 
     return table[name]
 
 
-def duration(text: str | int, *, epoch: int, batch_size: int, total: int | None = None) -> int:
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Raises a ValueError that names the setting unless its value is a finite number in a range.
+
+    Args:
+        name: the setting, as the user writes it: config.ema, --batch.
+        value: what it is set to.
+        least, above, most, below: the ends of the range, with and without themselves.
+        whole: whether only whole numbers will do.
+    """
+    fits = isinstance(value, numbers.Integral if whole else numbers.Real)
+    fits = fits and not isinstance(value, bool) and math.isfinite(value)
+    ends = (("of at least", least), ("above", above), ("of at most", most), ("below", below))
+    if fits:
+        fits &= (least is None or value >= least) and (above is None or value > above)
+        fits &= (most is None or value <= most) and (below is None or value < below)
+    if not fits:
+        ranges = " and ".join(f"{word} {end}" for word, end in ends if end is not None)
+        kind = "a whole number" if whole else "a number"
+        raise ValueError(f"{name} is {value!r}. Set it to {kind} {ranges}".rstrip() + ".")
+
+
+def check_numbers(name: str, values: Any, count: int | None = None, **limits: Any) -> None:
+    """Raises a ValueError unless a setting is a sequence of numbers that `check_number` accepts.
+
+    Args:
+        name: the setting.
+        values: what it is set to.
+        count: how many numbers it has; None for any.
+        limits: see `check_number`.
+    """
+    listed = isinstance(values, Sequence) and not isinstance(values, str)
+    if not listed or count not in (None, len(values)):
+        wanted = "numbers" if count is None else f"{count} numbers"
+        raise ValueError(f"{name} is {values!r}. Set it to a sequence of {wanted}.")
+    for i, value in enumerate(values):
+        check_number(f"Number {i + 1} of {name}={tuple(values)}", value, **limits)
+
+
+def duration(
+    text: str | int, *, epoch: int, batch_size: int, total: int | None = None, name: str = ""
+) -> int:
     """Returns a number of steps from "2000" (steps), "300ep" (epochs) or "5%" (of `total`).
 
     Args:
@@ -66,6 +117,7 @@ def duration(text: str | int, *, epoch: int, batch_size: int, total: int | None 
         epoch: examples in one epoch.
         batch_size: examples in one step.
         total: steps of the run, what a percentage refers to.
+        name: the setting, for the message.
 
     Raises:
         ValueError: another form, a negative value, or a percentage where no total is known.
@@ -82,10 +134,10 @@ def duration(text: str | int, *, epoch: int, batch_size: int, total: int | None 
             steps = int(text)
         if steps < 0:
             raise ValueError("negative")
-    except ValueError as error:
+    except (OverflowError, ValueError) as error:
         raise ValueError(
-            f"Duration {text!r} is none of: '2000' (steps), '300ep' (epochs), '5%' (of the run): "
-            f"{error}."
+            f"{name and f'{name}: '}Duration {text!r} is none of: '2000' (steps), '300ep' "
+            f"(epochs), '5%' (of the run): {error}."
         ) from error
     return steps
 
@@ -141,8 +193,8 @@ def load(path: pathlib.Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def size(text: str) -> tuple[int, int]:
-    """Returns (height, width) from "224" or "256x192".
+def size(text: str, name: str = "size") -> tuple[int, int]:
+    """Returns (height, width) from "224" or "256x192", the value of a setting of some name.
 
     Raises:
         ValueError: another form.
@@ -151,5 +203,5 @@ def size(text: str) -> tuple[int, int]:
         sides = [int(side) for side in text.split("x")]
         height, width = sides * 2 if len(sides) == 1 else sides
     except ValueError as error:
-        raise ValueError(f"A size is a side or HEIGHTxWIDTH in pixels, not {text!r}.") from error
+        raise ValueError(f"{name} is a side or HEIGHTxWIDTH in pixels, not {text!r}.") from error
     return height, width

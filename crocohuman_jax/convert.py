@@ -50,7 +50,7 @@ def import_(args) -> list[str]:
         source,
         heads=_numbers("heads", args.heads),
         hooks=_numbers("hooks", args.hooks),
-        image=config_lib.size(args.image) if args.image else None,
+        image=config_lib.size(args.image, "--image") if args.image else None,
         class_token=args.class_token,
         allow_missing=args.allow_missing,
         allow_unexpected=args.allow_unexpected,

@@ -6,16 +6,17 @@ import sys
 from absl import flags
 
 from crocohuman_jax import command, measuring, metrics, protocol, report
+from crocohuman_jax.data import records
 
 flags.DEFINE_string("workdir", None, "The run to measure.")
 flags.DEFINE_string("folder", None, "The prepared folder to measure it on; by default the run's.")
-flags.DEFINE_string("split", "validation", "Its split: train, validation or test.")
+flags.DEFINE_enum("split", "validation", records.SPLITS, "Its split.")
 flags.DEFINE_string("output", None, "Where results go; by default WORKDIR/evaluations/NAME.")
 flags.DEFINE_string("name", "", "What tables call the result; by default the workdir's name.")
 flags.DEFINE_enum("alignment", "similarity", list(metrics.ALIGNMENTS), "Of the PA- errors.")
 flags.DEFINE_bool("ema", False, "Measure the averaged weights.")
-flags.DEFINE_integer("batch", 64, "People at once.")
-flags.DEFINE_integer("pictures", 8, "Worst and best cases to draw; 0 for none.")
+flags.DEFINE_integer("batch", 64, "People at once.", lower_bound=1)
+flags.DEFINE_integer("pictures", 8, "Worst and best cases to draw; 0 for none.", lower_bound=0)
 flags.DEFINE_string("submission", "", "Also write FreiHAND's file of predictions, as pred.json.")
 flags.DEFINE_list("set", [], "Changes of the run's body, as body.male=FILE,body.truth=own.")
 flags.DEFINE_list("compare", [], "Only show a table of these result.json, of one protocol.")

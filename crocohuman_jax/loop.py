@@ -56,8 +56,9 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     mesh = sharding.make_mesh(config.mesh)
     loader.check_batch(config.batch_size, sharding.batch_devices(mesh), hosts, config.accumulate)
     _check(config, mesh, hosts)
-    task = registry.find("tasks", config.task).make(config)
+    task = registry.find("tasks", config.task, "config.task").make(config)
     stream, held_out = task.train(), task.held_out()
+    loader.check_epoch(config.batch_size, stream)
     steps = Durations(config, stream.epoch)
     init, step, abstract = build(config, task, mesh, steps)
     settings = {"config": config.to_dict(), "data": {"fingerprint": stream.fingerprint}}
@@ -105,6 +106,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
         threads=config.data.threads,
         prefetch=config.data.prefetch,
         start=position["batches"],
+        stop=stop if hosts == 1 else None,  # several hosts read on until all stop at one step
     )
     shown = report.Report(
         workdir,
@@ -149,6 +151,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
                     shown.scalars(now + 1, gauge.read(now + 1))
                     shown.line(now + 1, gauge.line(now + 1))
     finally:
+        batches.close()
         shown.close()
         checkpoints.close()
     return state
@@ -163,8 +166,11 @@ def build(config, task, mesh, steps: "Durations"):
         abstract: the state's shapes and shardings.
     """
     options = config.optimizer
+    config_lib.check_number("config.optimizer.base_lr", options.base_lr, least=0)
+    peak = options.base_lr * config.batch_size / 256
+    config_lib.check_number("config.optimizer.min_lr", options.min_lr, least=0, most=peak)
     rate = optim.schedule(
-        peak=options.base_lr * config.batch_size / 256,
+        peak=peak,
         least=options.min_lr,
         warmup=steps.warmup,
         cosine=steps.cosine,
@@ -222,21 +228,23 @@ class Durations:
 
     def __init__(self, config, epoch: int):
         scale = {"epoch": epoch, "batch_size": config.batch_size}
-        self.total = config_lib.duration(config.total, **scale)
+        self.total = config_lib.duration(config.total, name="config.total", **scale)
         if self.total < 1:
             raise ValueError(
                 f"config.total={config.total} is {self.total} steps of a batch of "
                 f"{config.batch_size} (an epoch has {epoch} examples): at least one is needed."
             )
-        for name, text in {
-            "warmup": config.optimizer.warmup,
-            "cosine": config.optimizer.cosine,
-            "log": config.report.log,
-            "evaluate": config.report.evaluate,
-            "save": config.checkpoint.save,
-            "keep_every": config.checkpoint.keep_every,
+        for name, group in {
+            "warmup": "optimizer",
+            "cosine": "optimizer",
+            "log": "report",
+            "evaluate": "report",
+            "save": "checkpoint",
+            "keep_every": "checkpoint",
         }.items():
-            setattr(self, name, config_lib.duration(text, total=self.total, **scale))
+            key = f"config.{group}.{name}"
+            steps = config_lib.duration(config[group][name], total=self.total, name=key, **scale)
+            setattr(self, name, steps)
 
 
 def accumulated(gradient, counts, count: int):
@@ -312,10 +320,11 @@ def _check(config, mesh, hosts: int) -> None:
             f"The mesh splits a batch over {sharding.batch_devices(mesh)} devices, but {hosts} "
             "hosts read it: config.mesh.data * config.mesh.fsdp must be a multiple of the hosts."
         )
-    if config.checkpoint.keep < 1:
-        raise ValueError(f"config.checkpoint.keep is at least 1, not {config.checkpoint.keep}.")
-    if not 0 <= config.ema < 1:
-        raise ValueError(f"config.ema lies in [0, 1), not at {config.ema}.")
+    config_lib.check_number("config.seed", config.seed, least=0, most=2**31 - 1, whole=True)
+    config_lib.check_number("config.checkpoint.keep", config.checkpoint.keep, least=1, whole=True)
+    config_lib.check_number("config.report.panel", config.report.panel, least=0, whole=True)
+    config_lib.check_number("config.ema", config.ema, least=0, below=1)
+    loader.check_reading(config.data.threads, config.data.prefetch)
     if "mask" not in config.data:
         return
     rule = config.data.mask.rule
@@ -332,15 +341,18 @@ def _graft(state, config):
     unknown = [part for part in parts if part not in state["params"]]
     if unknown or not parts:
         raise ValueError(
-            f"config.init_parts={parts} names no part of this model. "
+            f"config.init_parts={parts} does not name parts of this model. "
             f"Known: {', '.join(state['params'])}."
         )
     wanted = {part: state["params"][part] for part in parts}
-    if folder.holds_model(source):
-        grid = tuple(side // config.model.patch for side in config.model.image)
-        found = folder.load_params(source, wanted, grid, config.model.position)
-    else:
-        found = checkpoint.load_params(source, wanted)
+    try:
+        if folder.holds_model(source):
+            grid = tuple(side // config.model.patch for side in config.model.image)
+            found = folder.load_params(source, wanted, grid, config.model.position)
+        else:
+            found = checkpoint.load_params(source, wanted)
+    except ValueError as error:
+        raise ValueError(f"config.init_from={config.init_from!r}: {error}") from error
     params = state["params"] | found
     log.info("Took %s from %s.", ", ".join(parts), source)
     copies = {"ema": jax.tree.map(jnp.copy, params)} if config.ema else {}
@@ -348,9 +360,15 @@ def _graft(state, config):
 
 
 def _next(batches: loader.Batches, task, mesh, gauge: meter.Meter, waiting: list):
-    """Returns the next batch, on its way to the devices, and the operations of its step."""
+    """Returns the next batch, on its way to the devices, and the operations of its step.
+
+    None where the run was asked to stop before the batch was there.
+    """
     start = time.perf_counter()
-    batch = next(batches)
+    try:
+        batch = next(batches)
+    except loader.Interrupted:
+        return None
     # Only what the devices could not hide: they must have finished all their steps meanwhile.
     if not waiting or waiting[-1][1]["loss"].is_ready():
         gauge.waited_for_data(time.perf_counter() - start)

@@ -1,13 +1,17 @@
 """What predictions of meshes are compared by: one value per example, nothing reduced further."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax.body import camera as cameras
 from crocohuman_jax.body import landmarks as landmarks_lib
 from crocohuman_jax.body import rotations, skinning
 
 FRAMES = ("root", "camera")
+UNITS = ("size", "metre")
 STEEPEST = 40.0  # exponent from which the depth term goes on as a straight line
 
 
@@ -66,6 +70,20 @@ def regressor(
 def turned(points: jax.Array, turns: jax.Array) -> jax.Array:  # [B, N, 3], [B, 3, 3]
     """Returns points turned about the origin, [B, N, 3]."""
     return jnp.einsum("bac,bnc->bna", turns, points, precision=skinning.PRECISION)
+
+
+def checked(weights: Mapping[str, float]) -> Mapping[str, float]:
+    """Returns config.loss as it is, or raises a ValueError that names what does not fit.
+
+    Weights are numbers of at least zero; `frame` and `unit` are names, where there are such.
+    """
+    known = {"frame": FRAMES, "unit": UNITS}
+    for name, weight in weights.items():
+        if name in known:
+            config_lib.choose(f"config.loss.{name}", dict.fromkeys(known[name]), weight)
+            continue
+        config_lib.check_number(f"config.loss.{name}", weight, least=0)
+    return weights
 
 
 def keypoints_2d(predicted: jax.Array, truth: jax.Array) -> jax.Array:

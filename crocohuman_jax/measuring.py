@@ -168,6 +168,11 @@ def settings(workdir: pathlib.Path, folder: str | None, changes: list[str]):
         raise ValueError(
             f"One folder is measured at a time, not {chosen!r}: name it, --folder=DIR."
         )
+    if folder is not None:  # said here by the flag's name; the run's own by that of its key
+        try:
+            records.read_manifest(pathlib.Path(folder))
+        except ValueError as error:
+            raise ValueError(f"--folder={folder}: {error}") from error
     saved["data"]["folders"] = chosen
     for change in changes:
         key, equals, value = change.partition("=")
@@ -175,7 +180,10 @@ def settings(workdir: pathlib.Path, folder: str | None, changes: list[str]):
         if not (equals and dot) or group != "body" or key not in saved["body"]:
             known = ", ".join(f"body.{k}" for k in saved.get("body", {}))
             raise ValueError(f"--set takes KEY=VALUE, not {change!r}. Keys: {known}.")
-        saved["body"][key] = type(saved["body"][key])(value)
+        try:
+            saved["body"][key] = type(saved["body"][key])(value)
+        except ValueError as error:
+            raise ValueError(f"--set={change} cannot be used: {error}.") from error
     return ml_collections.ConfigDict(saved)
 
 

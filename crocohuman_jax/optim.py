@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax import trees
 
 ENCODER_BLOCKS = "encoder/blocks/"
@@ -27,7 +28,7 @@ def schedule(*, peak: float, least: float, warmup: int, cosine: int) -> Callable
     """
     if cosine < max(warmup, 1):
         raise ValueError(
-            f"optimizer.cosine ends at step {cosine}, before the warm-up of {warmup} steps."
+            f"config.optimizer.cosine ends at step {cosine}, before the warm-up of {warmup} steps."
         )
 
     def rate(step):
@@ -65,11 +66,17 @@ def make(
         freeze: patterns of the paths of parameters that stay as they are.
 
     Raises:
-        ValueError: a layer decay that is none. So does its `init` if a pattern of `freeze` matches
-            no parameter.
+        ValueError: a value out of range, or a pattern that is not one. So does its `init` if a
+            pattern of `freeze` matches no parameter.
     """
-    if not 0 < layer_decay <= 1:
-        raise ValueError(f"optimizer.layer_decay lies in (0, 1], not at {layer_decay}.")
+    config_lib.check_numbers("config.optimizer.betas", betas, 2, least=0, below=1)
+    config_lib.check_number("config.optimizer.eps", eps, above=0)
+    config_lib.check_number("config.optimizer.weight_decay", weight_decay, least=0)
+    config_lib.check_number("config.optimizer.clip", clip, least=0)
+    config_lib.check_number("config.optimizer.layer_decay", layer_decay, above=0, most=1)
+    _check_pattern("no_decay", no_decay)
+    for pattern in freeze:
+        _check_pattern("freeze", pattern)
 
     def decayed(params):
         return trees.map_named(lambda path, _: not re.search(no_decay, path), params)
@@ -97,12 +104,25 @@ def held(params: Any, freeze: tuple[str, ...]) -> Any:
     )
 
 
+def _check_pattern(name: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+        fault = "" if pattern else "an empty pattern matches every parameter"
+    except (re.error, TypeError) as error:
+        fault = str(error)
+    if fault:
+        raise ValueError(
+            f"config.optimizer.{name} has {pattern!r}, which cannot be used: {fault}. Write a "
+            "regular expression of parameters' paths, as encoder/ or (bias|scale)$."
+        )
+
+
 def _check(params: Any, freeze: tuple[str, ...]) -> None:
     paths = [path for path, _ in trees.named_leaves(params)]
     for pattern in freeze:
         if not any(re.search(pattern, path) for path in paths):
             raise ValueError(
-                f"optimizer.freeze: {pattern!r} matches no parameter. Parts: "
+                f"config.optimizer.freeze: {pattern!r} matches no parameter. Parts: "
                 f"{', '.join(sorted({path.split('/')[0] for path in paths}))}."
             )
 

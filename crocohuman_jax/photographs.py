@@ -44,11 +44,14 @@ def predict(args) -> Iterator[str]:
             f"Several of --images are called {', '.join(twice[:5])}: what is written of them would "
             "have one name. Take them in turns, with an --output each."
         )
+    config_lib.check_number("--enlarge", args.enlarge, above=0)
     boxes = read_boxes(args.boxes)
+    yield from unmatched(boxes, [*paths, *seconds], args.boxes)
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
     params = checkpoint.load_whole(workdir, "ema" if args.ema else "params")
     run = jax.jit(task.predict)
     output.mkdir(parents=True, exist_ok=True)
+    written, skips = 0, []
     for path, other in zip(paths, seconds, strict=True):
         try:
             whole = np.asarray(crop.open_picture(path))
@@ -59,6 +62,7 @@ def predict(args) -> Iterator[str]:
                 elsewhere = elsewhere, entries(boxes, other, elsewhere.shape[:2], args.enlarge)
         except crop.Skip as skip:
             yield f"{path}: skipped, {skip}"
+            skips.append(f"{path}: {skip}")
             continue
         for name, square in found.items():
             batch = element(whole, square, config, body, args.left)
@@ -71,6 +75,9 @@ def predict(args) -> Iterator[str]:
                 shown = jax.device_get(run(params, sharding.put_batch(batch, mesh)))
             stem = f"{path.stem}_{name}" if name else path.stem
             yield write(output / stem, whole, square, shown, body, args)
+            written += 1
+    if not written:
+        raise ValueError("Not one of --images could be used:\n  " + "\n  ".join(skips[:10]))
 
 
 def pictures(names: list[str]) -> list[pathlib.Path]:
@@ -108,6 +115,25 @@ def read_boxes(path: str) -> dict:
     if not isinstance(found, dict):
         raise ValueError(f"--boxes={path} is {type(found).__name__}, not {{picture: box}}.")
     return found
+
+
+def unmatched(boxes: dict, paths: list[pathlib.Path], file: str) -> Iterator[str]:
+    """Yields a line that names the boxes of no picture.
+
+    Raises:
+        ValueError: none of them is of a picture.
+    """
+    names = {name for path in paths for name in (str(path), path.name, path.stem)}
+    lost = sorted(boxes.keys() - names)
+    if not lost:
+        return
+    first = ", ".join(lost[:10])
+    if len(lost) == len(boxes):
+        raise ValueError(
+            f"--boxes={file} has boxes of {first}, which are none of --images: name the pictures "
+            f"as they are called, {paths[0].name}."
+        )
+    yield f"--boxes={file}: {len(lost)} of {len(boxes)} names are none of --images: {first}"
 
 
 def entries(boxes: dict, path: pathlib.Path, size: tuple[int, int], enlarge: float) -> dict:

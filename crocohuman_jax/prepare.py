@@ -20,10 +20,12 @@ flags.DEFINE_string("size", "256", "Frames in pixels: a side, or HEIGHTxWIDTH.")
 flags.DEFINE_float("enlarge", 1.25, "Factor by which a person's box is enlarged.")
 flags.DEFINE_string("fit", "cover", "Crop without a box: 'cover' (no border), 'contain' (all).")
 flags.DEFINE_integer("quality", 90, "JPEG quality of the frames.")
-flags.DEFINE_float("held_out", 0.1, "Share that is kept for validation; 0 keeps none.")
+flags.DEFINE_float(
+    "held_out", None, "Share kept for validation: by default 0.1, of datasets with labels none."
+)
 flags.DEFINE_string("held_out_by", "auto", "Keep whole sequences or the last instants of each.")
-flags.DEFINE_integer("seed", 0, "Of what is held out, and of synthetic people.")
-flags.DEFINE_integer("workers", 0, "Processes; 0 for one per core.")
+flags.DEFINE_integer("seed", 0, "Of what is held out, and of synthetic people.", lower_bound=0)
+flags.DEFINE_integer("workers", 0, "Processes; 0 for one per core.", lower_bound=0)
 flags.DEFINE_string("options", "", "The dataset's own options, as fps=5,takes=file.")
 flags.DEFINE_string("sheet", None, "Only draw the contact sheets of a prepared folder anew.")
 flags.DEFINE_string("check", None, "Only verify the SHA-256 of every file of a prepared folder.")
@@ -39,15 +41,19 @@ def main(_) -> None:
         if args.sheet:
             print("Drawn:", *draw_sheets(pathlib.Path(args.sheet)))
             return
-        missing = [f"--{n}" for n in ("dataset", "output") if getattr(args, n) is None]
+        missing = [f"--{n}" for n in ("dataset", "output") if not getattr(args, n)]
         if missing:
             raise ValueError(f"Needed: {', '.join(missing)}. --help lists every flag.")
-        dataset = registry.find("data.datasets", args.dataset)
+        dataset = registry.find("data.datasets", args.dataset, "--dataset")
+        try:
+            options = vars(config_lib.parse(args.options, **dataset.OPTIONS))
+        except ValueError as error:
+            raise ValueError(f"--options={args.options}: {error}") from error
         settings = shards.Settings(
             dataset=args.dataset,
             source=pathlib.Path(args.source) if args.source else None,
-            options=vars(config_lib.parse(args.options, **dataset.OPTIONS)),
-            size=config_lib.size(args.size),
+            options=options,
+            size=config_lib.size(args.size, "--size"),
             enlarge=args.enlarge,
             fit=args.fit,
             quality=args.quality,

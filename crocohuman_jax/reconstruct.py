@@ -18,6 +18,8 @@ flags.DEFINE_string("folders", "", "Prepared folders to draw from; by default th
 flags.DEFINE_bool("ema", False, "Use the averaged weights, if the run keeps them.")
 flags.mark_flags_as_required(["workdir", "output"])
 
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
 
 def main(_) -> None:
     args = flags.FLAGS
@@ -25,6 +27,12 @@ def main(_) -> None:
     try:
         if args.pairs < 1:
             raise ValueError(f"--pairs is at least 1, not {args.pairs}.")
+        output = pathlib.Path(args.output)
+        if output.suffix.lower() not in SUFFIXES or not output.parent.is_dir():
+            raise ValueError(
+                f"--output={args.output} is no picture in a folder that exists: name one that ends "
+                f"in {', '.join(SUFFIXES)}."
+            )
         picture = draw(pathlib.Path(args.workdir), args.pairs, args.folders, args.ema)
         PIL.Image.fromarray(picture).save(args.output)
     except (ValueError, OSError) as error:

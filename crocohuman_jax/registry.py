@@ -5,8 +5,13 @@ import pkgutil
 import types
 
 
-def find(kind: str, name: str) -> types.ModuleType:
+def find(kind: str, name: str, setting: str = "") -> types.ModuleType:
     """Returns the module `crocohuman_jax.<kind>.<name>`: find("tasks", "completion").
+
+    Args:
+        kind: the package.
+        name: the module.
+        setting: where the name was given, for the message: config.task.
 
     Raises:
         ValueError: there is no such module; the message lists those there are.
@@ -15,7 +20,8 @@ def find(kind: str, name: str) -> types.ModuleType:
     known = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
     if name not in known:
         raise ValueError(
-            f"Unknown name {name!r} in {kind}. Known: {', '.join(known)}. "
+            f"{setting and f'{setting}: '}Unknown name {name!r} in {kind}. "
+            f"Known: {', '.join(known)}. "
             f"To add it, write crocohuman_jax/{kind.replace('.', '/')}/{name}.py."
         )
     return importlib.import_module(f"{package.__name__}.{name}")

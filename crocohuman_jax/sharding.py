@@ -31,8 +31,8 @@ def make_mesh(sizes: Mapping[str, int], devices: list | None = None) -> jax.shar
     if math.prod(shape) != len(devices) or min(shape) < 1:
         wanted = ", ".join(f"{name}={sizes[name]}" for name in MESH)
         raise ValueError(
-            f"A mesh of {wanted} does not fill {len(devices)} devices. The sizes multiply to the "
-            "number of devices; one of them may be -1, all that are left."
+            f"config.mesh: a mesh of {wanted} does not fill {len(devices)} devices. The sizes "
+            "multiply to the number of devices; one of them may be -1, all that are left."
         )
     return jax.make_mesh(tuple(shape), MESH, (AxisType.Auto,) * len(MESH), devices=devices)
 

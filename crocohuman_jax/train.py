@@ -15,8 +15,8 @@ config_flags.DEFINE_config_file("config", None, "File, with its options after a 
 flags.DEFINE_string("workdir", None, "Folder of the run; the same one again resumes it.")
 flags.DEFINE_bool("multihost", False, "Join the other hosts of a pod or cluster, found by itself.")
 flags.DEFINE_string("coordinator", None, "ADDRESS:PORT of the first host, where it is not found.")
-flags.DEFINE_integer("hosts", None, "With --coordinator: how many hosts there are.")
-flags.DEFINE_integer("host", None, "With --coordinator: the number of this one.")
+flags.DEFINE_integer("hosts", None, "With --coordinator: how many hosts there are.", lower_bound=1)
+flags.DEFINE_integer("host", None, "With --coordinator: the number of this one.", lower_bound=0)
 flags.DEFINE_string("compile_cache", "", "Folder where compiled programs are kept between runs.")
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -25,9 +25,27 @@ flags.mark_flags_as_required(["config", "workdir"])
 AGAIN = 75
 
 
+def check(workdir: str, coordinator: str | None, hosts: int | None, host: int | None) -> None:
+    """Ends the command for flags that do not fit together, before hosts wait for each other."""
+    fault = ""
+    if not workdir:
+        fault = "--workdir is empty: name the folder of the run"
+    elif pathlib.Path(workdir).is_file():
+        fault = f"--workdir={workdir} is a file: name a folder"
+    elif coordinator is None and (hosts, host) != (None, None):
+        fault = "--hosts and --host are for --coordinator=ADDRESS:PORT, which is not given"
+    elif coordinator is not None and (hosts is None or host is None):
+        fault = f"--coordinator={coordinator} needs --hosts, how many there are, and --host"
+    elif coordinator is not None and host >= hosts:
+        fault = f"--host={host} is not one of --hosts={hosts}, which are counted from 0"
+    if fault:
+        sys.exit(f"train: {fault}.")
+
+
 def main(_) -> None:
     args = flags.FLAGS
     log = report.say_progress()
+    check(args.workdir, args.coordinator, args.hosts, args.host)
     if args.compile_cache:
         jax.config.update("jax_compilation_cache_dir", args.compile_cache)
     if args.multihost or args.coordinator:

@@ -1,5 +1,6 @@
 """Datasets of people with labels: files in each one's layout, prepared and read back."""
 
+import dataclasses
 import json
 import re
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from crocohuman_jax import joints
-from crocohuman_jax.data import annotations
+from crocohuman_jax.data import annotations, shards
 from crocohuman_jax.data.datasets import h36m, mpi_inf_3dhp, mpii, pw3d
 from crocohuman_jax.synthetic import rotations
 
@@ -214,6 +215,21 @@ def h36m_names():
         for camera in cameras
         for instant in (1, 6)
     ]
+
+
+@pytest.mark.parametrize("share, held", [(None, 0), (0.0, 0), (0.4, 1)])
+def test_of_human36ms_training_whole_subjects_are_held_out_if_asked_for(tmp_path, share, held):
+    takes = [(subject, f"{what}.54138969") for subject in ("S1", "S5", "S9") for what in "abc"]
+    names = [f"images/{subject}_{rest}_000001.jpg" for subject, rest in takes]
+    for name in names:
+        annotated.photo(tmp_path / name)
+    annotated.spin_file(tmp_path / "h36m_train.npz", names, h36m.ORDER)
+    settings = annotated.settings_of("h36m", tmp_path)
+    settings = dataclasses.replace(settings, held_out=share)
+    splits = shards.assign_splits(h36m.plan(settings), settings)
+    found = {name: split for name, split in splits.items() if split == "validation"}
+    assert len({name.partition("_")[0] for name in found}) == held and len(found) == 3 * held
+    assert all(splits[f"S9_{what}"] == "test" for what in "abc")
 
 
 @pytest.mark.parametrize("order", [joints.PEOPLE, h36m.ORDER])

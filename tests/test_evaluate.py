@@ -206,6 +206,29 @@ def test_pictures_that_cannot_be_used_are_skipped_with_a_reason(run, tmp_path):
         list(photographs.predict(predict_args(run, second, tmp_path / "out", second=second)))
 
 
+def test_a_prediction_of_nothing_is_an_error(run, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    lines = photographs.predict(predict_args(run, [tmp_path / "broken.jpg"], tmp_path / "out"))
+    assert "skipped" in next(lines)
+    with pytest.raises(ValueError, match=r"Not one of --images .*\n.*broken.jpg: not a readable"):
+        next(lines)
+
+
+def test_boxes_of_no_picture_are_named(run, tmp_path):
+    PIL.Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "fine.png")
+    boxes, images = tmp_path / "boxes.json", [tmp_path / "fine.png"]
+    boxes.write_text(json.dumps({"fine.png": [8, 8, 40, 40], "fien.png": [8, 8, 40, 40]}))
+    first = next(photographs.predict(predict_args(run, images, tmp_path / "a", boxes=str(boxes))))
+    assert "1 of 2 names are none of --images: fien.png" in first
+    boxes.write_text(json.dumps({"fien.png": [8, 8, 40, 40]}))
+    with pytest.raises(ValueError, match="has boxes of fien.png, which are none of --images"):
+        next(photographs.predict(predict_args(run, images, tmp_path / "b", boxes=str(boxes))))
+    for factor in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"--enlarge is {factor}"):
+            next(photographs.predict(predict_args(run, images, tmp_path / "b", enlarge=factor)))
+    assert not (tmp_path / "b").exists()
+
+
 def test_the_commands_run(run, tmp_path):
     command = [sys.executable, "-m", "crocohuman_jax.evaluate", f"--workdir={run}"]
     command += [f"--output={tmp_path}/a", "--name=first", "--pictures=0"]

@@ -41,7 +41,7 @@ def shot(source, count):
 
 def test_freihands_versions_have_the_labels_of_their_hand_and_stay_together(tmp_path):
     tables = annotated.freihand(tmp_path / "in", 4)
-    frames, known, manifest = prepare("freihand", tmp_path / "in", tmp_path / "out")
+    frames, known, manifest = prepare("freihand", tmp_path / "in", tmp_path / "out", held_out=0.1)
     index = frames.index
     assert manifest["counts"]["skipped"] == 0 and len(frames) == 16
     assert manifest["counts"]["train"]["frames"] == 12  # one hand of four is held out
@@ -73,6 +73,24 @@ def test_freihands_versions_are_chosen_by_their_place_among_the_pictures(tmp_pat
     frames, _, _ = prepare("freihand", tmp_path / "in", tmp_path / "out", versions="auto+hom")
     numbers = {int(source[-12:-4]) for source in frames.index["source"]}
     assert numbers == {3, 4, 5, 9, 10, 11}
+
+
+def test_published_splits_stay_whole_unless_a_share_is_asked_for(tmp_path):
+    annotated.freihand(tmp_path / "hands", 24, versions=2, masks=False)
+    options = {"versions": "gs+hom", "masks": ""}
+    frames, _, _ = prepare("freihand", tmp_path / "hands", tmp_path / "freihand", **options)
+    assert set(frames.index["split"]) == {"train"}
+    annotated.hanco(tmp_path / "views", (1,) * 6, [1, 2] * 3, masks=False)
+    frames, _, _ = prepare("hanco", tmp_path / "views", tmp_path / "hanco", masks="")
+    assert set(frames.index["split"]) == {"train"}
+
+
+def test_a_few_of_hancos_sequences_are_held_out_by_subject(tmp_path):
+    annotated.hanco(tmp_path / "in", (6,) * 4, [1, 2, 1, 2], masks=False)
+    frames, _, _ = prepare("hanco", tmp_path / "in", tmp_path / "out", masks="", held_out=0.1)
+    held = frames.index["split"] == "validation"
+    assert len(set(frames.index["subject"][held])) == 1
+    assert not set(frames.index["subject"][held]) & set(frames.index["subject"][~held])
 
 
 def test_many_of_freihands_hands_are_held_out_whole(tmp_path):

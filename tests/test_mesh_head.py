@@ -131,10 +131,13 @@ def test_the_published_sizes_have_their_number_of_parameters(joints, features, c
 
 def test_what_the_regressor_cannot_do_is_named():
     for change, message in (
-        ({"activation": "tanh"}, "Unknown head.activation 'tanh'. Known: none, relu, gelu"),
-        ({"camera": "log"}, "Unknown head.camera 'log'. Known: relative, direct"),
-        ({"steps": 0}, "head.steps=0 is at least 1"),
-        ({"dropout": 1.0}, r"head.dropout=1.0 lies in \[0, 1\)"),
+        ({"activation": "tanh"}, "Unknown config.head.activation 'tanh'. Known: none, relu, gelu"),
+        ({"camera": "log"}, "Unknown config.head.camera 'log'. Known: relative, direct"),
+        ({"steps": 0}, "config.head.steps is 0. Set it to a whole number of at least 1"),
+        (
+            {"dropout": 1.0},
+            "config.head.dropout is 1.0. Set it to a number",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             build(**change)
@@ -236,5 +239,5 @@ def test_only_training_leaves_branches_out(two):
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_a_share_of_branches_out_of_range_is_named(share):
-    with pytest.raises(ValueError, match=rf"model.drop_path lies in \[0, 1\), not at {share}"):
+    with pytest.raises(ValueError, match=f"config.model.drop_path is {share}. Set it to a number"):
         network(False, drop_path=share)

@@ -405,7 +405,7 @@ def test_unknown_words_list_the_known_ones(arg, message):
     "changes, message",
     [
         ({"model__image": (64, 80)}, r"square pictures, not \(64, 80\)"),
-        ({"head__kind": "direct"}, "Unknown head.kind 'direct'. Known: iterative, metro"),
+        ({"head__kind": "direct"}, "Unknown config.head.kind 'direct'. Known: iterative, metro"),
         ({"body__gender": "m"}, "Unknown config.body.gender 'm'. Known: neutral, male, female"),
         ({"body__truth": "mine"}, "config.body.truth is 'annotated' or 'own', not 'mine'"),
         ({"body__male": "open_body"}, "config.body.male has another mesh than config.body.model"),

@@ -294,11 +294,14 @@ def test_folders_of_which_nothing_is_known_are_named(tmp_path):
     "options, message",
     [
         ({"second": "both"}, "Unknown data.second 'both'. Known: none, view, pose, same"),
-        ({"fraction": 0.0}, r"data.fraction lies in \(0, 1\], not at 0.0"),
-        ({"fraction": 1.5}, r"data.fraction lies in \(0, 1\], not at 1.5"),
+        ({"fraction": 0.0}, "config.data.fraction is 0.0. Set it to a number above 0"),
+        ({"fraction": 1.5}, "config.data.fraction is 1.5. Set it to a number above 0"),
         ({"weights": (1.0, 1.0)}, "data.weights has 2 shares for 1 folders"),
-        ({"weights": (-1.0,)}, r"data.weights are shares, not below 0: \(-1.0,\)"),
-        ({"weights": (0.0,)}, r"data.weights \(0.0,\) leave out every folder"),
+        (
+            {"weights": (-1.0,)},
+            r"config.data.weights=\(-1.0,\) is -1.0. Set it to a number",
+        ),
+        ({"weights": (0.0,)}, r"config.data.weights=\(0.0,\) leaves out every folder"),
         ({"split": "test"}, r"prepared \(frames: .*: not one frame of this split can be used"),
         ({"form": HAND}, "labels of bodies, but config.body.model is 'open_hand_right'"),
     ],

@@ -293,8 +293,11 @@ def test_empty_folders_say_what_is_expected(tmp_path):
         ({"fit": "stretch"}, "'cover' or 'contain', not 'stretch'"),
         ({"held_out": 1.0}, "--held_out lies in"),
         ({"size": (8, 64)}, "--size is at least 16"),
-        ({"quality": 0}, "--quality lies in"),
-        ({"enlarge": 0.0}, "--enlarge is above 0"),
+        ({"quality": 0}, "--quality is 0. Set it to a whole number of at least 1"),
+        ({"enlarge": 0.0}, "--enlarge is 0.0. Set it to a number above 0"),
+        ({"enlarge": float("nan")}, "--enlarge is nan"),
+        ({"held_out": float("nan")}, "--held_out lies in"),
+        ({"seed": -1}, "--seed is -1. Set it to a whole number of at least 0"),
     ],
 )
 def test_settings_out_of_range_are_named(tmp_path, option, message):
@@ -331,9 +334,20 @@ def test_the_command_reports_and_draws_a_sheet(tmp_path):
     )
     assert "each with the SHA-256 of its manifest" in done.stdout
     for extra, message in (
-        (["--size=big"], "A size is a side or HEIGHTxWIDTH in pixels, not 'big'"),
+        (["--size=big"], "--size is a side or HEIGHTxWIDTH in pixels, not 'big'"),
         (["--options=fps=3"], "Unknown config option 'fps'"),
-        (["--output="], "is not empty and holds no preparation"),
+        (["--output="], "Needed: --output"),
     ):
         done = subprocess.run([*command, *flags, *extra], capture_output=True, text=True, env=env)
         assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_index_may_list_groups_of_one_kind_but_not_of_none(tmp_path):
+    source = small(tmp_path)
+    paths = [f"seq0/t{i:03d}/cam0.jpg" for i in range(2)]
+    (source / "index.json").write_text(json.dumps({"sequences": [{"cross_pose": [paths]}]}))
+    counts = prepare(source, tmp_path / "out")["counts"]["train"]
+    assert counts["pose pairs"] == 2 and counts["view pairs"] == 0
+    (source / "index.json").write_text(json.dumps({"sequences": [{"groups": [paths]}]}))
+    with pytest.raises(ValueError, match="sequence 0 has neither cross_view nor cross_pose"):
+        prepare(source, tmp_path / "other")

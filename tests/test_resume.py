@@ -13,7 +13,7 @@ import pytest
 import runs
 
 from crocohuman_jax import checkpoint, loop, registry, report, sharding
-from crocohuman_jax.data import loader
+from crocohuman_jax.data import loader, pairs
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(prepared, straight, tmp_path, monkeypatch):
@@ -201,3 +201,20 @@ def test_two_hosts_train_as_one(prepared, tmp_path):
         assert loss == pytest.approx(one[step], abs=1e-5)
     resumed = loop.train(config, tmp_path / "two")  # by one host
     assert int(resumed["step"]) == 4
+
+
+def test_a_run_that_waits_for_its_data_stops_at_once(prepared, tmp_path, monkeypatch):
+    stop, read, before, after = threading.Event(), pairs.Read.map, [], []
+
+    def counted(self, drawn):
+        (after if stop.is_set() else before).append(drawn)
+        if len(before) == 20:  # in the middle of the third batch
+            stop.set()
+        return read(self, drawn)
+
+    monkeypatch.setattr(pairs.Read, "map", counted)
+    config = runs.debug(prepared, data__held_out_pairs=0, data__threads=1, **runs.OFTEN)
+    with pytest.raises(loop.Stopped, match="Stopped at step [012] of 20"):
+        loop.train(config, tmp_path / "run", stop)
+    assert len(after) <= 1  # a thread finishes the picture that it is at, not its batch
+    assert list((tmp_path / "run/checkpoints").iterdir())

@@ -9,6 +9,10 @@ import dataclasses
 import numpy as np
 import PIL.Image
 
+from crocohuman_jax import config as config_lib
+
+MOST_ZOOM = 100  # beyond it a picture is a few pixels of its frame
+
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
@@ -37,12 +41,14 @@ class Augment:
 
     def __post_init__(self):
         if self.crop not in ("random", "center"):
-            raise ValueError(f"augment.crop is 'random' or 'center', not {self.crop!r}.")
-        if not self.zoom >= 1:
-            raise ValueError(f"augment.zoom is at least 1, not {self.zoom}.")
-        for name in ("brightness", "contrast", "saturation", "homography"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augment.{name} lies in [0, 1], not at {getattr(self, name)}.")
+            raise ValueError(
+                f"config.data.augment.crop is 'random' or 'center', not {self.crop!r}."
+            )
+        limits = dict.fromkeys(("brightness", "contrast", "saturation", "homography"), (0, 1))
+        limits |= {"rotation": (0, 180), "zoom": (1, MOST_ZOOM)}
+        for name, (least, most) in limits.items():
+            value = getattr(self, name)
+            config_lib.check_number(f"config.data.augment.{name}", value, least=least, most=most)
 
     def draw(self, rng: np.random.Generator, aspect: float = 1.0) -> dict:
         """Draws the change of one picture: `where` [2], `corners` [4, 2], `color` [3, 2].

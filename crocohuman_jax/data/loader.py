@@ -3,10 +3,16 @@
 import concurrent.futures
 import dataclasses
 import os
+import threading
 from collections.abc import Callable, Iterator
 
 import grain
 import numpy as np
+
+from crocohuman_jax import config as config_lib
+
+MOST_THREADS = 1024  # more are a mistyped number, and a host may not have them
+MOST_PREFETCHED = 1024  # batches; more do not fit any memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,15 +35,50 @@ class Stream:
 
 def check_batch(batch_size: int, devices: int, hosts: int, accumulate: int = 1) -> None:
     """Raises a ValueError if a global batch does not divide over what shares it."""
-    if accumulate < 1:
-        raise ValueError(f"config.accumulate is at least 1, not {accumulate}.")
+    config_lib.check_number("config.accumulate", accumulate, least=1, whole=True)
+    config_lib.check_number("config.batch_size", batch_size, least=1, whole=True)
     for count, what in ((devices * accumulate, "devices x accumulation"), (hosts, "hosts")):
-        if batch_size < 1 or batch_size % count:
+        if batch_size % count:
             below, above = batch_size // count * count, (batch_size // count + 1) * count
             raise ValueError(
-                f"A batch of {batch_size} does not divide over {count} {what}. "
+                f"A batch of {batch_size} does not divide over {count} {what} "
+                f"(config.batch_size={batch_size}, config.accumulate={accumulate}). "
                 f"The nearest that do: {f'{below} and ' if below else ''}{above}."
             )
+
+
+def check_reading(threads: int, prefetch: int) -> None:
+    """Raises a ValueError for numbers of threads or of batches that nothing can be read with."""
+    config_lib.check_number("config.data.threads", threads, least=0, most=MOST_THREADS, whole=True)
+    config_lib.check_number(
+        "config.data.prefetch", prefetch, least=1, most=MOST_PREFETCHED, whole=True
+    )
+
+
+def check_epoch(batch_size: int, stream: Stream) -> None:
+    """Raises a ValueError if a batch would hold the same element of an epoch several times."""
+    if batch_size > stream.epoch:
+        raise ValueError(
+            f"config.batch_size is {batch_size}, but an epoch of config.data.folders has "
+            f"{stream.epoch} examples: a batch would hold the same ones several times. Set it to "
+            f"{stream.epoch} or less, or prepare more."
+        )
+
+
+class Interrupted(Exception):
+    """Reading was asked to stop before a batch was whole."""
+
+
+class Unless(grain.transforms.Map):
+    """Passes elements on until an event is set, then raises `Interrupted`."""
+
+    def __init__(self, *events: threading.Event):
+        self.events = events
+
+    def map(self, element):
+        if any(event.is_set() for event in self.events):
+            raise Interrupted
+        return element
 
 
 class Batches(Iterator):
@@ -51,6 +92,8 @@ class Batches(Iterator):
         threads: decoding threads; 0 for one per core.
         prefetch: batches kept ready; each is made by one thread, so no more threads than these.
         start: the number of batches to skip, found at once wherever it lies.
+        stop: once it is set, no further element is read, and `next` raises `Interrupted` where
+            the batch is not ready. Without it the threads would finish their batches first.
     """
 
     def __init__(
@@ -63,8 +106,11 @@ class Batches(Iterator):
         threads: int = 0,
         prefetch: int = 8,
         start: int = 0,
+        stop: threading.Event | None = None,
     ):
-        local = stream.elements[host::hosts]
+        self._closed = threading.Event()
+        events = [self._closed] if stop is None else [self._closed, stop]
+        local = stream.elements[host::hosts].map(Unless(*events))
         batched = local.batch(batch_size // hosts, drop_remainder=True, batch_fn=stream.collate)
         threads = min(threads or os.cpu_count(), prefetch)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
@@ -77,6 +123,10 @@ class Batches(Iterator):
         batch = next(self._iterator)
         self.position += 1
         return batch
+
+    def close(self) -> None:
+        """Ends the threads after the elements they are at."""
+        self._closed.set()
 
 
 def evaluation(

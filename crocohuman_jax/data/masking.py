@@ -11,6 +11,8 @@ import math
 
 import numpy as np
 
+from crocohuman_jax import config as config_lib
+
 RULES = ("max_human", "max_kept", "fixed")
 MODES = ("human", "uniform")
 
@@ -21,10 +23,8 @@ def exact(ratio: float | str) -> fractions.Fraction:
     Raises:
         ValueError: not a number in [0, 1).
     """
-    value = fractions.Fraction(str(ratio))
-    if not 0 <= value < 1:
-        raise ValueError(f"The masking ratio lies in [0, 1), not at {ratio}.")
-    return value
+    config_lib.check_number("config.data.mask.ratio", float(ratio), least=0, below=1)
+    return fractions.Fraction(str(ratio))
 
 
 def kept(count: int | np.ndarray, ratio: fractions.Fraction) -> int | np.ndarray:
@@ -148,18 +148,21 @@ class Masking:
     ):
         for name, value, known in (("mode", mode, MODES), ("rule", rule, RULES)):
             if value not in known:
-                raise ValueError(f"Unknown masking {name} {value!r}. Known: {', '.join(known)}.")
-        if not 0 <= visible < patches:
-            raise ValueError(f"mask.visible lies in [0, {patches}), not at {visible}.")
-        if buckets < 1:
-            raise ValueError(f"mask.buckets is at least 1, not {buckets}.")
+                raise ValueError(
+                    f"Unknown config.data.mask.{name} {value!r}. Known: {', '.join(known)}."
+                )
+        limits = {"least": 0, "below": patches, "whole": True}
+        config_lib.check_number("config.data.mask.visible", visible, **limits)
+        config_lib.check_number("config.data.mask.buckets", buckets, least=1, whole=True)
         if visible and rule != "fixed":
-            raise ValueError(f"mask.visible={visible} is for mask.rule='fixed', not {rule!r}.")
+            raise ValueError(
+                f"config.data.mask.visible={visible} is for mask.rule='fixed', not {rule!r}."
+            )
         self.ratio, self.mode, self.rule = exact(ratio), mode, rule
         self.fixed = visible or int(kept(patches, self.ratio))
         if not 0 < self.fixed < patches:
             raise ValueError(
-                f"A masking ratio of {ratio} leaves {self.fixed} of {patches} patches visible: "
+                f"config.data.mask.ratio={ratio} leaves {self.fixed} of {patches} patches visible: "
                 "there must be something to see and something to complete."
             )
         self.lengths = bucket_lengths(patches, self.ratio, rule, buckets)

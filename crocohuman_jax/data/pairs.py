@@ -11,6 +11,7 @@ import logging
 import grain
 import numpy as np
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax.data import augment, live, loader, masking, records
 
 log = logging.getLogger(__name__)
@@ -187,7 +188,10 @@ def stream(
         NoPairs: no pair can be drawn.
         ValueError: no pair can be drawn, frames smaller than the pictures, or bad settings.
     """
-    if count is not None and count < 1:
+    if count is not None:
+        config_lib.check_number("config.data.held_out_pairs", count, least=0, whole=True)
+    config_lib.check_number("config.data.min_fraction", min_fraction, least=0, below=1)
+    if count == 0:
         raise NoPairs("data.held_out_pairs is 0: nothing is measured on held-out pairs.")
     frames, only = _open(folders, size, patch)
     groups, parts, shares, epoch = _parts(frames, only, split, kinds, weights, gap)
@@ -224,10 +228,13 @@ def _open(folders: str, size: tuple[int, int], patch: int) -> tuple[list, list[s
         )
     # Live frames are a little larger than the pictures, which are cut from them at random.
     larger = tuple(-(-side * 8 // (7 * patch)) * patch for side in size)
-    frames = [
-        live.open_frames(path, larger) if path.startswith(live.PREFIX) else records.Frames(path)
-        for path in paths
-    ]
+    try:
+        frames = [
+            live.open_frames(path, larger) if path.startswith(live.PREFIX) else records.Frames(path)
+            for path in paths
+        ]
+    except ValueError as error:
+        raise ValueError(f"config.data.folders: {error}") from error
     for folder in frames:
         if folder.size[0] < size[0] or folder.size[1] < size[1]:
             raise ValueError(
@@ -253,14 +260,13 @@ def _warn_of_size(folder, frames: tuple[int, int], pictures: tuple[int, int]) ->
 def _parts(frames: list, only: list, split: str, kinds: dict, weights: tuple, gap: tuple):
     """Returns {(folder, kind): groups}, the sources of targets, their shares, and an epoch."""
     for kind in kinds:
-        if kind not in KINDS or kinds[kind] < 0:
-            raise ValueError(f"data.kinds has shares of {', '.join(KINDS)}, not {dict(kinds)}.")
-    if weights and len(weights) != len(frames):
-        raise ValueError(f"data.weights has {len(weights)} shares for {len(frames)} folders.")
-    if min(weights, default=0) < 0:
-        raise ValueError(f"data.weights are shares, not below 0: {weights}.")
-    if gap[0] < 1 or (gap[1] and gap[1] < gap[0]):
-        raise ValueError(f"data.gap is (least >= 1, greatest or 0), not {tuple(gap)}.")
+        if kind not in KINDS:
+            raise ValueError(
+                f"config.data.kinds has shares of {', '.join(KINDS)}, not {dict(kinds)}."
+            )
+        config_lib.check_number(f"config.data.kinds.{kind}", kinds[kind], least=0)
+    check_weights(weights, len(frames))
+    check_gap(gap)
     used = [kind for kind in KINDS if kinds.get(kind, 0) > 0]
     groups, parts, epoch = {}, [], 0
     for number, folder in enumerate(frames):
@@ -284,6 +290,29 @@ def _parts(frames: list, only: list, split: str, kinds: dict, weights: tuple, ga
             "manifest.json."
         )
     return groups, [target for target, _ in parts], [share for _, share in parts], epoch
+
+
+def check_weights(weights: tuple, folders: int) -> None:
+    """Raises a ValueError unless config.data.weights gives a share to each of some folders."""
+    if not weights:
+        return
+    if len(weights) != folders:
+        raise ValueError(
+            f"config.data.weights has {len(weights)} shares for {folders} folders: give one to "
+            "each, or () for their numbers of frames."
+        )
+    config_lib.check_numbers("config.data.weights", weights, least=0)
+    if not any(weights):
+        raise ValueError(
+            f"config.data.weights={tuple(weights)} leaves out every folder: set one above 0."
+        )
+
+
+def check_gap(gap: tuple) -> None:
+    """Raises a ValueError unless config.data.gap is a least and a greatest distance in time."""
+    config_lib.check_numbers("config.data.gap", gap, 2, least=0, whole=True)
+    if gap[0] < 1 or (gap[1] and gap[1] < gap[0]):
+        raise ValueError(f"config.data.gap is (least >= 1, greatest or 0), not {tuple(gap)}.")
 
 
 class Collate:

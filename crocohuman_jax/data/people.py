@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import grain
 import numpy as np
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax.data import labels, loader, notes, pairs, placing, records, truth
 
 log = logging.getLogger(__name__)
@@ -126,9 +127,9 @@ def open_sources(
         ValueError: a folder without truth or labels, or of another model, or a bad setting.
     """
     if second not in SECONDS:
-        raise ValueError(f"Unknown data.second {second!r}. Known: {', '.join(SECONDS)}.")
-    if not 0 < fraction <= 1:
-        raise ValueError(f"data.fraction lies in (0, 1], not at {fraction}.")
+        raise ValueError(f"Unknown config.data.second {second!r}. Known: {', '.join(SECONDS)}.")
+    config_lib.check_number("config.data.fraction", fraction, above=0, most=1)
+    pairs.check_gap(gap)
     if not folders:
         raise ValueError(
             "config.data.folders is empty. Prepare a folder, as with `python -m "
@@ -136,8 +137,11 @@ def open_sources(
         )
     found = []
     for folder in folders:
-        frames = records.Frames(folder)
-        known = open_notes(frames, form)
+        try:
+            frames = records.Frames(folder)
+            known = open_notes(frames, form)
+        except ValueError as error:
+            raise ValueError(f"config.data.folders: {error}") from error
         rows = np.flatnonzero((frames.index["split"] == split) & known.wanted(frames))
         groups = None
         if second in pairs.KINDS:
@@ -191,14 +195,13 @@ def stream(
     Raises:
         ValueError: there is nobody, weights do not fit, or hands are to be mirrored.
     """
-    if weights and len(weights) != len(sources):
-        raise ValueError(f"data.weights has {len(weights)} shares for {len(sources)} folders.")
-    if min(weights, default=0) < 0:
-        raise ValueError(f"data.weights are shares, not below 0: {weights}.")
+    pairs.check_weights(weights, len(sources))
+    if count is not None:
+        config_lib.check_number("config.data.held_out_people", count, least=0, whole=True)
     if form.is_hand and change is not None and change.flip:
         raise ValueError(
-            f"data.augment.flip is {change.flip}, but a mirrored hand is one of the other side, "
-            "which the body model is not: set it to 0."
+            f"config.data.augment.flip is {change.flip}, but a mirrored hand is one of the other "
+            "side, which the body model is not: set it to 0."
         )
     if not sum(len(source.rows) for source in sources):
         raise ValueError(_nobody(sources))
@@ -231,7 +234,9 @@ def _mixed(sources: list[Source], weights, seed: int) -> tuple[grain.MapDataset,
     shares = list(weights) or [len(part) for part in parts]
     used = [(part, share) for part, share in zip(parts, shares, strict=True) if share * len(part)]
     if not used:
-        raise ValueError(f"data.weights {tuple(weights)} leave out every folder that has frames.")
+        raise ValueError(
+            f"config.data.weights {tuple(weights)} leave out every folder that has frames."
+        )
     mixed = [
         grain.MapDataset.source(part).seed(seed + part.folder).shuffle().repeat()
         for part, _ in used

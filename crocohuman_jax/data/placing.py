@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import PIL.Image
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax.synthetic import rotations
 
 
@@ -30,13 +31,11 @@ class Change:
     noise: float = 0.0
 
     def __post_init__(self):
-        for name in ("flip", "still", "noise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augment.{name} lies in [0, 1], not at {getattr(self, name)}.")
-        if not 0 <= self.scale < 1:
-            raise ValueError(f"augment.scale lies in [0, 1), not at {self.scale}.")
-        if not 0 <= self.rotation <= 90:
-            raise ValueError(f"augment.rotation lies in [0, 90] degrees, not at {self.rotation}.")
+        name = "config.data.augment."
+        for share in ("flip", "still", "noise"):
+            config_lib.check_number(name + share, getattr(self, share), least=0, most=1)
+        config_lib.check_number(name + "scale", self.scale, least=0, below=1)
+        config_lib.check_number(name + "rotation", self.rotation, least=0, most=90)
 
     def draw(self, rng: np.random.Generator) -> dict:
         """Draws the change of one picture: `scale`, `angle` in radians, `color` [3]."""

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax import registry
 from crocohuman_jax.data import labels, records, truth
 from crocohuman_jax.data import parts as parts_lib
@@ -24,6 +25,8 @@ from crocohuman_jax.data import workers as workers_lib
 from crocohuman_jax.data.datasets import Job, Plan
 
 LARGEST_PART = 2048
+MOST_ENLARGED = 100  # beyond it a person is a few pixels of the frame
+HELD_OUT = 0.1
 MANY = 20  # sequences, from which on whole ones are held out
 # What lies beside the frames, in a folder of its own.
 ABOUT = {
@@ -45,7 +48,8 @@ class Settings:
         enlarge: factor by which a box is enlarged.
         fit: crop of a picture without a box: "cover" or "contain".
         quality: JPEG quality.
-        held_out: share of the sequences or instants that is kept for validation.
+        held_out: share of the sequences or instants that is kept for validation. By default
+            HELD_OUT, but nothing of a dataset with labels: its published splits stay whole.
         held_out_by: "sequence", "instant", or "auto", see `assign_splits`.
         seed: which sequences these are; and of everything random in a dataset that is made.
 
@@ -60,11 +64,13 @@ class Settings:
     enlarge: float = 1.25
     fit: str = "cover"
     quality: int = 90
-    held_out: float = 0.1
+    held_out: float | None = None
     held_out_by: str = "auto"
     seed: int = 0
 
     def __post_init__(self):
+        if self.held_out is None:
+            object.__setattr__(self, "held_out", 0.0 if labelled(self.dataset) else HELD_OUT)
         if self.fit not in ("cover", "contain"):
             raise ValueError(f"--fit is 'cover' or 'contain', not {self.fit!r}.")
         if self.held_out_by not in ("auto", "sequence", "instant"):
@@ -75,10 +81,9 @@ class Settings:
             raise ValueError(f"--held_out lies in [0, 1), not at {self.held_out}.")
         if min(self.size) < 16:
             raise ValueError(f"--size is at least 16 pixels a side, not {self.size}.")
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"--quality lies in [1, 100], not at {self.quality}.")
-        if not self.enlarge > 0:
-            raise ValueError(f"--enlarge is above 0, not {self.enlarge}.")
+        config_lib.check_number("--quality", self.quality, least=1, most=100, whole=True)
+        config_lib.check_number("--enlarge", self.enlarge, above=0, most=MOST_ENLARGED)
+        config_lib.check_number("--seed", self.seed, least=0, whole=True)
 
     def as_json(self) -> dict:
         return dataclasses.asdict(self) | {
@@ -151,7 +156,8 @@ def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
     instants of each sequence that has four or more (or one whole sequence, if none has). "auto"
     takes sequences where there are MANY, and instants where each sequence is needed to train.
 
-    A dataset that says itself what is for what has its way.
+    A dataset that says itself what is for what has its way; only of what it says is to train
+    a share is held out, if one is asked for. Of datasets with labels "auto" takes sequences.
 
     Returns:
         {sequence: "train", "validation", "test", or the first instant that is held out}.
@@ -164,12 +170,14 @@ def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
             for group in {frame.view_group, frame.pose_group} - {""}:
                 members[frame.sequence, group] = members.get((frame.sequence, group), 0) + 1
     splits: dict[str, str | int] = dict.fromkeys(instants, "train") | dict(plan.splits)
-    for name in plan.splits:
-        instants.pop(name, None)
+    published = labelled(settings.dataset)
+    for name, split in plan.splits.items():
+        if split != "train" or not published:
+            instants.pop(name, None)
     if settings.held_out == 0 or not instants:
         return splits
     by_instant = settings.held_out_by == "instant" or (
-        settings.held_out_by == "auto" and len(instants) < MANY
+        settings.held_out_by == "auto" and len(instants) < MANY and not published
     )
     if by_instant:
         for name, when in instants.items():
@@ -188,6 +196,11 @@ def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
         name: "validation" if plan.owners.get(name, name) in chosen and name in instants else split
         for name, split in splits.items()
     }
+
+
+def labelled(dataset: str) -> bool:
+    """Returns whether a dataset comes with labels, and so with published splits."""
+    return hasattr(registry.find("data.datasets", dataset, "--dataset"), "KEYPOINTS")
 
 
 def _parts(jobs: tuple[Job, ...]) -> list[list[Job]]:

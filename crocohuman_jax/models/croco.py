@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax import trees
 from crocohuman_jax.models import attention, blocks, layers, positions
 
@@ -39,9 +41,10 @@ class Compute:
             ("remat", self.remat, blocks.REMAT),
         ):
             if value not in known:
-                raise ValueError(f"Unknown model.{name} {value!r}. Known: {', '.join(known)}.")
-        if self.unroll < 1:
-            raise ValueError(f"model.unroll is at least 1, not {self.unroll}.")
+                raise ValueError(
+                    f"Unknown config.model.{name} {value!r}. Known: {', '.join(known)}."
+                )
+        config_lib.check_number("config.model.unroll", self.unroll, least=1, whole=True)
 
 
 class Encoder(nnx.Module):
@@ -261,6 +264,43 @@ def patch_grid(image: tuple[int, int], patch: int) -> tuple[int, int]:
             f"The nearest that does is {_nearest(height, patch)}x{_nearest(width, patch)}."
         )
     return height // patch, width // patch
+
+
+def shapes(
+    image: tuple[int, int],
+    patch: int,
+    position: str,
+    encoder: Mapping[str, int],
+    decoder: Mapping[str, int],
+) -> tuple[Shape, Shape]:
+    """Returns the sizes of encoder and decoder of which a network can be built.
+
+    Args: as config.model has them.
+
+    Raises:
+        ValueError: a network cannot be built; the message names the key.
+    """
+    found = {"encoder": Shape(**encoder), "decoder": Shape(**decoder)}
+    config_lib.check_number("config.model.patch", patch, least=1, whole=True)
+    config_lib.check_numbers("config.model.image", image, 2, least=1, whole=True)
+    if position not in POSITIONS:
+        raise ValueError(
+            f"Unknown config.model.position {position!r}. Known: {', '.join(POSITIONS)}."
+        )
+    for part, shape in found.items():
+        name = f"config.model.{part}"
+        for key, value in dataclasses.asdict(shape).items():
+            config_lib.check_number(f"{name}.{key}", value, least=1, whole=True)
+    name = "config.model.image, config.model.patch"
+    try:
+        patch_grid(image, patch)
+        for part, shape in found.items():
+            name = f"config.model.{part}.width, config.model.{part}.heads"
+            _check(shape, position, Compute(attention="xla"))
+            _positions(position, (1, 1), shape)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return found["encoder"], found["decoder"]
 
 
 def _nearest(side: int, patch: int) -> int:

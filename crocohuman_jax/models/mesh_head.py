@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax.models import layers
 
 ACTIVATIONS = {"none": lambda x: x, "relu": jax.nn.relu, "gelu": layers.exact_gelu}
@@ -53,14 +54,13 @@ class Regressor(nnx.Module):
     ):
         if activation not in ACTIVATIONS:
             raise ValueError(
-                f"Unknown head.activation {activation!r}. Known: {', '.join(ACTIVATIONS)}."
+                f"Unknown config.head.activation {activation!r}. Known: {', '.join(ACTIVATIONS)}."
             )
         if camera not in CAMERAS:
-            raise ValueError(f"Unknown head.camera {camera!r}. Known: {', '.join(CAMERAS)}.")
-        if steps < 1 or not 0 <= dropout < 1:
-            raise ValueError(
-                f"head.steps={steps} is at least 1, head.dropout={dropout} lies in [0, 1)."
-            )
+            raise ValueError(f"Unknown config.head.camera {camera!r}. Known: {', '.join(CAMERAS)}.")
+        config_lib.check_number("config.head.hidden", hidden, least=1, whole=True)
+        config_lib.check_number("config.head.steps", steps, least=1, whole=True)
+        config_lib.check_number("config.head.dropout", dropout, least=0, below=1)
         self.sizes = (6 * joints, shapes, 3)
         options = {"dtype": dtype, "rngs": rngs}
         self.first = layers.Linear(features + sum(self.sizes), hidden, **options)

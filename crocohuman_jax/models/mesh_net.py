@@ -1,15 +1,29 @@
 """From one or two pictures to a mesh: encoder, decoder if there are two, and a head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax import trees
 from crocohuman_jax.models import croco, mesh_head
 
 PARTS = ("encoder", "decoder", "head", "mean")
+HEADS = ("iterative", "metro")
+SUPERVISED = ("last", "all")  # which of the iterative head's estimates the loss looks at
+
+
+def checked(head: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns config.head as it is, or raises a ValueError that names the word it does not know."""
+    for name, known in (("kind", HEADS), ("supervise", SUPERVISED)):
+        if name in head and head[name] not in known:
+            raise ValueError(
+                f"Unknown config.head.{name} {head[name]!r}. Known: {', '.join(known)}."
+            )
+    return head
 
 
 class MeshNet(nnx.Module):
@@ -49,8 +63,7 @@ class MeshNet(nnx.Module):
         drop_path: float,
         key: jax.Array,
     ):
-        if not 0 <= drop_path < 1:
-            raise ValueError(f"model.drop_path lies in [0, 1), not at {drop_path}.")
+        config_lib.check_number("config.model.drop_path", drop_path, least=0, below=1)
         grid = croco.patch_grid(image, patch)
         options = {"grid": grid, "position": position, "compute": compute}
         rngs = {part: nnx.Rngs(params=trees.fold_name(key, part)) for part in PARTS}

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax.models import blocks, layers
 
 SPREAD = 0.02  # deviation of what the stages start with
@@ -67,6 +68,12 @@ class Metro(nnx.Module):
         dtype=jnp.float32,
         rngs: nnx.Rngs,
     ):
+        _check_numbers(
+            {"hidden": hidden, "outs": outs},
+            {"depth": (1, depth), "heads": (1, heads)}
+            | {"feedforward": (0, feedforward), "feature_width": (0, feature_width)},
+            {"dropout": dropout, "mask_share": mask_share},
+        )
         _check(joints, coarse, sizes, hidden, outs, heads)
         exact = {"dtype": jnp.float32, "rngs": rngs}
         # Plain nested tuples: constants of the graph, neither parameters nor state.
@@ -329,12 +336,24 @@ def _check(joints, coarse, sizes, hidden, outs, heads) -> None:
         )
     if len(hidden) != len(outs) or not outs or outs[-1] != 3:
         raise ValueError(
-            f"Each stage has a hidden width and an output, the last of width 3: {tuple(hidden)} "
-            f"and {tuple(outs)} do not fit."
+            f"Each stage has a hidden width and an output, the last of width 3: config.head.hidden="
+            f"{tuple(hidden)} and config.head.outs={tuple(outs)} do not fit."
         )
     odd = [width for width in hidden if width % heads]
     if odd:
-        raise ValueError(f"Hidden width {odd[0]} does not divide into {heads} heads.")
+        raise ValueError(
+            f"Hidden width {odd[0]} does not divide into {heads} heads (config.head.hidden, "
+            "config.head.heads)."
+        )
+
+
+def _check_numbers(widths: dict, counts: dict, shares: dict) -> None:
+    for name, values in widths.items():
+        config_lib.check_numbers(f"config.head.{name}", values, least=1, whole=True)
+    for name, (least, value) in counts.items():
+        config_lib.check_number(f"config.head.{name}", value, least=least, whole=True)
+    for name, value in shares.items():
+        config_lib.check_number(f"config.head.{name}", value, least=0, below=1)
 
 
 def _linear(fan_in: int, shape, *, dtype, rngs: nnx.Rngs) -> layers.Linear:

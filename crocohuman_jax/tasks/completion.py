@@ -20,9 +20,10 @@ GREY = 0.5  # shown in place of hidden patches
 def make(config) -> Task:
     """Returns the task of `config.model`, `config.loss` and `config.data`."""
     model, data, seed = config.model, config.data, config.seed
+    sizes = croco.shapes(model.image, model.patch, model.position, model.encoder, model.decoder)
     completion = Completion(
-        encoder=croco.Shape(**model.encoder),
-        decoder=croco.Shape(**model.decoder),
+        encoder=sizes[0],
+        decoder=sizes[1],
         image=tuple(model.image),
         patch=model.patch,
         position=model.position,
@@ -87,7 +88,7 @@ class Completion:
 
     def __init__(self, encoder, decoder, *, image, patch, norm_pix, region, **options):
         if region not in REGIONS:
-            raise ValueError(f"Unknown loss region {region!r}. Known: {', '.join(REGIONS)}.")
+            raise ValueError(f"Unknown config.loss.region {region!r}. Known: {', '.join(REGIONS)}.")
         self.encoder, self.decoder = encoder, decoder
         self.patch, self.grid = patch, croco.patch_grid(image, patch)
         self.norm_pix, self.region = norm_pix, region

@@ -12,7 +12,6 @@ from crocohuman_jax.data import notes, people, placing
 from crocohuman_jax.models import croco, mesh_head, mesh_net, metro
 from crocohuman_jax.tasks import Task
 
-HEADS = ("iterative", "metro")
 NOT_THE_HEADS = ("kind", "supervise", "levels", "sampling")  # what its module does not take
 AXES = (*croco.AXES, (r"head/(first|second)/kernel$", (None, "hidden")))
 
@@ -20,13 +19,15 @@ AXES = (*croco.AXES, (r"head/(first|second)/kernel$", (None, "hidden")))
 def make(config) -> Task:
     """Returns the task of `config.model`, `config.head`, `config.body`, `config.loss`, `.data`."""
     model = config.model
+    sizes = croco.shapes(model.image, model.patch, model.position, model.encoder, model.decoder)
     if model.image[0] != model.image[1]:
-        raise ValueError(f"People are seen in square pictures, not {tuple(model.image)}.")
+        sides = tuple(model.image)
+        raise ValueError(f"config.model.image={sides}: people are seen in square pictures.")
     bodies = bodies_lib.Bodies(**config.body)
     data = Data(config, bodies)
     mesh = Mesh(
-        encoder=croco.Shape(**model.encoder),
-        decoder=None if config.data.second == "none" else croco.Shape(**model.decoder),
+        encoder=sizes[0],
+        decoder=None if config.data.second == "none" else sizes[1],
         image=tuple(model.image),
         patch=model.patch,
         position=model.position,
@@ -35,7 +36,7 @@ def make(config) -> Task:
         ),
         drop_path=model.drop_path,
         head=config.head.to_dict(),
-        loss=config.loss.to_dict(),
+        loss=losses.checked(config.loss.to_dict()),
         bodies=bodies,
         mean=data.mean,
     )
@@ -135,11 +136,9 @@ class Mesh:
     """
 
     def __init__(self, *, encoder, decoder, image, patch, head, loss, bodies, mean, **options):
-        if head["kind"] not in HEADS:
-            raise ValueError(f"Unknown head.kind {head['kind']!r}. Known: {', '.join(HEADS)}.")
         self.encoder, self.decoder, self.patch = encoder, decoder, patch
         self.grid, self.bodies, self.weights = croco.patch_grid(image, patch), bodies, loss
-        self.body, self.head, self._mean = bodies.body, head, mean
+        self.body, self.head, self._mean = bodies.body, mesh_net.checked(head), mean
         self.sizes = (6 * len(self.body.names), len(self.body.shapes), 3)
         self.iterative = head["kind"] == "iterative"
         self.unit = bodies.size if loss.get("unit") == "size" else 1.0

@@ -1,5 +1,6 @@
 """Human3.6M's extracted pictures, with joints, and pose and shape where a file has them."""
 
+import dataclasses
 import pathlib
 import re
 from collections.abc import Iterator
@@ -72,7 +73,10 @@ def plan(settings) -> Plan:
             "S9 and S11. Name a file of these (option file), or take protocol=1."
         )
     columns = {name: values[kept] for name, values in columns.items()}
-    return annotations.plan(settings, LAYOUT, frames, columns, splits, [path], skips)
+    plan_ = annotations.plan(settings, LAYOUT, frames, columns, splits, [path], skips)
+    # Held-out shares are asked for; then all that shows a person lies on one side.
+    owners = {frame.sequence: frame.subject for frame in frames}
+    return dataclasses.replace(plan_, owners=owners)
 
 
 def read(settings, job: Job) -> Iterator[Sample]:

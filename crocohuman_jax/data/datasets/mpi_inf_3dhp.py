@@ -1,5 +1,6 @@
 """MPI-INF-3DHP's extracted pictures, with joints, and fits of SMPL where a file has them."""
 
+import dataclasses
 import pathlib
 import re
 from collections.abc import Iterator
@@ -61,7 +62,10 @@ def plan(settings) -> Plan:
             )
         )
     columns = {name: values[kept] for name, values in columns.items()}
-    return annotations.plan(settings, LAYOUT, frames, columns, splits, [path], skips)
+    plan_ = annotations.plan(settings, LAYOUT, frames, columns, splits, [path], skips)
+    # Held-out shares are asked for; then all that shows a person lies on one side.
+    owners = {frame.sequence: frame.subject for frame in frames}
+    return dataclasses.replace(plan_, owners=owners)
 
 
 def read(settings, job: Job) -> Iterator[Sample]:

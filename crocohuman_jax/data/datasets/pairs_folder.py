@@ -17,7 +17,8 @@ DIR/[<any folders>/]<sequence>/t<instant>/<camera>.jpg
   <camera>_bg<k>.jpg          the same camera, another background composited in
   <camera>.mask.png           the silhouette of the people, where there is one
 DIR/index.json (optional)     {"sequences": [{"cross_view": [[paths], ...], "cross_pose": [...]}]}
-                              lists the groups that are valid; without it every one is taken to be
+                              lists the groups that are valid; without it every one is taken to be;
+                              a kind that a sequence leaves out has no groups
 boxes.json (optional)         in DIR or any folder below: {path from that folder: box, or
                               {name: box}}, a box being [x0, y0, x1, y1] in pixels"""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -103,8 +104,10 @@ def _listed_groups(listing: pathlib.Path) -> dict[str, tuple[str, str]]:
     try:
         sequences = json.loads(listing.read_text())["sequences"]
         for number, sequence in enumerate(sequences):
+            if not {"cross_view", "cross_pose"} & set(sequence):
+                raise ValueError(f"sequence {number} has neither cross_view nor cross_pose")
             for kind in ("cross_view", "cross_pose"):
-                for i, paths in enumerate(sequence[kind]):
+                for i, paths in enumerate(sequence.get(kind, ())):
                     for path in paths:
                         if kind in found[path]:
                             raise ValueError(f"{path} is in two {kind} groups")
