@@ -9,7 +9,15 @@ import ml_collections
 import numpy as np
 import PIL.Image
 
-from crocohuman_jax import bodies, checkpoint, drawing, meshes_out, registry, sharding
+from crocohuman_jax import (
+    bodies,
+    checkpoint,
+    drawing,
+    filenames,
+    meshes_out,
+    registry,
+    sharding,
+)
 from crocohuman_jax import config as config_lib
 from crocohuman_jax.body import camera as cameras
 from crocohuman_jax.data import crop, placing
@@ -47,7 +55,7 @@ def predict(args) -> Iterator[str]:
     boxes = read_boxes(args.boxes)
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
     params = checkpoint.load_whole(workdir, "ema" if args.ema else "params")
-    run = jax.jit(task.predict)
+    run, distinct = jax.jit(task.predict), filenames.Distinct()
     output.mkdir(parents=True, exist_ok=True)
     for path, other in zip(paths, seconds, strict=True):
         try:
@@ -58,7 +66,7 @@ def predict(args) -> Iterator[str]:
                 elsewhere = np.asarray(crop.open_picture(other))
                 elsewhere = elsewhere, entries(boxes, other, elsewhere.shape[:2], args.enlarge)
         except crop.Skip as skip:
-            yield f"{path}: skipped, {skip}"
+            yield filenames.printable(f"{path}: skipped, {skip}")
             continue
         for name, square in found.items():
             batch = element(whole, square, config, body, args.left)
@@ -69,8 +77,11 @@ def predict(args) -> Iterator[str]:
                 batch["second"] = placed.picture(picture, config.model.image[0])[None]
             with jax.set_mesh(mesh):
                 shown = jax.device_get(run(params, sharding.put_batch(batch, mesh)))
-            stem = f"{path.stem}_{name}" if name else path.stem
-            yield write(output / stem, whole, square, shown, body, args)
+            plain = f"{path.stem}_{name}" if name else path.stem
+            stem = distinct(f"{path.stem}_{filenames.clean(name)}" if name else path.stem)
+            line = write(output / stem, whole, square, shown, body, args)
+            whose = "" if stem == plain else f" ({name!r} of {path.name})"
+            yield filenames.printable(line + whose)
 
 
 def pictures(names: list[str]) -> list[pathlib.Path]:

@@ -7,7 +7,7 @@ import sys
 import tqdm
 from absl import flags
 
-from crocohuman_jax import command, registry, report
+from crocohuman_jax import command, filenames, registry, report
 from crocohuman_jax import config as config_lib
 from crocohuman_jax.data import labels, records, shards, sheets, truth
 
@@ -23,6 +23,7 @@ flags.DEFINE_integer("quality", 90, "JPEG quality of the frames.")
 flags.DEFINE_float("held_out", 0.1, "Share that is kept for validation; 0 keeps none.")
 flags.DEFINE_string("held_out_by", "auto", "Keep whole sequences or the last instants of each.")
 flags.DEFINE_integer("seed", 0, "Of what is held out, and of synthetic people.")
+flags.DEFINE_bool("follow_links", False, "Read what links in --source lead to outside of it.")
 flags.DEFINE_integer("workers", 0, "Processes; 0 for one per core.")
 flags.DEFINE_string("options", "", "The dataset's own options, as fps=5,takes=file.")
 flags.DEFINE_string("sheet", None, "Only draw the contact sheets of a prepared folder anew.")
@@ -54,6 +55,7 @@ def main(_) -> None:
             held_out=args.held_out,
             held_out_by=args.held_out_by,
             seed=args.seed,
+            follow_links=args.follow_links,
         )
         output = pathlib.Path(args.output)
         bar = None
@@ -114,7 +116,8 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
         )
     if counts["skipped"]:
         lines.append(f"  skipped {counts['skipped']}, listed in manifest.json. The first:")
-        lines += [f"    {name}: {reason}" for name, reason in manifest["skips"][:10]]
+        first = manifest["skips"][:10]
+        lines += [filenames.printable(f"    {name}: {reason}") for name, reason in first]
     if manifest["lone_groups"]:
         lone = ", ".join(manifest["lone_groups"][:5])
         lines.append(f"  {counts['lone groups']} groups of one frame give no pair: {lone}")

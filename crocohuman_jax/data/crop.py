@@ -6,12 +6,35 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from crocohuman_jax import filenames
+
 LARGEST_CROP = 4  # times the longer side of the picture
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
 
 class Skip(Exception):
     """A frame that cannot be used, and why. It is counted and listed; the work goes on."""
+
+
+def inside(settings, folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Returns the path of a file of a source folder, see `filenames.within`.
+
+    Args:
+        settings: `shards.Settings`, whose `follow_links` counts.
+        folder: where the file must lie.
+        name: relative to the folder.
+
+    Raises:
+        Skip: it does not lie there, or is a name that no file can have.
+    """
+    try:
+        path = filenames.within(folder, name, settings.follow_links)
+        path.exists()  # raises of a name that is too long
+    except filenames.LeadsOut as error:
+        raise Skip(f"{error}; --follow_links takes such files, if the links are yours") from error
+    except (OSError, ValueError) as error:
+        raise Skip(str(error)) from error
+    return path
 
 
 def open_picture(path: pathlib.Path) -> PIL.Image.Image:

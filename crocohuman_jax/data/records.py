@@ -19,6 +19,8 @@ from array_record.python import array_record_module
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.proto import tf_example_pb2
 
+from crocohuman_jax import filenames
+
 NAME = "frames"
 SPLITS = ("train", "validation", "test")
 # The columns of the index. Frames that share a view group show one instant from several cameras;
@@ -265,7 +267,11 @@ def check(folder: pathlib.Path) -> list[str]:
     """Returns one line for every file that is missing or whose SHA-256 is not the manifest's."""
     faults = []
     for name, wanted in read_manifest(folder)["files"].items():
-        path = folder / name
+        try:
+            path = filenames.within(folder, name, follow_links=True)
+        except ValueError as error:
+            faults.append(f"manifest.json: {error}")
+            continue
         if not path.exists():
             faults.append(f"{name}: missing")
         elif digest(path) != wanted["sha256"]:

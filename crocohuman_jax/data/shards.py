@@ -48,6 +48,7 @@ class Settings:
         held_out: share of the sequences or instants that is kept for validation.
         held_out_by: "sequence", "instant", or "auto", see `assign_splits`.
         seed: which sequences these are; and of everything random in a dataset that is made.
+        follow_links: read what links in the source folder lead to outside of it.
 
     Raises:
         ValueError: a value out of range.
@@ -63,6 +64,7 @@ class Settings:
     held_out: float = 0.1
     held_out_by: str = "auto"
     seed: int = 0
+    follow_links: bool = False
 
     def __post_init__(self):
         if self.fit not in ("cover", "contain"):
@@ -81,10 +83,13 @@ class Settings:
             raise ValueError(f"--enlarge is above 0, not {self.enlarge}.")
 
     def as_json(self) -> dict:
-        return dataclasses.asdict(self) | {
+        found = dataclasses.asdict(self) | {
             "source": self.source and str(self.source),
             "size": list(self.size),
         }
+        if not self.follow_links:  # as preparations were written that did not know of it
+            del found["follow_links"]
+        return found
 
 
 def prepare(

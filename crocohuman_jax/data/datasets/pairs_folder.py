@@ -30,6 +30,11 @@ def plan(settings) -> Plan:
     source = settings.source
     listing = source / "index.json"
     groups = _listed_groups(listing) if listing.exists() else None
+    for path in groups or ():
+        try:
+            crop.inside(settings, source, path)
+        except crop.Skip as skip:  # of a whole list, unlike one odd picture, nothing is taken
+            raise ValueError(f"{listing}: {skip}.") from skip
     paths = _pictures(source) if groups is None else sorted(groups)
     boxes, skips, frames = _boxes(source), [], []
     for path in paths:
@@ -51,9 +56,11 @@ def plan(settings) -> Plan:
 def read(settings, job: Job) -> Iterator[Sample]:
     """Reads the pictures of a job; see `datasets`."""
     for frame in job.frames:
-        path = settings.source / frame.source
-        mask = path.with_name(f"{path.stem}.mask.png")
+        name = pathlib.PurePosixPath(frame.source)
+        mask_name = name.with_name(f"{name.stem}.mask.png")
         try:
+            path = crop.inside(settings, settings.source, frame.source)
+            mask = crop.inside(settings, settings.source, str(mask_name))
             picture = crop.open_picture(path)
             silhouette = crop.open_silhouette(mask, picture.size) if mask.exists() else None
             yield Sample(frame, picture, silhouette)
@@ -106,6 +113,8 @@ def _listed_groups(listing: pathlib.Path) -> dict[str, tuple[str, str]]:
             for kind in ("cross_view", "cross_pose"):
                 for i, paths in enumerate(sequence[kind]):
                     for path in paths:
+                        if not isinstance(path, str):
+                            raise ValueError(f"{path!r} is not a path")
                         if kind in found[path]:
                             raise ValueError(f"{path} is in two {kind} groups")
                         found[path][kind] = f"{number}/{kind}/{i}"

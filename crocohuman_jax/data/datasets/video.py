@@ -36,6 +36,7 @@ def plan(settings) -> Plan:
     for path in videos:
         name = path.relative_to(source)
         try:
+            crop.inside(settings, source, name.as_posix())
             job, absent = _job(path, name, options)
             jobs.append(job)
             skips += absent
