@@ -1,6 +1,7 @@
 """Opens pictures of every kind and cuts people out of them."""
 
 import pathlib
+import stat
 
 import numpy as np
 import PIL.Image
@@ -37,14 +38,27 @@ def inside(settings, folder: pathlib.Path, name: str) -> pathlib.Path:
     return path
 
 
+def check_file(path: pathlib.Path) -> None:
+    """Raises Skip for what would hang who opens it, and for a name that no index can hold."""
+    if filenames.printable(str(path)) != str(path):
+        raise Skip("its name is not UTF-8: rename it")
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError):  # missing or unreadable, as who opens it will say
+        return
+    if not stat.S_ISREG(kind):
+        raise Skip("not a file but a FIFO, device, socket or folder")
+
+
 def open_picture(path: pathlib.Path) -> PIL.Image.Image:
     """Returns a picture as 8-bit RGB, upright: grey, palette, RGBA, CMYK and 16-bit ones too.
 
     Transparent pixels become black, the value of padding.
 
     Raises:
-        Skip: the file is missing, truncated or no picture.
+        Skip: the file is missing, truncated, no picture, or no plain file.
     """
+    check_file(path)
     try:
         with PIL.Image.open(path) as picture:
             picture.load()

@@ -4,6 +4,7 @@ A part is written whole or not at all, its list of rows last, so an interrupted 
 on with the parts that are missing, and what was written is never written again.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import hashlib
@@ -13,7 +14,6 @@ import pathlib
 import shutil
 from collections.abc import Callable
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -358,7 +358,10 @@ def _counts(rows: list[dict]) -> dict:
         mine = [row for row in rows if row["split"] == split]
         counts[split] = {"frames": len(mine)}
         for kind in ("view", "pose"):
-            groups = np.array([row[f"{kind}_group"] for row in mine], np.int64)
-            sizes = np.unique(groups[groups >= 0], return_counts=True)[1]
-            counts[split][f"{kind} pairs"] = int((sizes * (sizes - 1)).sum())
+            apart = "camera" if kind == "view" else "instant"  # else two are no pair
+            grouped = [row for row in mine if row[f"{kind}_group"] >= 0]
+            alike = collections.Counter((row[f"{kind}_group"], row[apart]) for row in grouped)
+            sizes = collections.Counter(row[f"{kind}_group"] for row in grouped)
+            pairs = sum(n**2 for n in sizes.values()) - sum(n**2 for n in alike.values())
+            counts[split][f"{kind} pairs"] = pairs
     return counts

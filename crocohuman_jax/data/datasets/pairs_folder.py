@@ -39,6 +39,7 @@ def plan(settings) -> Plan:
     boxes, skips, frames = _boxes(source), [], []
     for path in paths:
         try:
+            crop.check_file(source / path)
             if not (source / path).exists():
                 raise crop.Skip("index.json lists it, but there is no such file")
             frames += _frames(path, groups, boxes.get(path))
@@ -108,6 +109,7 @@ def _listed_groups(listing: pathlib.Path) -> dict[str, tuple[str, str]]:
     """Returns {path: (view group, pose group)} from an index.json."""
     found: dict[str, dict[str, str]] = collections.defaultdict(dict)
     try:
+        crop.check_file(listing)
         sequences = json.loads(listing.read_text())["sequences"]
         for number, sequence in enumerate(sequences):
             for kind in ("cross_view", "cross_pose"):
@@ -118,7 +120,7 @@ def _listed_groups(listing: pathlib.Path) -> dict[str, tuple[str, str]]:
                         if kind in found[path]:
                             raise ValueError(f"{path} is in two {kind} groups")
                         found[path][kind] = f"{number}/{kind}/{i}"
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, crop.Skip) as error:
         raise ValueError(
             f"{listing} is not a list of groups ({type(error).__name__}: {error}). "
             f"Expected:\n{LAYOUT}"
@@ -132,8 +134,9 @@ def _boxes(source: pathlib.Path) -> dict:
     for file in sorted(source.rglob("boxes.json")):
         folder = file.parent.relative_to(source)
         try:
+            crop.check_file(file)
             entries = json.loads(file.read_text())
             boxes |= {(folder / path).as_posix(): entry for path, entry in entries.items()}
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, crop.Skip) as error:
             raise ValueError(f"{file} is not a JSON object of boxes: {error}") from error
     return boxes

@@ -37,6 +37,7 @@ def plan(settings) -> Plan:
     for path in videos:
         name = path.relative_to(source)
         try:
+            crop.check_file(path)
             crop.inside(settings, source, name.as_posix())
             job, absent = _job(path, name, options)
             jobs.append(job)
@@ -157,9 +158,10 @@ def _boxes(path: pathlib.Path) -> dict | None:
     if not path.exists():
         return None
     try:
+        crop.check_file(path)
         boxes = json.loads(path.read_text())
         boxes.keys()
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, crop.Skip) as error:
         raise ValueError(f"{path} is not a JSON object of boxes: {error}") from error
     return boxes
 
