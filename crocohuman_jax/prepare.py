@@ -18,7 +18,7 @@ flags.DEFINE_string("source", None, "The folder to read; none for synthetic.")
 flags.DEFINE_string("output", None, "The folder to write.")
 flags.DEFINE_string("size", "256", "Frames in pixels: a side, or HEIGHTxWIDTH.")
 flags.DEFINE_float("enlarge", 1.25, "Factor by which a person's box is enlarged.")
-flags.DEFINE_string("fit", "cover", "Crop without a box: 'cover' (no border), 'contain' (all).")
+flags.DEFINE_string("fit", "contain", "Crop without a box: 'contain' (all), 'cover' (no border).")
 flags.DEFINE_integer("quality", 90, "JPEG quality of the frames.")
 flags.DEFINE_float("held_out", 0.1, "Share that is kept for validation; 0 keeps none.")
 flags.DEFINE_string("held_out_by", "auto", "Keep whole sequences or the last instants of each.")
@@ -113,6 +113,14 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
         lines.append(
             f"  {split}: {part['frames']} frames, {part['view pairs']} cross-view and "
             f"{part['pose pairs']} cross-pose pairs (ordered)."
+        )
+    if counts["unboxed"]:
+        how = "shown whole, padded where they are not of the frames' shape"
+        if manifest["settings"]["fit"] == "cover":
+            how = "cut at their centre, where heads and feet may be missing"
+        lines.append(
+            f"  {counts['unboxed']} frames have no box for their person and are {how}. A "
+            "boxes file (docs/data.md) makes people larger, and tells several apart."
         )
     if counts["skipped"]:
         lines.append(f"  skipped {counts['skipped']}, listed in manifest.json. The first:")

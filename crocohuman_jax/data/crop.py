@@ -143,6 +143,24 @@ def _centred(x: float, y: float, width: float, height: float) -> Box:
     return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
+def shown(box: Box, size: tuple[int, int], frame: tuple[int, int]) -> Box:
+    """Returns which part of a frame shows the picture; the rest is black padding.
+
+    Args:
+        box: the crop, in pixels of the picture.
+        size: (width, height) of the picture.
+        frame: (height, width) of the frame.
+
+    Returns:
+        x0, y0, x1, y1 in pixels of the frame.
+    """
+    x0, y0, x1, y1 = box
+    across, down = frame[1] / (x1 - x0), frame[0] / (y1 - y0)
+    left, right = (min(max((x - x0) * across, 0), frame[1]) for x in (0, size[0]))
+    top, bottom = (min(max((y - y0) * down, 0), frame[0]) for y in (0, size[1]))
+    return left, top, right, bottom
+
+
 def cut(picture: PIL.Image.Image, box: Box, size: tuple[int, int]) -> np.ndarray:
     """Returns the crop resized to (height, width), antialiased, black outside the picture.
 

@@ -43,7 +43,7 @@ class Settings:
         options: the dataset's own options.
         size: (height, width) of the frames.
         enlarge: factor by which a box is enlarged.
-        fit: crop of a picture without a box: "cover" or "contain".
+        fit: crop of a picture without a box: "contain" (all of it, padded) or "cover".
         quality: JPEG quality.
         held_out: share of the sequences or instants that is kept for validation.
         held_out_by: "sequence", "instant", or "auto", see `assign_splits`.
@@ -59,7 +59,7 @@ class Settings:
     options: dict
     size: tuple[int, int] = (256, 256)
     enlarge: float = 1.25
-    fit: str = "cover"
+    fit: str = "contain"
     quality: int = 90
     held_out: float = 0.1
     held_out_by: str = "auto"
@@ -276,7 +276,8 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
         "licence": getattr(registry.find("data.datasets", settings.dataset), "LICENCE", ""),
         "keypoints": list(parts_lib.keypoints(settings)),
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
-        "counts": _counts(rows) | {"skipped": len(skips), "lone groups": len(lone)},
+        "counts": _counts(rows)
+        | {"skipped": len(skips), "lone groups": len(lone), "unboxed": _unboxed(settings, rows)},
         "skips": skips[:MANIFEST_LISTS],
         "lone_groups": lone[:MANIFEST_LISTS],
         "files": files,
@@ -347,6 +348,16 @@ def _number_groups(rows: list[dict]) -> list[str]:
         for row in rows:
             row[kind] = numbers.get(row[kind], -1)
     return lone
+
+
+def _unboxed(settings: Settings, rows: list[dict]) -> int:
+    """Returns how many frames show a picture without a box for the person in it.
+
+    None of a dataset that is made or has labels: its pictures are themselves crops of a person.
+    """
+    if settings.source is None or parts_lib.keypoints(settings):
+        return 0
+    return sum(row.get("unboxed", False) for row in rows)
 
 
 def _counts(rows: list[dict]) -> dict:

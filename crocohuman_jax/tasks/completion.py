@@ -110,6 +110,11 @@ class Completion:
         if self.region == "masked_human":
             human = jnp.take_along_axis(batch["human"], batch["hidden"], 1)
             weight = human.astype(each.dtype)
+        if "valid" in batch:  # padding is black, and predicted without knowing anything
+            valid = batch["valid"]
+            if wanted is not None:
+                valid = jnp.take_along_axis(valid, wanted, 1)
+            weight = weight * valid
         value = jnp.sum(weight * each) / jnp.maximum(jnp.sum(weight), 1)
         return value, {"loss": value}
 
@@ -123,12 +128,18 @@ class Completion:
 
         def masked(name):
             other = self._patches(batch[name])
-            return self._errors(params, target, other, batch["visible"], hidden).mean(-1)
+            return mean(self._errors(params, target, other, batch["visible"], hidden))
+
+        def mean(errors):  # of the patches that show the picture, not its padding
+            if "valid" not in batch:
+                return errors.mean(-1)
+            valid = jnp.take_along_axis(batch["valid"], hidden, 1).astype(errors.dtype)
+            return jnp.sum(valid * errors, -1) / jnp.maximum(jnp.sum(valid, -1), 1)
 
         truth = layers.take(target, hidden)
         values = {
             "masked_loss": masked("reference"),
-            "zero_loss": patch_errors(jnp.zeros_like(truth), truth, self.norm_pix).mean(-1),
+            "zero_loss": mean(patch_errors(jnp.zeros_like(truth), truth, self.norm_pix)),
         }
         if "unrelated" in batch:
             values["reference_gain"] = masked("unrelated") - values["masked_loss"]
