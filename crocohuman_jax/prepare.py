@@ -16,8 +16,8 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("source", None, "The folder to read; none for synthetic.")
 flags.DEFINE_string("output", None, "The folder to write.")
-flags.DEFINE_string("size", "256", "Frames in pixels: a side, or HEIGHTxWIDTH.")
-flags.DEFINE_float("enlarge", 1.25, "Factor by which a person's box is enlarged.")
+flags.DEFINE_string("size", None, "Side in pixels, or HEIGHTxWIDTH; 256, with labels 400.")
+flags.DEFINE_float("enlarge", None, "Factor on a person's box; 1.25, with labels 1.77.")
 flags.DEFINE_string("fit", "contain", "Crop without a box: 'contain' (all), 'cover' (no border).")
 flags.DEFINE_integer("quality", 90, "JPEG quality of the frames.")
 flags.DEFINE_float("held_out", 0.1, "Share that is kept for validation; 0 keeps none.")
@@ -28,6 +28,10 @@ flags.DEFINE_integer("workers", 0, "Processes; 0 for one per core.")
 flags.DEFINE_string("options", "", "The dataset's own options, as fps=5,takes=file.")
 flags.DEFINE_string("sheet", None, "Only draw the contact sheets of a prepared folder anew.")
 flags.DEFINE_string("check", None, "Only verify the SHA-256 of every file of a prepared folder.")
+
+# Size and enlargement by default: to pre-train on; with labels, to fine-tune on pictures of 224.
+# There, a crop that is scaled by 1.25 and turned by 45 degrees reaches 1.25 * 1.414 of the square.
+SIZES = {"pairs": ("256", 1.25), "labels": ("400", 1.77)}
 
 
 def main(_) -> None:
@@ -44,12 +48,13 @@ def main(_) -> None:
         if missing:
             raise ValueError(f"Needed: {', '.join(missing)}. --help lists every flag.")
         dataset = registry.find("data.datasets", args.dataset)
+        size, enlarge = defaults(dataset)
         settings = shards.Settings(
             dataset=args.dataset,
             source=pathlib.Path(args.source) if args.source else None,
             options=vars(config_lib.parse(args.options, **dataset.OPTIONS)),
-            size=config_lib.size(args.size),
-            enlarge=args.enlarge,
+            size=config_lib.size(args.size or size),
+            enlarge=enlarge if args.enlarge is None else args.enlarge,
             fit=args.fit,
             quality=args.quality,
             held_out=args.held_out,
@@ -77,6 +82,12 @@ def main(_) -> None:
         sys.exit(f"prepare: {error}")
     except KeyboardInterrupt:
         sys.exit("prepare: interrupted. What is finished is kept; the same command goes on.")
+
+
+def defaults(dataset) -> tuple[str, float]:
+    """Returns a dataset's size of frames and factor on boxes where the user names none."""
+    size, enlarge = SIZES["labels" if hasattr(dataset, "KEYPOINTS") else "pairs"]
+    return getattr(dataset, "SIZE", size), enlarge
 
 
 def verify(folder: pathlib.Path) -> None:

@@ -203,9 +203,8 @@ class Frames:
         table = pyarrow.parquet.read_table(self.folder / "index.parquet")
         boxes = [n for n in ("box", "shown") if n in table.column_names]
         self.index = {n: table[n].to_numpy() for n in table.column_names if n not in boxes}
-        for name in (
-            n for n in boxes if not table[n].null_count
-        ):  # as one matrix: a list column would become an array of arrays
+        # As one matrix each: a list column would become an array of arrays.
+        for name in (n for n in boxes if not table[n].null_count):
             flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
             self.index[name] = flat.reshape(-1, 4)
         self.records = Records(self.folder)

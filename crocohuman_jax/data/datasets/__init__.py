@@ -7,7 +7,8 @@ to find in the source folder; "" if it needs none) and two functions, of `shards
     read(settings, job) -> iterator of Sample
 
 It may have `LICENCE`, a text for the cards of models that learn from it, and `KEYPOINTS`, the names
-of the joints it annotates: then its samples have labels.
+of the joints it annotates: then its samples have labels. `SIZE` is the size of frames where
+`prepare` names none and the usual one does not fit.
 
 `read` yields once for each of the job's frames, in their order. Everything else (crops, shards,
 splits, progress, checks) is the same for all of them.
