@@ -9,7 +9,15 @@ import ml_collections
 import numpy as np
 import PIL.Image
 
-from crocohuman_jax import bodies, checkpoint, drawing, meshes_out, registry, sharding
+from crocohuman_jax import (
+    bodies,
+    checkpoint,
+    drawing,
+    filenames,
+    meshes_out,
+    registry,
+    sharding,
+)
 from crocohuman_jax import config as config_lib
 from crocohuman_jax.body import camera as cameras
 from crocohuman_jax.data import crop, placing
@@ -49,7 +57,7 @@ def predict(args) -> Iterator[str]:
     yield from unmatched(boxes, [*paths, *seconds], args.boxes)
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
     params = checkpoint.load_whole(workdir, "ema" if args.ema else "params")
-    run = jax.jit(task.predict)
+    run, distinct = jax.jit(task.predict), filenames.Distinct()
     output.mkdir(parents=True, exist_ok=True)
     written, skips = 0, []
     for path, other in zip(paths, seconds, strict=True):
@@ -61,8 +69,8 @@ def predict(args) -> Iterator[str]:
                 elsewhere = np.asarray(crop.open_picture(other))
                 elsewhere = elsewhere, entries(boxes, other, elsewhere.shape[:2], args.enlarge)
         except crop.Skip as skip:
-            yield f"{path}: skipped, {skip}"
-            skips.append(f"{path}: {skip}")
+            yield filenames.printable(f"{path}: skipped, {skip}")
+            skips.append(filenames.printable(f"{path}: {skip}"))
             continue
         for name, square in found.items():
             batch = element(whole, square, config, body, args.left)
@@ -73,8 +81,11 @@ def predict(args) -> Iterator[str]:
                 batch["second"] = placed.picture(picture, config.model.image[0])[None]
             with jax.set_mesh(mesh):
                 shown = jax.device_get(run(params, sharding.put_batch(batch, mesh)))
-            stem = f"{path.stem}_{name}" if name else path.stem
-            yield write(output / stem, whole, square, shown, body, args)
+            plain = f"{path.stem}_{name}" if name else path.stem
+            stem = distinct(f"{path.stem}_{filenames.clean(name)}" if name else path.stem)
+            line = write(output / stem, whole, square, shown, body, args)
+            whose = "" if stem == plain else f" ({name!r} of {path.name})"
+            yield filenames.printable(line + whose)
             written += 1
     if not written:
         raise ValueError("Not one of --images could be used:\n  " + "\n  ".join(skips[:10]))

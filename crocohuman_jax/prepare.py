@@ -7,7 +7,7 @@ import sys
 import tqdm
 from absl import flags
 
-from crocohuman_jax import command, registry, report
+from crocohuman_jax import command, filenames, registry, report
 from crocohuman_jax import config as config_lib
 from crocohuman_jax.data import labels, records, shards, sheets, truth
 
@@ -16,9 +16,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("source", None, "The folder to read; none for synthetic.")
 flags.DEFINE_string("output", None, "The folder to write.")
-flags.DEFINE_string("size", "256", "Frames in pixels: a side, or HEIGHTxWIDTH.")
-flags.DEFINE_float("enlarge", 1.25, "Factor by which a person's box is enlarged.")
-flags.DEFINE_string("fit", "cover", "Crop without a box: 'cover' (no border), 'contain' (all).")
+flags.DEFINE_string("size", None, "Side in pixels, or HEIGHTxWIDTH; 256, with labels 400.")
+flags.DEFINE_float("enlarge", None, "Factor on a person's box; 1.25, with labels 1.77.")
+flags.DEFINE_string("fit", "contain", "Crop without a box: 'contain' (all), 'cover' (no border).")
 flags.DEFINE_integer("quality", 90, "JPEG quality of the frames.")
 flags.DEFINE_float(
     "held_out", None, "Share kept for validation: by default 0.1, of datasets with labels none."
@@ -26,9 +26,14 @@ flags.DEFINE_float(
 flags.DEFINE_string("held_out_by", "auto", "Keep whole sequences or the last instants of each.")
 flags.DEFINE_integer("seed", 0, "Of what is held out, and of synthetic people.", lower_bound=0)
 flags.DEFINE_integer("workers", 0, "Processes; 0 for one per core.", lower_bound=0)
+flags.DEFINE_bool("follow_links", False, "Read what links in --source lead to outside of it.")
 flags.DEFINE_string("options", "", "The dataset's own options, as fps=5,takes=file.")
 flags.DEFINE_string("sheet", None, "Only draw the contact sheets of a prepared folder anew.")
 flags.DEFINE_string("check", None, "Only verify the SHA-256 of every file of a prepared folder.")
+
+# Size and enlargement by default: to pre-train on; with labels, to fine-tune on pictures of 224.
+# There, a crop that is scaled by 1.25 and turned by 45 degrees reaches 1.25 * 1.414 of the square.
+SIZES = {"pairs": ("256", 1.25), "labels": ("400", 1.77)}
 
 
 def main(_) -> None:
@@ -49,17 +54,19 @@ def main(_) -> None:
             options = vars(config_lib.parse(args.options, **dataset.OPTIONS))
         except ValueError as error:
             raise ValueError(f"--options={args.options}: {error}") from error
+        size, enlarge = defaults(dataset)
         settings = shards.Settings(
             dataset=args.dataset,
             source=pathlib.Path(args.source) if args.source else None,
             options=options,
-            size=config_lib.size(args.size, "--size"),
-            enlarge=args.enlarge,
+            size=config_lib.size(size if args.size is None else args.size, "--size"),
+            enlarge=enlarge if args.enlarge is None else args.enlarge,
             fit=args.fit,
             quality=args.quality,
             held_out=args.held_out,
             held_out_by=args.held_out_by,
             seed=args.seed,
+            follow_links=args.follow_links,
         )
         output = pathlib.Path(args.output)
         bar = None
@@ -81,6 +88,12 @@ def main(_) -> None:
         sys.exit(f"prepare: {error}")
     except KeyboardInterrupt:
         sys.exit("prepare: interrupted. What is finished is kept; the same command goes on.")
+
+
+def defaults(dataset) -> tuple[str, float]:
+    """Returns a dataset's size of frames and factor on boxes where the user names none."""
+    size, enlarge = SIZES["labels" if hasattr(dataset, "KEYPOINTS") else "pairs"]
+    return getattr(dataset, "SIZE", size), enlarge
 
 
 def verify(folder: pathlib.Path) -> None:
@@ -118,9 +131,18 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
             f"  {split}: {part['frames']} frames, {part['view pairs']} cross-view and "
             f"{part['pose pairs']} cross-pose pairs (ordered)."
         )
+    if counts["unboxed"]:
+        how = "shown whole, padded where they are not of the frames' shape"
+        if manifest["settings"]["fit"] == "cover":
+            how = "cut at their centre, where heads and feet may be missing"
+        lines.append(
+            f"  {counts['unboxed']} frames have no box for their person and are {how}. A "
+            "boxes file (docs/data.md) makes people larger, and tells several apart."
+        )
     if counts["skipped"]:
         lines.append(f"  skipped {counts['skipped']}, listed in manifest.json. The first:")
-        lines += [f"    {name}: {reason}" for name, reason in manifest["skips"][:10]]
+        first = manifest["skips"][:10]
+        lines += [filenames.printable(f"    {name}: {reason}") for name, reason in first]
     if manifest["lone_groups"]:
         lone = ", ".join(manifest["lone_groups"][:5])
         lines.append(f"  {counts['lone groups']} groups of one frame give no pair: {lone}")

@@ -151,6 +151,28 @@ def test_prediction_writes_picture_mesh_and_numbers(run, folder, tmp_path):
     assert PIL.Image.open(tmp_path / "out" / "photo_ben.png").size[1] >= 120
 
 
+def test_names_of_people_in_a_boxes_file_do_not_write_outside_the_output(run, tmp_path):
+    work = tmp_path / "deep/deeper"
+    work.mkdir(parents=True)
+    picture = np.full((60, 80, 3), 90, np.uint8)
+    PIL.Image.fromarray(picture).save(work / "photo.png")
+    PIL.Image.fromarray(picture).save(work / "photo_anna.png")
+    names = ["/../../ESCAPED", str(tmp_path / "absolute"), "..", "", "a\0b", "x" * 5000]
+    names += ["anna", "Anna", "a/n", "a_n"]
+    boxes = {"photo.png": {name: [10, 10, 40, 50] for name in names}}
+    (work / "boxes.json").write_text(json.dumps(boxes))
+    before = set(tmp_path.rglob("*"))
+    images = [work / "photo.png", work / "photo_anna.png"]
+    args = predict_args(run, images, work / "out", boxes=str(work / "boxes.json"))
+    lines = list(photographs.predict(args))
+    new = set(tmp_path.rglob("*")) - before - {work / "out"}
+    assert all(path.parent == work / "out" for path in new)
+    people = len(names) + 1
+    assert len(lines) == people and len({p.name.casefold() for p in new}) == 3 * people
+    assert (work / "out/photo_anna.npz").exists()  # a name that is fine is kept
+    assert any("'/../../ESCAPED' of photo.png" in line for line in lines)
+
+
 def test_a_left_hand_is_the_mirrored_prediction_of_its_mirrored_picture(run, tmp_path):
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (64, 64, 3), np.uint8)

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "crocohuman_jax"
 # Imports go down only; within a layer, a folder sees itself alone.
 LAYERS = [
-    {"registry", "config", "trees", "command", "joints", "protocol"},
+    {"registry", "config", "trees", "command", "filenames", "joints", "protocol"},
     {"synthetic"},
     {"body"},
     {"models", "data", "pixels", "optim", "sharding", "peaks", "losses", "metrics"},

@@ -1,6 +1,7 @@
 """Preparing videos: instants, synchronised cameras, boxes, and files that are no videos."""
 
 import json
+import shutil
 
 import av
 import numpy as np
@@ -23,6 +24,17 @@ def film(path, sequence=0, camera=0, frames=12, rate=4):
         container.mux(stream.encode())
 
 
+def damage(path, where, count=200):
+    """Changes bytes of a video's pictures, from a share of them to another."""
+    data = bytearray(path.read_bytes())
+    start = data.find(b"mdat") + 4
+    length = int.from_bytes(data[start - 8 : start - 4], "big") - 8
+    rng = np.random.default_rng(0)
+    for at in rng.integers(start + where[0] * length, start + where[1] * length, count):
+        data[at] ^= int(rng.integers(1, 256))
+    path.write_bytes(data)
+
+
 def prepare(source, output, **options):
     settings = shards.Settings("video", source, OPTIONS | options, size=(64, 64), held_out=0.0)
     return shards.prepare(settings, output, 1, lambda done, total: None)
@@ -42,7 +54,8 @@ def test_the_frames_are_those_of_their_instants(tmp_path):
     prepare(tmp_path / "v", tmp_path / "out")
     frames = records.Frames(tmp_path / "out")
     for row, instant in enumerate(range(4)):
-        wanted = np.asarray(pictures.scene(0, instant, 0)[0].crop((8, 0, 88, 80)).resize((64, 64)))
+        # The whole picture, 96 wide and 80 high, between two black borders.
+        wanted = np.asarray(pictures.scene(0, instant, 0)[0].crop((0, -8, 96, 88)).resize((64, 64)))
         errors = np.abs(frames.read(row)[0].astype(int) - wanted).mean()
         assert errors < 12, instant
 
@@ -102,7 +115,45 @@ def test_a_video_that_ends_early_gives_the_frames_it_has(tmp_path):
     manifest = prepare(tmp_path / "v", tmp_path / "out")
     assert 2 <= manifest["counts"]["frames"] < 20
     for _, reason in manifest["skips"]:
-        assert "the video ends before" in reason or "cannot be decoded" in reason
+        assert any(w in reason for w in ("video ends before", "cannot be decoded", "is damaged"))
+
+
+def errors(sound, damaged):
+    """Returns the mean difference of each frame of a damaged video from the sound one."""
+    frames, wanted = records.Frames(damaged), records.Frames(sound)
+    row = {int(instant): i for i, instant in enumerate(wanted.index["instant"])}
+    return [
+        np.abs(frames.read(i)[0].astype(int) - wanted.read(row[int(instant)])[0]).mean()
+        for i, instant in enumerate(frames.index["instant"])
+    ]
+
+
+def test_a_damaged_video_is_counted_skips_until_its_next_key_frame(tmp_path):
+    film(tmp_path / "good/walk.mp4", frames=48, rate=4)  # a key frame every twelve
+    film(tmp_path / "bad/walk.mp4", frames=48, rate=4)
+    damage(tmp_path / "bad/walk.mp4", (0.3, 0.45))
+    sound = prepare(tmp_path / "good", tmp_path / "sound", fps=4.0)
+    manifest = prepare(tmp_path / "bad", tmp_path / "damaged", fps=4.0)
+    assert sound["counts"]["frames"] == 48 and sound["counts"]["skipped"] == 0
+    counts = manifest["counts"]
+    assert counts["frames"] + counts["skipped"] == 48 and 6 <= counts["skipped"] <= 36
+    assert all("the video is damaged" in reason for _, reason in manifest["skips"])
+    # What is used is as it was, at its own instant, before the damage and after it.
+    assert max(errors(tmp_path / "sound", tmp_path / "damaged")) < 1
+    instants = records.Frames(tmp_path / "damaged").index["instant"]
+    assert instants.min() == 0 and instants.max() == 47 * 250
+
+
+def test_a_damaged_real_video_gives_no_smeared_frame(samples, tmp_path):
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+        shutil.copy(samples / "videos/pose_1.mp4", tmp_path / name / "pose.mp4")
+        (tmp_path / name / "pose.mp4").chmod(0o600)
+    damage(tmp_path / "bad/pose.mp4", (0.5, 0.95))
+    prepare(tmp_path / "good", tmp_path / "sound", fps=10.0)
+    manifest = prepare(tmp_path / "bad", tmp_path / "damaged", fps=10.0)
+    assert manifest["counts"]["skipped"] > 5
+    assert max(errors(tmp_path / "sound", tmp_path / "damaged")) < 1
 
 
 def test_options_out_of_range_are_named(tmp_path):

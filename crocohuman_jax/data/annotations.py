@@ -124,7 +124,7 @@ def plan(
         raise ValueError(f"Nobody in {files[0]} can be used.{reasons}\nExpected:\n{layout}")
     spread = frames[:: -(-len(frames) // LOOKED_FOR)]
     paths = [settings.source / frame.source for frame in spread]
-    if not any(path.exists() for path in paths):
+    if not any(_exists(path) for path in paths):
         raise ValueError(
             f"None of {len(paths)} pictures that {files[0]} names exists, as {paths[0]}. Are they "
             f"in another folder (option images)? Expected:\n{layout}"
@@ -143,6 +143,13 @@ def plan(
     return Plan(tuple(jobs), tuple(skips), splits=splits, mark=mark)
 
 
+def _exists(path: pathlib.Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for any file; its person is skipped later
+        return False
+
+
 def _cuts(frames: list[Frame]) -> list[int]:
     """Returns where jobs begin, and the end: after PER_JOB people, between two pictures."""
     cuts = [0]
@@ -152,19 +159,24 @@ def _cuts(frames: list[Frame]) -> list[int]:
     return [*cuts, len(frames)]
 
 
-def read(settings, job: Job, labels: Callable[[Frame, dict], dict]) -> Iterator[Sample]:
+def read(
+    settings, job: Job, labels: Callable[[Frame, dict], dict], named: bool = True
+) -> Iterator[Sample]:
     """Reads the people of a job, opening each picture once.
 
     Args:
         settings: `shards.Settings`.
         job: see `plan`.
         labels: makes the labels of a frame from its row of the columns.
+        named: whether the annotations name the pictures, which then must lie in the folder of the
+            option `images`; False where their names are numbers.
     """
     people = enumerate(job.frames)
     for source, group in itertools.groupby(people, key=lambda pair: pair[1].source):
         picture, fault = None, None
         try:
-            picture = crop.open_picture(settings.source / source)
+            path = _within_images(settings, source) if named else settings.source / source
+            picture = crop.open_picture(path)
         except crop.Skip as skip:
             fault = str(skip)
         for i, frame in group:
@@ -176,6 +188,13 @@ def read(settings, job: Job, labels: Callable[[Frame, dict], dict]) -> Iterator[
                 yield Sample(frame, picture, labels=labels(frame, row))
             except crop.Skip as skip:
                 yield Sample(frame, fault=str(skip))
+
+
+def _within_images(settings, source: str) -> pathlib.Path:
+    images = pathlib.PurePosixPath(settings.options["images"])
+    name = pathlib.PurePosixPath(source)
+    name = name.relative_to(images) if name.is_relative_to(images) else name
+    return crop.inside(settings, settings.source / images, str(name))
 
 
 def crop_of(box: crop.Box) -> tuple[float, float, float]:
@@ -329,7 +348,7 @@ def read_hands(
         labels: see `read`; they need no crop.
         mask: returns the silhouette's file, None where there is none.
     """
-    for sample in read(settings, job, labels):
+    for sample in read(settings, job, labels, named=False):
         if sample.fault:
             yield sample
             continue

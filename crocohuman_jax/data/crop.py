@@ -1,10 +1,13 @@
 """Opens pictures of every kind and cuts people out of them."""
 
 import pathlib
+import stat
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+
+from crocohuman_jax import filenames
 
 LARGEST_CROP = 4  # times the longer side of the picture
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
@@ -14,14 +17,48 @@ class Skip(Exception):
     """A frame that cannot be used, and why. It is counted and listed; the work goes on."""
 
 
+def inside(settings, folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Returns the path of a file of a source folder, see `filenames.within`.
+
+    Args:
+        settings: `shards.Settings`, whose `follow_links` counts.
+        folder: where the file must lie.
+        name: relative to the folder.
+
+    Raises:
+        Skip: it does not lie there, or is a name that no file can have.
+    """
+    try:
+        path = filenames.within(folder, name, settings.follow_links)
+        path.exists()  # raises of a name that is too long
+    except filenames.LeadsOut as error:
+        raise Skip(f"{error}; --follow_links takes such files, if the links are yours") from error
+    except (OSError, ValueError) as error:
+        raise Skip(str(error)) from error
+    return path
+
+
+def check_file(path: pathlib.Path) -> None:
+    """Raises Skip for what would hang who opens it, and for a name that no index can hold."""
+    if filenames.printable(str(path)) != str(path):
+        raise Skip("its name is not UTF-8: rename it")
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError):  # missing or unreadable, as who opens it will say
+        return
+    if not stat.S_ISREG(kind):
+        raise Skip("not a file but a FIFO, device, socket or folder")
+
+
 def open_picture(path: pathlib.Path) -> PIL.Image.Image:
     """Returns a picture as 8-bit RGB, upright: grey, palette, RGBA, CMYK and 16-bit ones too.
 
     Transparent pixels become black, the value of padding.
 
     Raises:
-        Skip: the file is missing, truncated or no picture.
+        Skip: the file is missing, truncated, no picture, or no plain file.
     """
+    check_file(path)
     try:
         with PIL.Image.open(path) as picture:
             picture.load()
@@ -104,6 +141,24 @@ def around(box: Box, size: tuple[int, int], aspect: float, enlarge: float) -> Bo
 
 def _centred(x: float, y: float, width: float, height: float) -> Box:
     return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
+
+def shown(box: Box, size: tuple[int, int], frame: tuple[int, int]) -> Box:
+    """Returns which part of a frame shows the picture; the rest is black padding.
+
+    Args:
+        box: the crop, in pixels of the picture.
+        size: (width, height) of the picture.
+        frame: (height, width) of the frame.
+
+    Returns:
+        x0, y0, x1, y1 in pixels of the frame.
+    """
+    x0, y0, x1, y1 = box
+    across, down = frame[1] / (x1 - x0), frame[0] / (y1 - y0)
+    left, right = (min(max((x - x0) * across, 0), frame[1]) for x in (0, size[0]))
+    top, bottom = (min(max((y - y0) * down, 0), frame[0]) for y in (0, size[1]))
+    return left, top, right, bottom
 
 
 def cut(picture: PIL.Image.Image, box: Box, size: tuple[int, int]) -> np.ndarray:

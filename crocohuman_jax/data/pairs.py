@@ -136,11 +136,29 @@ class Read(grain.transforms.Map):
             "color": np.stack([first["color"], second["color"]]),
             "human": human,
             "known": silhouette is not None,
+            "valid": self._valid(folder, row, first),
             "order": drawn["order"],
         }
         if "stranger" in drawn:
             element["unrelated"] = self._picture(*drawn["stranger"], second, False)[0]
         return element
+
+    def _valid(self, folder: int, row: int, change: dict) -> np.ndarray:
+        """Returns which patches show the picture, [N] bool: more of them than of its padding."""
+        count = (self.size[0] // self.patch) * (self.size[1] // self.patch)
+        index, (height, width) = self.folders[folder].index, self.folders[folder].size
+        # Folders prepared before this was written do not tell, and live ones have no padding.
+        left, top, right, bottom = (
+            index["shown"][row] if "shown" in index else (0, 0, width, height)
+        )
+        if left <= 0 and top <= 0 and right >= width and bottom >= height:
+            return np.ones(count, bool)
+        inside = np.zeros((height, width), bool)
+        inside[round(top) : round(bottom), round(left) : round(right)] = True
+        if self.moves:
+            inside = augment.warp(inside, change["corners"])
+        inside = augment.cut(inside, change["where"], self.size)
+        return masking.human_patches(inside, self.patch, 0.5)
 
     def _picture(self, folder: int, row: int, change: dict, silhouette: bool = True):
         image, silhouette = self.folders[folder].read(row, silhouette)
@@ -327,6 +345,7 @@ class Collate:
         Returns:
             target, reference (and unrelated): [B, H, W, 3] uint8. visible: [B, K] int32 and
             hidden: [B, N - K] int32, sorted. human: [B, N] bool, all True without a silhouette.
+            valid: [B, N] bool, False where the target is padding, which no loss counts.
             color: [B, 2, 3, 2] float32, see `pixels.jitter`.
         """
         stacked = {name: np.stack([e[name] for e in elements]) for name in elements[0]}

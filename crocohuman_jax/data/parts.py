@@ -138,7 +138,7 @@ def _fill(writers: Writers, jobs: list[Job], splits: dict) -> tuple[dict[str, li
                 skips.append([_frame_name(frame), str(skip)])
                 continue
             split = _split(splits[frame.sequence], frame.instant)
-            row = _row(settings, frame, split, sample.silhouette is not None, box)
+            row = _row(settings, frame, split, sample, box)
             writers.write(split, sample, box, row)
             rows.setdefault(split, []).append(row)
     return rows, skips
@@ -171,7 +171,14 @@ def _split(rule: str | int, instant: int) -> str:
     return "validation" if instant >= rule else "train"
 
 
-def _row(settings, frame: Frame, split: str, silhouette: bool, box: crop.Box) -> dict:
+def _row(settings, frame: Frame, split: str, sample: Sample, box: crop.Box) -> dict:
     row = dataclasses.asdict(frame)
-    changes = {"dataset": settings.dataset, "split": split, "silhouette": silhouette}
-    return row | changes | {"box": np.asarray(box, np.float32).tolist()}
+    shown = crop.shown(box, sample.picture.size, settings.size)
+    return row | {
+        "dataset": settings.dataset,
+        "split": split,
+        "silhouette": sample.silhouette is not None,
+        "box": np.asarray(box, np.float32).tolist(),
+        "shown": np.asarray(shown, np.float32).tolist(),
+        "unboxed": frame.box is None,  # counted, no column of the index
+    }

@@ -4,6 +4,7 @@ Folders may be of the built-in people, whose truth is exact, or of datasets with
 """
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from crocohuman_jax.data import labels, loader, notes, pairs, placing, records, 
 
 log = logging.getLogger(__name__)
 
+LOOKED_AT = 16  # frames of a folder, to see how large people are in them
 SECONDS = ("none", "view", "pose", "same")
 HELD_OUT_GAP = 5  # instants between the two pictures of a held-out pair, or the nearest to it
 
@@ -205,6 +207,9 @@ def stream(
         )
     if not sum(len(source.rows) for source in sources):
         raise ValueError(_nobody(sources))
+    for source in sources:
+        if len(source.rows):
+            _warn_of_room(source, side, change)
     ordered, total = _mixed(sources, weights, seed) if count is None else _some(sources, count)
     elements = ordered.seed(seed).random_map(Draw(sources, change, second))
     return loader.Stream(
@@ -213,6 +218,36 @@ def stream(
         epoch=total,
         fingerprint="+".join(source.frames.fingerprint for source in sources),
     )
+
+
+def _warn_of_room(source: Source, side: int, change: placing.Change | None) -> None:
+    """Says where frames are too small for what is cut out of them, in detail or in margin."""
+    frames = source.frames
+    some = source.rows[np.linspace(0, len(source.rows) - 1, LOOKED_AT).astype(int)]
+    square = float(np.median([source.notes.read(int(row))["crop"][2] for row in np.unique(some)]))
+    margin = change.reach if change else 1.0
+    room = max(frames.size) / square
+    # A frame that is just the square has nothing around it to be had.
+    cornered = 1.01 < room < 0.99 * margin
+    if square > 0.99 * side and not cornered:
+        return
+    # Of a square that is the whole frame, a larger frame is all that can be asked for.
+    enlarge = max(margin, 1.0) if room > 1.01 else 1.0
+    _warn_once(
+        f"{frames.folder}: the squares around people are {square:.0f} px in frames of "
+        f"{max(frames.size)} px, the pictures cut out of them {side} px: "
+        + ("they are enlarged" if square <= 0.99 * side else "")
+        + (" and " if square <= 0.99 * side and cornered else "")
+        + ("crops that are turned and scaled have black corners" if cornered else "")
+        + f". `prepare --size={-(-round(side * enlarge * 1.005) // 16) * 16}"
+        + (f" --enlarge={enlarge:.2f}`" if enlarge > 1 else "`")
+        + " has what they need."
+    )
+
+
+@functools.cache  # once, though people to learn from and held-out ones are of the same folder
+def _warn_once(text: str) -> None:
+    log.warning("%s", text)
 
 
 def _nobody(sources: list[Source]) -> str:

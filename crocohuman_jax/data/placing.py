@@ -47,6 +47,12 @@ class Change:
             "color": (1 + self.noise * rng.uniform(-1, 1, 3)).astype(np.float32),
         }
 
+    @property
+    def reach(self) -> float:
+        """How much larger than the square a frame must be to fill the crop's corners always."""
+        angle = np.deg2rad(min(2 * self.rotation, 45))
+        return float((1 + self.scale) * (np.cos(angle) + np.sin(angle)))
+
 
 UNCHANGED = {"scale": 1.0, "angle": 0.0, "color": np.ones(3, np.float32)}
 

@@ -19,6 +19,8 @@ from array_record.python import array_record_module
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.proto import tf_example_pb2
 
+from crocohuman_jax import filenames
+
 NAME = "frames"
 SPLITS = ("train", "validation", "test")
 # The columns of the index. Frames that share a view group show one instant from several cameras;
@@ -36,6 +38,8 @@ COLUMNS = pa.schema(
         ("silhouette", pa.bool_()),
         ("source", pa.string()),  # the picture or video, relative to the source folder
         ("box", pa.list_(pa.float32(), 4)),  # x0, y0, x1, y1 of the crop, in source pixels
+        # x0, y0, x1, y1 of what shows the picture, in pixels of the frame; the rest is padding.
+        ("shown", pa.list_(pa.float32(), 4)),
     ]
 )
 
@@ -197,10 +201,12 @@ class Frames:
         self.size = tuple(manifest["size"])
         self.fingerprint = manifest["fingerprint"]
         table = pyarrow.parquet.read_table(self.folder / "index.parquet")
-        self.index = {name: table[name].to_numpy() for name in table.column_names if name != "box"}
-        # The boxes as one matrix: a list column would become an array of arrays.
-        flat = table["box"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        self.index["box"] = flat.reshape(-1, 4)
+        boxes = [n for n in ("box", "shown") if n in table.column_names]
+        self.index = {n: table[n].to_numpy() for n in table.column_names if n not in boxes}
+        # As one matrix each: a list column would become an array of arrays.
+        for name in (n for n in boxes if not table[n].null_count):
+            flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            self.index[name] = flat.reshape(-1, 4)
         self.records = Records(self.folder)
         if len(self.records) != len(self):
             raise ValueError(
@@ -265,7 +271,11 @@ def check(folder: pathlib.Path) -> list[str]:
     """Returns one line for every file that is missing or whose SHA-256 is not the manifest's."""
     faults = []
     for name, wanted in read_manifest(folder)["files"].items():
-        path = folder / name
+        try:
+            path = filenames.within(folder, name, follow_links=True)
+        except ValueError as error:
+            faults.append(f"manifest.json: {error}")
+            continue
         if not path.exists():
             faults.append(f"{name}: missing")
         elif digest(path) != wanted["sha256"]:

@@ -4,6 +4,7 @@ A part is written whole or not at all, its list of rows last, so an interrupted 
 on with the parts that are missing, and what was written is never written again.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import hashlib
@@ -13,7 +14,6 @@ import pathlib
 import shutil
 from collections.abc import Callable
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -46,12 +46,13 @@ class Settings:
         options: the dataset's own options.
         size: (height, width) of the frames.
         enlarge: factor by which a box is enlarged.
-        fit: crop of a picture without a box: "cover" or "contain".
+        fit: crop of a picture without a box: "contain" (all of it, padded) or "cover".
         quality: JPEG quality.
         held_out: share of the sequences or instants that is kept for validation. By default
             HELD_OUT, but nothing of a dataset with labels: its published splits stay whole.
         held_out_by: "sequence", "instant", or "auto", see `assign_splits`.
         seed: which sequences these are; and of everything random in a dataset that is made.
+        follow_links: read what links in the source folder lead to outside of it.
 
     Raises:
         ValueError: a value out of range.
@@ -62,11 +63,12 @@ class Settings:
     options: dict
     size: tuple[int, int] = (256, 256)
     enlarge: float = 1.25
-    fit: str = "cover"
+    fit: str = "contain"
     quality: int = 90
     held_out: float | None = None
     held_out_by: str = "auto"
     seed: int = 0
+    follow_links: bool = False
 
     def __post_init__(self):
         if self.held_out is None:
@@ -86,10 +88,13 @@ class Settings:
         config_lib.check_number("--seed", self.seed, least=0, whole=True)
 
     def as_json(self) -> dict:
-        return dataclasses.asdict(self) | {
+        found = dataclasses.asdict(self) | {
             "source": self.source and str(self.source),
             "size": list(self.size),
         }
+        if not self.follow_links:  # as preparations were written that did not know of it
+            del found["follow_links"]
+        return found
 
 
 def prepare(
@@ -284,7 +289,8 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
         "licence": getattr(registry.find("data.datasets", settings.dataset), "LICENCE", ""),
         "keypoints": list(parts_lib.keypoints(settings)),
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
-        "counts": _counts(rows) | {"skipped": len(skips), "lone groups": len(lone)},
+        "counts": _counts(rows)
+        | {"skipped": len(skips), "lone groups": len(lone), "unboxed": _unboxed(settings, rows)},
         "skips": skips[:MANIFEST_LISTS],
         "lone_groups": lone[:MANIFEST_LISTS],
         "files": files,
@@ -357,6 +363,16 @@ def _number_groups(rows: list[dict]) -> list[str]:
     return lone
 
 
+def _unboxed(settings: Settings, rows: list[dict]) -> int:
+    """Returns how many frames show a picture without a box for the person in it.
+
+    None of a dataset that is made or has labels: its pictures are themselves crops of a person.
+    """
+    if settings.source is None or parts_lib.keypoints(settings):
+        return 0
+    return sum(row.get("unboxed", False) for row in rows)
+
+
 def _counts(rows: list[dict]) -> dict:
     """Returns frames, sequences and ordered pairs of each kind and split."""
     counts: dict[str, int | dict] = {"frames": len(rows)}
@@ -366,7 +382,10 @@ def _counts(rows: list[dict]) -> dict:
         mine = [row for row in rows if row["split"] == split]
         counts[split] = {"frames": len(mine)}
         for kind in ("view", "pose"):
-            groups = np.array([row[f"{kind}_group"] for row in mine], np.int64)
-            sizes = np.unique(groups[groups >= 0], return_counts=True)[1]
-            counts[split][f"{kind} pairs"] = int((sizes * (sizes - 1)).sum())
+            apart = "camera" if kind == "view" else "instant"  # else two are no pair
+            grouped = [row for row in mine if row[f"{kind}_group"] >= 0]
+            alike = collections.Counter((row[f"{kind}_group"], row[apart]) for row in grouped)
+            sizes = collections.Counter(row[f"{kind}_group"] for row in grouped)
+            pairs = sum(n**2 for n in sizes.values()) - sum(n**2 for n in alike.values())
+            counts[split][f"{kind} pairs"] = pairs
     return counts

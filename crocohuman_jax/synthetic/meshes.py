@@ -10,6 +10,8 @@ import struct
 import numpy as np
 import PIL.Image
 
+from crocohuman_jax import filenames
+
 TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 COUNTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 # What a reader may ignore and still show the mesh; anything else that is required is an error.
@@ -121,7 +123,7 @@ class _Glb:
     def uri(self, uri) -> bytes:
         if uri.startswith("data:"):
             return base64.b64decode(uri.split(",", 1)[1])
-        return (self.folder / uri).read_bytes()
+        return filenames.within(self.folder, uri).read_bytes()
 
     def array(self, number) -> np.ndarray:
         """Returns an accessor's values, [count, n]; integers that stand for fractions as such."""
@@ -270,7 +272,7 @@ def _obj(path):
             elif words[0] == "usemtl":
                 material = " ".join(words[1:])
             elif words[0] == "mtllib":
-                materials |= _mtl(path.parent / line.split(None, 1)[1].strip())
+                materials |= _mtl(filenames.within(path.parent, line.split(None, 1)[1].strip()))
         except (ValueError, IndexError) as error:
             raise ValueError(f"line {number}, {line.strip()!r}: {error}.") from error
     return _obj_pieces(points, colors, uvs, corners, uses, materials)
@@ -305,7 +307,8 @@ def _mtl(path):
         elif words[0] == "Kd":
             materials[name] = (np.array([float(w) for w in words[1:4]]) ** 2.2, materials[name][1])
         elif words[0] == "map_Kd":
-            materials[name] = (np.ones(3), path.parent / words[-1].replace("\\", "/"))
+            file = filenames.within(path.parent, words[-1].replace("\\", "/"))
+            materials[name] = (np.ones(3), file)
     return materials
 
 

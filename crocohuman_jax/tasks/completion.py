@@ -102,11 +102,17 @@ class Completion:
 
     def _counted(self, batch):
         """Returns how much each patch counts whose error is computed, [B, M]."""
-        if self.region == "all":
-            return jnp.ones((len(batch["hidden"]), self.grid[0] * self.grid[1]))
-        if self.region == "masked":
-            return jnp.ones(batch["hidden"].shape)
-        return jnp.take_along_axis(batch["human"], batch["hidden"], 1).astype(jnp.float32)
+        hidden = batch["hidden"]
+        count = self.grid[0] * self.grid[1] if self.region == "all" else hidden.shape[1]
+        weight = jnp.ones((len(hidden), count))
+        if self.region == "masked_human":
+            weight = jnp.take_along_axis(batch["human"], hidden, 1).astype(weight.dtype)
+        if "valid" in batch:  # padding is black, and predicted without knowing anything
+            valid = batch["valid"]
+            if self.region != "all":
+                valid = jnp.take_along_axis(valid, hidden, 1)
+            weight = weight * valid
+        return weight
 
     def loss(self, params, batch, key, counts):
         """Returns the share of these pairs in the mean error over the region's patches."""
@@ -128,12 +134,18 @@ class Completion:
 
         def masked(name):
             other = self._patches(batch[name])
-            return self._errors(params, target, other, batch["visible"], hidden).mean(-1)
+            return mean(self._errors(params, target, other, batch["visible"], hidden))
+
+        def mean(errors):  # of the patches that show the picture, not its padding
+            if "valid" not in batch:
+                return errors.mean(-1)
+            valid = jnp.take_along_axis(batch["valid"], hidden, 1).astype(errors.dtype)
+            return jnp.sum(valid * errors, -1) / jnp.maximum(jnp.sum(valid, -1), 1)
 
         truth = layers.take(target, hidden)
         values = {
             "masked_loss": masked("reference"),
-            "zero_loss": patch_errors(jnp.zeros_like(truth), truth, self.norm_pix).mean(-1),
+            "zero_loss": mean(patch_errors(jnp.zeros_like(truth), truth, self.norm_pix)),
         }
         if "unrelated" in batch:
             values["reference_gain"] = masked("unrelated") - values["masked_loss"]

@@ -7,7 +7,8 @@ to find in the source folder; "" if it needs none) and two functions, of `shards
     read(settings, job) -> iterator of Sample
 
 It may have `LICENCE`, a text for the cards of models that learn from it, and `KEYPOINTS`, the names
-of the joints it annotates: then its samples have labels.
+of the joints it annotates: then its samples have labels. `SIZE` is the size of frames where
+`prepare` names none and the usual one does not fit.
 
 `read` yields once for each of the job's frames, in their order. Everything else (crops, shards,
 splits, progress, checks) is the same for all of them.
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from crocohuman_jax import filenames
 from crocohuman_jax.data import crop
 
 
@@ -124,4 +126,6 @@ def people(entry: Any) -> dict[str, crop.Box]:
         numbers = isinstance(box, list) and all(isinstance(v, int | float) for v in box)
         if not numbers or len(box) != 4:
             raise crop.Skip(f"the box of {name or 'the person'} is {box!r}, not [x0, y0, x1, y1]")
+        if filenames.printable(str(name)) != str(name):
+            raise crop.Skip(f"the name {name!r} holds half a character, which cannot be stored")
     return {str(name): tuple(map(float, box)) for name, box in boxes.items()}

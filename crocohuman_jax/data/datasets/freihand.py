@@ -26,6 +26,7 @@ DIR/evaluation_K.json                     and _{xyz,mano,verts}.json where they 
 DIR/evaluation/rgb/00000000.jpg           to test; option evaluation=../FreiHAND_pub_v2_eval where
                                           that set, with its JSON files, is another folder"""
 KEYPOINTS = joints.HAND
+SIZE = "224"  # the pictures are crops of this size: there is nothing around them
 VERSIONS = ("gs", "hom", "sample", "auto")  # as they follow one another in training/rgb
 BOXES = ("picture", "hull")
 ENLARGE = 1.5  # the square is larger than the joints' hull by this, for the flesh around them

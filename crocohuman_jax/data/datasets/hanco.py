@@ -30,6 +30,7 @@ DIR/xyz/0000/00000000.json            [21, 3] metres in the world
 DIR/shape/0000/cam0/00000000.json     61 numbers, MANO in the camera's axes, or where it is missing
 DIR/shape/0000/00000000.json          {poses [48], shapes [10]}, in the world's (option shapes)"""
 KEYPOINTS = joints.HAND
+SIZE = "224"  # the pictures are crops of this size: there is nothing around them
 IMAGES = ("rgb", "rgb_merged", "rgb_homo", "rgb_color_auto", "rgb_color_sample")
 CAMERAS = 8
 META = ("is_train", "subject_id", "is_valid", "has_fit")

@@ -31,10 +31,16 @@ def plan(settings) -> Plan:
     source = settings.source
     listing = source / "index.json"
     groups = _listed_groups(listing) if listing.exists() else None
+    for path in groups or ():
+        try:
+            crop.inside(settings, source, path)
+        except crop.Skip as skip:  # of a whole list, unlike one odd picture, nothing is taken
+            raise ValueError(f"{listing}: {skip}.") from skip
     paths = _pictures(source) if groups is None else sorted(groups)
     boxes, skips, frames = _boxes(source), [], []
     for path in paths:
         try:
+            crop.check_file(source / path)
             if not (source / path).exists():
                 raise crop.Skip("index.json lists it, but there is no such file")
             frames += _frames(path, groups, boxes.get(path))
@@ -52,9 +58,11 @@ def plan(settings) -> Plan:
 def read(settings, job: Job) -> Iterator[Sample]:
     """Reads the pictures of a job; see `datasets`."""
     for frame in job.frames:
-        path = settings.source / frame.source
-        mask = path.with_name(f"{path.stem}.mask.png")
+        name = pathlib.PurePosixPath(frame.source)
+        mask_name = name.with_name(f"{name.stem}.mask.png")
         try:
+            path = crop.inside(settings, settings.source, frame.source)
+            mask = crop.inside(settings, settings.source, str(mask_name))
             picture = crop.open_picture(path)
             silhouette = crop.open_silhouette(mask, picture.size) if mask.exists() else None
             yield Sample(frame, picture, silhouette)
@@ -102,6 +110,7 @@ def _listed_groups(listing: pathlib.Path) -> dict[str, tuple[str, str]]:
     """Returns {path: (view group, pose group)} from an index.json."""
     found: dict[str, dict[str, str]] = collections.defaultdict(dict)
     try:
+        crop.check_file(listing)
         sequences = json.loads(listing.read_text())["sequences"]
         for number, sequence in enumerate(sequences):
             if not {"cross_view", "cross_pose"} & set(sequence):
@@ -109,10 +118,12 @@ def _listed_groups(listing: pathlib.Path) -> dict[str, tuple[str, str]]:
             for kind in ("cross_view", "cross_pose"):
                 for i, paths in enumerate(sequence.get(kind, ())):
                     for path in paths:
+                        if not isinstance(path, str):
+                            raise ValueError(f"{path!r} is not a path")
                         if kind in found[path]:
                             raise ValueError(f"{path} is in two {kind} groups")
                         found[path][kind] = f"{number}/{kind}/{i}"
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, crop.Skip) as error:
         raise ValueError(
             f"{listing} is not a list of groups ({type(error).__name__}: {error}). "
             f"Expected:\n{LAYOUT}"
@@ -126,8 +137,9 @@ def _boxes(source: pathlib.Path) -> dict:
     for file in sorted(source.rglob("boxes.json")):
         folder = file.parent.relative_to(source)
         try:
+            crop.check_file(file)
             entries = json.loads(file.read_text())
             boxes |= {(folder / path).as_posix(): entry for path, entry in entries.items()}
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, crop.Skip) as error:
             raise ValueError(f"{file} is not a JSON object of boxes: {error}") from error
     return boxes

@@ -19,6 +19,7 @@ DIR/<take>/<camera>.<ext>     synchronised cameras of one take, starting togethe
                               takes=file makes each of them a take of its own)
 <video>.boxes.json (optional) {frame number: box, or {name: box}}, beside <video>.<ext>;
                               a box is [x0, y0, x1, y1] in pixels"""
+DAMAGED = "the video is damaged before or here, and not yet whole again at a key frame"
 SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 
@@ -36,6 +37,8 @@ def plan(settings) -> Plan:
     for path in videos:
         name = path.relative_to(source)
         try:
+            crop.check_file(path)
+            crop.inside(settings, source, name.as_posix())
             job, absent = _job(path, name, options)
             jobs.append(job)
             skips += absent
@@ -47,22 +50,60 @@ def plan(settings) -> Plan:
 def read(settings, job: Job) -> Iterator[Sample]:
     """Decodes a video once and yields the pictures of the job; see `datasets`."""
     pending = list(zip(job.extra, job.frames, strict=True))  # (frame number, frame), in order
-    fault = "the video ends before"
+    fault, damaged = "the video ends before", False
     try:
-        with av.open(str(settings.source / job.frames[0].source)) as container:
-            container.streams.video[0].thread_type = "AUTO"
-            for number, decoded in enumerate(container.decode(video=0)):
-                picture = None
-                while pending and pending[0][0] == number:
-                    if picture is None:
-                        picture = _upright(decoded)
-                    yield Sample(pending.pop(0)[1], picture)
-                if not pending:
-                    break
+        for number, decoded in _decoded(settings.source / job.frames[0].source):
+            picture, damaged = None, decoded is None
+            while not damaged and pending and pending[0][0] <= number:
+                at, frame = pending.pop(0)
+                if at < number:
+                    yield Sample(frame, fault=f"frame {at}: {DAMAGED}")
+                    continue
+                if picture is None:
+                    picture = _upright(decoded)
+                yield Sample(frame, picture)
+            if not pending:
+                break
     except (av.FFmpegError, OSError) as error:
         fault = f"the video cannot be decoded here: {error}"
     for number, frame in pending:
-        yield Sample(frame, fault=f"frame {number}: {fault}")
+        yield Sample(frame, fault=f"frame {number}: {DAMAGED if damaged else fault}")
+
+
+def _decoded(path: pathlib.Path) -> Iterator[tuple[int, av.VideoFrame | None]]:
+    """Yields (number, frame) of a video, None where frames are damaged until the next key frame.
+
+    What follows a damaged frame is made from it, and smeared without any sign of it.
+    """
+    order: dict[int, int] | None = None  # {time stamp: number}, needed from the first damage on
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        # One thread: several wait for ever for what was to come of a damaged frame.
+        stream.thread_type = "NONE"
+        stream.codec_context.options = {"err_detect": "explode"}  # an error, not a guess
+        following, sound = 0, True
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except (av.FFmpegError, ValueError):
+                frames, sound = [], False
+            sound = sound and not packet.is_corrupt
+            for frame in frames:
+                sound = (sound or frame.key_frame) and not frame.is_corrupt
+                number = following if order is None else order.get(frame.pts)
+                following += 1
+                if sound and number is not None:
+                    yield number, frame
+            if not sound:
+                order = order or _order(path)
+                yield 0, None
+
+
+def _order(path: pathlib.Path) -> dict[int, int]:
+    """Returns {time stamp: number of the frame} of a video, by what its container says."""
+    with av.open(str(path)) as container:
+        stamps = [packet.pts for packet in container.demux(video=0) if packet.size]
+    return {stamp: i for i, stamp in enumerate(sorted(s for s in stamps if s is not None))}
 
 
 def _upright(decoded: av.VideoFrame):
@@ -117,9 +158,10 @@ def _boxes(path: pathlib.Path) -> dict | None:
     if not path.exists():
         return None
     try:
+        crop.check_file(path)
         boxes = json.loads(path.read_text())
         boxes.keys()
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, crop.Skip) as error:
         raise ValueError(f"{path} is not a JSON object of boxes: {error}") from error
     return boxes
 
