@@ -14,7 +14,7 @@ from crocohuman_jax.tasks import Task
 
 HEADS = ("iterative", "metro")
 NOT_THE_HEADS = ("kind", "supervise", "levels", "sampling")  # what its module does not take
-AXES = (*croco.AXES, (r"head/(first|second)/kernel$", (None, "hidden")))
+AXES = (*croco.AXES, *mesh_head.AXES, *metro.AXES)
 
 
 def make(config) -> Task:
