@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from crocohuman_jax import config as config_lib
 from crocohuman_jax import trees
 from crocohuman_jax.models import attention, blocks, layers, positions
 
 POSITIONS = ("cosine", "rope100")
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,10 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """How the blocks run; none of it changes what they compute beyond rounding."""
+    """How the blocks run; none of it changes what they compute beyond rounding.
+
+    A dtype of "auto" becomes that of the platform that runs by default, see `config.compute_type`.
+    """
 
     dtype: str = "float32"
     attention: str = "auto"
@@ -42,6 +46,9 @@ class Compute:
                 raise ValueError(f"Unknown model.{name} {value!r}. Known: {', '.join(known)}.")
         if self.unroll < 1:
             raise ValueError(f"model.unroll is at least 1, not {self.unroll}.")
+        if self.dtype == "auto":
+            found = config_lib.compute_type(self.dtype, jax.default_backend())
+            object.__setattr__(self, "dtype", found)  # frozen
 
 
 class Encoder(nnx.Module):
@@ -65,7 +72,7 @@ class Encoder(nnx.Module):
         compute: Compute,
         rngs: nnx.Rngs,
     ):
-        _check(shape, position, compute)
+        _check(shape, position, compute, math.prod(grid))
         pixels, dtype = 3 * patch**2, jnp.dtype(compute.dtype)
         self.embed = layers.Linear(pixels, shape.width, dtype=dtype, rngs=rngs)
         # The one bias that does not start at zero, as in the reference.
@@ -149,7 +156,7 @@ class Decoder(nnx.Module):
         compute: Compute,
         rngs: nnx.Rngs,
     ):
-        _check(shape, position, compute)
+        _check(shape, position, compute, math.prod(grid))
         dtype = jnp.dtype(compute.dtype)
         self.embed = layers.Linear(memory_width, shape.width, dtype=dtype, rngs=rngs)
         self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (shape.width,)))
@@ -267,13 +274,15 @@ def _nearest(side: int, patch: int) -> int:
     return max(1, round(side / patch)) * patch
 
 
-def _check(shape: Shape, position: str, compute: Compute) -> None:
+def _check(shape: Shape, position: str, compute: Compute, patches: int = 0) -> None:
     """Raises a ValueError if sizes do not fit, or the attention asked for cannot run here."""
     if shape.width % shape.heads:
         raise ValueError(f"Width {shape.width} does not divide into {shape.heads} heads.")
     if position not in POSITIONS:
         raise ValueError(f"Unknown positions {position!r}. Known: {', '.join(POSITIONS)}.")
-    attention.choose(compute.attention, jnp.dtype(compute.dtype), shape.width // shape.heads)
+    if compute.attention == "cudnn":
+        heads = jnp.dtype(compute.dtype), shape.width // shape.heads
+        attention.choose(compute.attention, *heads, (patches, patches))
 
 
 def _stack(block, shape: Shape, compute: Compute, rngs: nnx.Rngs) -> nnx.Module:
