@@ -114,7 +114,7 @@ def _model(arg, encoder, decoder):
     config.patch = 16
     config.position = arg.position
     config.drop_path = 0.0
-    config.dtype = "float32"  # bfloat16
+    config.dtype = "auto"  # bfloat16 on GPUs and TPUs, float32 on CPUs; or one of them
     config.attention = "auto"  # xla, cudnn
     config.remat = "none"  # dots, full
     config.unroll = 1

@@ -60,7 +60,7 @@ def get_config(arg=None):
     config.model.position = arg.position
     # Of the computation: bfloat16 also between the blocks. Parameters, LayerNorm's statistics,
     # softmax and loss are float32 always.
-    config.model.dtype = "float32"
+    config.model.dtype = "auto"  # bfloat16 on GPUs and TPUs, float32 on CPUs; or one of them
     config.model.attention = "auto"  # xla, cudnn
     config.model.remat = "none"  # dots, full: less memory, more time
     config.model.unroll = 1  # blocks per turn of the scan

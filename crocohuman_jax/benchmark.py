@@ -79,6 +79,7 @@ def bench_step(args):
     unrolls = args.unrolls or [str(config.model.unroll)]
     if not all(unroll.isdecimal() for unroll in unrolls):
         raise ValueError(f"--unrolls are whole numbers with commas between, not {unrolls}.")
+    config.model.dtype = config_lib.compute_type(config.model.dtype, jax.default_backend())
     peak_name, peak = peaks.measure(config.model.dtype)
     sheet = peaks.data_sheet(jax.devices()[0])
     for impl in args.attentions or [config.model.attention]:
@@ -117,7 +118,7 @@ def time_step(config, visible: int, warmup: int, steps: int) -> dict:
     return times | {
         "batch": config.batch_size,
         **({"visible": batch["visible"].shape[1]} if "visible" in batch else {}),
-        "dtype": config.model.dtype,
+        "dtype": config_lib.compute_type(config.model.dtype, mesh.devices.flat[0].platform),
         f"{task.unit}_per_second": config.batch_size / times["seconds"],
         "tflops": flops / times["seconds"] / 1e12,
         "gflop_per_example": flops / config.batch_size / 1e9,
@@ -267,7 +268,7 @@ def bench_people(args):
 def bench_attention(args):
     """Yields the time of attention forward and backward, for the network's shapes."""
     config = args.config
-    dtype = jnp.dtype(config.model.dtype)
+    dtype = jnp.dtype(config_lib.compute_type(config.model.dtype, jax.default_backend()))
     patches = (config.model.image[0] // config.model.patch) * (
         config.model.image[1] // config.model.patch
     )

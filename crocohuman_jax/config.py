@@ -147,6 +147,18 @@ def _whole(steps: float) -> int:
     return max(round(steps), 1) if steps > 0 else round(steps)
 
 
+def compute_type(asked: str, platform: str) -> str:
+    """Returns what a model is computed in: "auto" is bfloat16 on GPUs and TPUs, float32 elsewhere.
+
+    Args:
+        asked: config.model.dtype.
+        platform: of the devices, as "cpu", "gpu" or "tpu".
+    """
+    if asked != "auto":
+        return asked
+    return "bfloat16" if platform in ("gpu", "tpu") else "float32"
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns {"model.encoder.width": 768, ...}; sequences are single values."""
     flat = {}

@@ -16,6 +16,7 @@ from crocohuman_jax import (
     judge,
     meter,
     optim,
+    precision,
     registry,
     report,
     sharding,
@@ -54,6 +55,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     # Everything that can be wrong is found before the first side effect.
     host, hosts = jax.process_index(), jax.process_count()
     mesh = sharding.make_mesh(config.mesh)
+    asked, config = config, precision.resolved(config, mesh)
     loader.check_batch(config.batch_size, sharding.batch_devices(mesh), hosts, config.accumulate)
     _check(config, mesh, hosts)
     task = registry.find("tasks", config.task, "config.task").make(config)
@@ -61,7 +63,8 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     loader.check_epoch(config.batch_size, stream)
     steps = Durations(config, stream.epoch)
     init, step, abstract = build(config, task, mesh, steps)
-    settings = {"config": config.to_dict(), "data": {"fingerprint": stream.fingerprint}}
+    settings = {"config": asked.to_dict(), "data": {"fingerprint": stream.fingerprint}}
+    settings["computed"] = precision.record(config, mesh)
     started = holds_this_run(workdir, settings)
     if hosts > 1:  # nobody writes before everybody has looked
         multihost_utils.sync_global_devices("looked at the workdir")
@@ -298,10 +301,11 @@ def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:
         return False
     if not any(child.name.isdigit() for child in workdir.glob("checkpoints/*")):
         return True  # nothing saved yet, so nothing to protect
+    saved = config_lib.load(path)
     changes = config_lib.difference(
         *(
-            config_lib.without(s["config"], FREE) | s["data"]
-            for s in (config_lib.load(path), settings)
+            config_lib.without(s["config"], FREE) | s["data"] | dtype
+            for s, dtype in zip((saved, settings), precision.compared(saved, settings), strict=True)
         )
     )
     if changes:

@@ -31,7 +31,8 @@ def load(
             Face hub (owner/name).
         ema: of a run, take the averaged weights.
         revision: of the hub, a branch, tag or commit.
-        dtype: "float32" or "bfloat16", what the blocks compute in.
+        dtype: "float32" or "bfloat16", what the blocks compute in; or "auto", bfloat16 on GPUs and
+            TPUs and float32 elsewhere.
         attention: "auto", "xla" or "cudnn".
 
     Raises:

@@ -1,5 +1,6 @@
 """Places parameters and batches on the mesh of devices."""
 
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -11,8 +12,11 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from crocohuman_jax import trees
 
+log = logging.getLogger(__name__)
+
 MESH = ("data", "fsdp", "tensor")
 BATCH = PartitionSpec(("data", "fsdp"))
+LARGE = 2**20  # bytes of an array of which the log says why it is whole on every device
 
 
 def make_mesh(sizes: Mapping[str, int], devices: list | None = None) -> jax.sharding.Mesh:
@@ -43,12 +47,14 @@ def place(tree: Any, mesh: jax.sharding.Mesh, axes: tuple, rules: Mapping[str, s
     Args:
         tree: arrays or their shapes; optimizer moments are placed as their parameters.
         mesh: where to.
-        axes: ((pattern of a path, names of the leaf's axes), ...); the first that matches counts,
-            a leaf that matches none is whole on every device.
+        axes: ((pattern of a path, names of the leaf's axes, other choices of names), ...); the
+            first pattern that matches counts, and of it the first choice whose sizes the mesh
+            divides. An axis has a name, several or None; a choice of nothing but None keeps a
+            leaf whole that cannot be split. A leaf that matches no pattern is whole too.
         rules: the mesh axis for each name, None for none.
 
     Raises:
-        ValueError: a rule names an unknown mesh axis, or an axis does not divide.
+        ValueError: a rule names an unknown mesh axis, or the mesh divides no choice's sizes.
     """
     for name, axis in rules.items():
         if axis is not None and axis not in mesh.axis_names:
@@ -57,19 +63,41 @@ def place(tree: Any, mesh: jax.sharding.Mesh, axes: tuple, rules: Mapping[str, s
             )
 
     def spec(path, leaf):
-        names = next((names for pattern, names in axes if re.search(pattern, path)), ())
-        if len(names) != len(leaf.shape):
-            return NamedSharding(mesh, PartitionSpec())
-        parts = [rules[name] if name else None for name in names]
-        for name, part, size in zip(names, parts, leaf.shape, strict=True):
-            if part and size % mesh.shape[part]:
-                raise ValueError(
-                    f"{path} has {size} {name}, which {part}={mesh.shape[part]} does not divide: "
-                    f"choose another config.mesh.{part}, or config.sharding.{name}=None."
-                )
-        return NamedSharding(mesh, PartitionSpec(*parts))
+        choices = next((choices for pattern, *choices in axes if re.search(pattern, path)), [])
+        faults = []
+        for names in choices:
+            if len(names) != len(leaf.shape):
+                break
+            parts = [_mesh_axes(name, rules) for name in names]
+            found = [_fault(*one, mesh) for one in zip(names, parts, leaf.shape, strict=True)]
+            if not any(found):
+                if faults and not any(parts) and 4 * leaf.size >= LARGE:
+                    log.info("%s: it is whole on every device.", faults[0])
+                return NamedSharding(mesh, PartitionSpec(*parts))
+            faults += [f"{path} has {fault}" for fault in found if fault]
+        if faults:
+            raise ValueError(
+                f"{faults[0]}: choose another config.mesh, or None in config.sharding."
+            )
+        return NamedSharding(mesh, PartitionSpec())
 
     return trees.map_named(spec, tree)
+
+
+def _mesh_axes(name: str | tuple | None, rules: Mapping[str, str | None]) -> tuple | str | None:
+    """Returns the mesh axes that an axis of this name, or of these, is split over."""
+    names = (name,) if isinstance(name, str) else name or ()
+    found = tuple(dict.fromkeys(rules[one] for one in names if rules[one]))
+    return found if len(found) > 1 else next(iter(found), None)
+
+
+def _fault(name, part, size: int, mesh: jax.sharding.Mesh) -> str:
+    """Returns why an axis cannot be split over a part of the mesh, or an empty text."""
+    names, parts = ((x,) if isinstance(x, str) else x or () for x in (name, part))
+    if size % math.prod(mesh.shape[one] for one in parts) == 0:
+        return ""
+    over = " * ".join(f"{one}={mesh.shape[one]}" for one in parts)
+    return f"{size} {' and '.join(names)}, which {over} does not divide"
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[str, jax.Array]:

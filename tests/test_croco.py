@@ -257,7 +257,7 @@ def test_sizes_that_do_not_fit_are_named():
         positions.rotary((2, 2), 6, 100.0)
     for option, message in (
         ({"remat": "some"}, "Unknown config.model.remat 'some'. Known: none, dots, full"),
-        ({"dtype": "bf16"}, "Unknown config.model.dtype 'bf16'. Known: float32, bfloat16"),
+        ({"dtype": "bf16"}, "Unknown config.model.dtype 'bf16'. Known: auto, float32, bfloat16"),
         ({"attention": "flash"}, "Unknown config.model.attention 'flash'. Known: auto, xla, cudnn"),
         ({"attention": "cudnn"}, "'cudnn' cannot run here: the device is a cpu"),
         ({"unroll": 0}, "config.model.unroll is 0. Set it to a whole number of at least 1"),

@@ -13,7 +13,7 @@ LAYERS = [
     {"registry", "config", "trees", "command", "filenames", "joints", "protocol"},
     {"synthetic"},
     {"body"},
-    {"models", "data", "pixels", "optim", "sharding", "peaks", "losses", "metrics"},
+    {"models", "data", "pixels", "optim", "sharding", "precision", "peaks", "losses", "metrics"},
     {"drawing", "meshes_out", "freihand_files", "bodies"},
     {"mesh_results"},
     {"tasks", "checkpoint", "report", "judge", "meter", "weights"},

@@ -1,10 +1,16 @@
 """Multi-head attention, of tokens among themselves or towards a memory."""
 
+import functools
+import logging
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from crocohuman_jax.models import layers, positions
+
+log = logging.getLogger(__name__)
 
 IMPLEMENTATIONS = ("auto", "xla", "cudnn")
 
@@ -16,8 +22,8 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, impl: str = "auto") -> jax.
         q: [B, N, H, d].
         k: [B, M, H, d].
         v: [B, M, H, d].
-        impl: "xla" (any device and type), "cudnn" (fused, NVIDIA, 16 bit) or "auto": cudnn where
-            it can run, else xla.
+        impl: "xla" (any device and type), "cudnn" (fused, NVIDIA, 16 bit, even lengths) or "auto":
+            cudnn where it can run, else xla; each call chooses by its own lengths.
 
     Returns:
         [B, N, H, d].
@@ -25,7 +31,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, impl: str = "auto") -> jax.
     Raises:
         ValueError: an unknown implementation, or cudnn where it cannot run.
     """
-    if choose(impl, q.dtype, q.shape[-1]) == "cudnn":
+    if choose(impl, q.dtype, q.shape[-1], (q.shape[1], k.shape[1])) == "cudnn":
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
     return _attend(q, k, v)
 
@@ -46,8 +52,9 @@ def _attend_forward(q, k, v):
     weights = layers.apart(jnp.exp(scores - top))
     total = jnp.sum(weights, -1, keepdims=True)
     out = jnp.einsum("bhnm,bhmd->bhnd", weights.astype(v.dtype), v)
-    out = jnp.swapaxes((out / total).astype(v.dtype), 1, 2)
-    return out, (q, k, v, out, top + jnp.log(total))
+    out = checkpoint_name(jnp.swapaxes((out / total).astype(v.dtype), 1, 2), "attention")
+    log_total = checkpoint_name((top + jnp.log(total))[..., 0], "attention")  # [B, H, N]
+    return out, (q, k, v, out, log_total)
 
 
 def _attend_backward(kept, d):
@@ -55,7 +62,7 @@ def _attend_backward(kept, d):
     along = jnp.sum(out.astype(jnp.float32) * d, -1, keepdims=True)
     along = jnp.swapaxes(along, 1, 2)
     d = jnp.swapaxes(d, 1, 2)
-    weights = layers.apart(jnp.exp(_scores(q, k) - log_total))
+    weights = layers.apart(jnp.exp(_scores(q, k) - log_total[..., None]))
     change = layers.apart((weights * (_scores(d, v) - along)).astype(q.dtype))
     dq = jnp.einsum("bhnm,bhmd->bhnd", change, k) * q.shape[-1] ** -0.5
     dk = jnp.einsum("bhnm,bhnd->bhmd", change, q)
@@ -70,8 +77,15 @@ def _scores(a, b):  # [B, H, N, d], [B, H, M, d] -> [B, H, N, M], float32
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def choose(impl: str, dtype, head_width: int) -> str:
+def choose(impl: str, dtype, head_width: int, lengths: tuple[int, ...] = ()) -> str:
     """Returns "xla" or "cudnn" for heads of a type and width.
+
+    Args:
+        impl: see `attend`.
+        dtype: of the heads.
+        head_width: d.
+        lengths: (queries, keys) of one call, whose choice is logged when it is new; () to ask
+            about heads alone.
 
     Raises:
         ValueError: an unknown implementation, or cudnn where it cannot run.
@@ -80,10 +94,31 @@ def choose(impl: str, dtype, head_width: int) -> str:
         raise ValueError(f"Unknown attention {impl!r}. Known: {', '.join(IMPLEMENTATIONS)}.")
     if impl == "xla":
         return "xla"
-    obstacle = _cudnn_obstacle(dtype, head_width)
+    obstacle, about = _cudnn_obstacle(dtype, head_width), ""
+    if not obstacle and lengths:
+        obstacle, about = _odd_length(lengths), " of {} queries to {} keys".format(*lengths)
     if impl == "cudnn" and obstacle:
         raise ValueError(f"Attention 'cudnn' cannot run here: {obstacle}. Use 'xla' or 'auto'.")
-    return "xla" if obstacle else "cudnn"
+    found, reason = ("xla", f", because {obstacle}") if obstacle else ("cudnn", "")
+    if lengths and impl == "auto":
+        _say(f"Attention{about} runs by {found}{reason}.")
+    return found
+
+
+@functools.cache  # once a sentence
+def _say(sentence: str) -> None:
+    log.info("%s", sentence)
+
+
+def _odd_length(lengths: tuple[int, ...]) -> str:
+    """Returns why cuDNN's backward pass cannot take these lengths, or an empty text."""
+    odd = [length for length in lengths if length % 2]
+    if not odd:
+        return ""
+    return (
+        f"its backward pass takes even lengths only, not {odd[0]}; config.data.mask.visible and "
+        "config.model.image set the lengths, multiples of 8 are best"
+    )
 
 
 def _cudnn_obstacle(dtype, head_width: int) -> str:

@@ -5,11 +5,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
 from crocohuman_jax.models import attention, layers
 
 REMAT = ("none", "dots", "full")
+# What remat="dots" keeps, by the names that `checkpoint_name` gives: in `attention` its output and
+# one number a row, which its written-out derivative wants, and here what the GELU is taken of.
+KEPT = ("attention", "hidden")
 
 
 class Mlp(nnx.Module):
@@ -20,7 +24,8 @@ class Mlp(nnx.Module):
         self.down = layers.Linear(4 * width, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:  # [B, N, D]
-        return self.down(self.up(x), product=layers.gelu_product)
+        hidden = checkpoint_name(self.up(x), "hidden")
+        return self.down(hidden, product=layers.gelu_product)
 
 
 class EncoderBlock(nnx.Module):
@@ -96,8 +101,10 @@ def run(
         x: [B, N, D].
         context: further inputs, the same for every block.
         unroll: blocks per turn of the scan; their number leaves no loop at all.
-        remat: what the backward pass computes again: "none", "dots" (all but matrix products)
-            or "full" (everything but the input of each block).
+        remat: what the backward pass computes again: "none" (next to nothing), "dots" (all but the
+            input of each block, what attention returns and the MLP's first product: the norms,
+            the GELU and the products around attention) or "full" (all but the input of each
+            block).
         collect: also return every block's output.
         drop: (share, random key): each branch of an example is left out with a probability that
             rises in equal steps from none in the first block to the share in the last (stochastic
@@ -117,7 +124,9 @@ def run(
         return x, x if collect else None
 
     if remat == "dots":
-        body = jax.checkpoint(body, policy=jax.checkpoint_policies.dots_saveable)
+        # By names: a policy of all products would keep attention's scores too, the largest of all.
+        policy = jax.checkpoint_policies.save_only_these_names(*KEPT)
+        body = jax.checkpoint(body, policy=policy)
     elif remat == "full":
         body = jax.checkpoint(body)
     elif remat != "none":

@@ -13,7 +13,7 @@ from crocohuman_jax import trees
 from crocohuman_jax.models import attention, blocks, layers, positions
 
 POSITIONS = ("cosine", "rope100")
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,10 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """How the blocks run; none of it changes what they compute beyond rounding."""
+    """How the blocks run; none of it changes what they compute beyond rounding.
+
+    A dtype of "auto" becomes that of the platform that runs by default, see `config.compute_type`.
+    """
 
     dtype: str = "float32"
     attention: str = "auto"
@@ -45,6 +48,9 @@ class Compute:
                     f"Unknown config.model.{name} {value!r}. Known: {', '.join(known)}."
                 )
         config_lib.check_number("config.model.unroll", self.unroll, least=1, whole=True)
+        if self.dtype == "auto":
+            found = config_lib.compute_type(self.dtype, jax.default_backend())
+            object.__setattr__(self, "dtype", found)  # frozen
 
 
 class Encoder(nnx.Module):
@@ -68,7 +74,7 @@ class Encoder(nnx.Module):
         compute: Compute,
         rngs: nnx.Rngs,
     ):
-        _check(shape, position, compute)
+        _check(shape, position, compute, math.prod(grid))
         pixels, dtype = 3 * patch**2, jnp.dtype(compute.dtype)
         self.embed = layers.Linear(pixels, shape.width, dtype=dtype, rngs=rngs)
         # The one bias that does not start at zero, as in the reference.
@@ -152,7 +158,7 @@ class Decoder(nnx.Module):
         compute: Compute,
         rngs: nnx.Rngs,
     ):
-        _check(shape, position, compute)
+        _check(shape, position, compute, math.prod(grid))
         dtype = jnp.dtype(compute.dtype)
         self.embed = layers.Linear(memory_width, shape.width, dtype=dtype, rngs=rngs)
         self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (shape.width,)))
@@ -307,13 +313,15 @@ def _nearest(side: int, patch: int) -> int:
     return max(1, round(side / patch)) * patch
 
 
-def _check(shape: Shape, position: str, compute: Compute) -> None:
+def _check(shape: Shape, position: str, compute: Compute, patches: int = 0) -> None:
     """Raises a ValueError if sizes do not fit, or the attention asked for cannot run here."""
     if shape.width % shape.heads:
         raise ValueError(f"Width {shape.width} does not divide into {shape.heads} heads.")
     if position not in POSITIONS:
         raise ValueError(f"Unknown positions {position!r}. Known: {', '.join(POSITIONS)}.")
-    attention.choose(compute.attention, jnp.dtype(compute.dtype), shape.width // shape.heads)
+    if compute.attention == "cudnn":
+        heads = jnp.dtype(compute.dtype), shape.width // shape.heads
+        attention.choose(compute.attention, *heads, (patches, patches))
 
 
 def _stack(block, shape: Shape, compute: Compute, rngs: nnx.Rngs) -> nnx.Module:

@@ -106,8 +106,10 @@ def place(tokens: jax.Array, index: jax.Array, background: jax.Array, count: int
     Returns:
         [B, N, D].
     """
-    batch = len(tokens)
-    canvas = jnp.broadcast_to(background.astype(tokens.dtype), (batch, count, tokens.shape[-1]))
-    return canvas.at[jnp.arange(batch)[:, None], index].set(
-        tokens, mode="promise_in_bounds", unique_indices=True
-    )
+    # One example's scatter, vmapped: the partitioner of meshes then sees that none needs another's.
+    canvas = jnp.broadcast_to(background.astype(tokens.dtype), (count, tokens.shape[-1]))
+
+    def place_one(tokens, index):
+        return canvas.at[index].set(tokens, mode="promise_in_bounds", unique_indices=True)
+
+    return jax.vmap(place_one)(tokens, index)

@@ -119,3 +119,12 @@ class Regressor(nnx.Module):
 def training_flops(features: int, sizes: int, hidden: int, steps: int) -> float:
     """Returns the operations of one example's forward and backward pass; see `croco`."""
     return 6 * steps * (hidden * (features + sizes) + hidden**2 + hidden * sizes)
+
+
+# What `croco.AXES` is for its networks. The first layer takes a feature and an estimate, an odd
+# number of values: its other axis is split over both meshes' axes.
+AXES = (
+    (r"head/first/kernel$", (None, ("width", "hidden"))),
+    (r"head/second/kernel$", ("width", "hidden")),
+    (r"head/pose/kernel$", ("width", None)),
+)

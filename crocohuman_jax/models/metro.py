@@ -14,6 +14,7 @@ from crocohuman_jax.models import blocks, layers
 SPREAD = 0.02  # deviation of what the stages start with
 MASKED = 0.01  # every value of a masked token
 CAMERA_WIDTH = 250
+SPLIT = 128  # the columns of kernels that lead to finer meshes are a multiple of this
 
 
 class Metro(nnx.Module):
@@ -100,7 +101,7 @@ class Metro(nnx.Module):
             fan_in = out
         self.finer = len(sizes) - 1
         for i, (few, many) in enumerate(itertools.pairwise(sizes)):
-            setattr(self, f"upsample{i}", _torch_linear(few, many, **exact))
+            setattr(self, f"upsample{i}", Finer(few, many, rngs=rngs))
         self.camera1 = _torch_linear(3, 1, **exact)
         self.camera2 = _torch_linear(self.count, CAMERA_WIDTH, **exact)
         self.camera3 = _torch_linear(CAMERA_WIDTH, 3, **exact)
@@ -253,6 +254,26 @@ class Attention(nnx.Module):
         return self.out(jax.checkpoint(attend, prevent_cse=False)(q, k, v).reshape(x.shape))
 
 
+class Finer(layers.Linear):
+    """A linear layer from vertices to more vertices, its kernel a little wider than its output.
+
+    No number of devices divides 1723, 6890 or 13718 vertices. With columns of zeros that nothing
+    reads, the largest array of the network is split over devices like the others.
+    """
+
+    def __init__(self, few: int, many: int, *, rngs: nnx.Rngs):
+        super().__init__(few, many, dtype=jnp.float32, rngs=rngs)
+        limit = 1 / math.sqrt(few)  # as `_torch_linear`
+        kernel = jax.random.uniform(rngs.params(), (few, many), jnp.float32, -limit, limit)
+        self.kernel = nnx.Param(jnp.pad(kernel, ((0, 0), (0, -many % SPLIT))))
+
+    def __call__(self, x: jax.Array, product=None) -> jax.Array:  # [..., few] -> [..., many]
+        rows = x.astype(self.dtype).reshape(-1, x.shape[-1])
+        bias = self.bias[...]
+        out = (product or jnp.matmul)(rows, self.kernel[...])[:, : len(bias)] + bias
+        return out.reshape(*x.shape[:-1], len(bias))
+
+
 class Norm(layers.LayerNorm):
     """LayerNorm with BERT's epsilon of 1e-12."""
 
@@ -323,6 +344,17 @@ def training_flops(
         fan_in = out
     forward += sum(2 * 3 * few * many for few, many in itertools.pairwise(sizes))
     return float(3 * (forward + 2 * (3 * sizes[0] + sizes[0] * CAMERA_WIDTH + 3 * CAMERA_WIDTH)))
+
+
+# What `croco.AXES` is for its networks; the blocks of the stages match there. A choice of None
+# alone keeps whole what cannot be split: small kernels, as one of 196 patches to 445 tokens.
+AXES = (
+    (r"stages\d+/(embed|skip)/kernel$", (None, "width"), (None, None)),
+    (r"stages\d+/out/kernel$", ("width", None), (None, None)),
+    (r"stages\d+/position$", (None, "width"), (None, None)),
+    (r"head/(mix|feature|camera2)/kernel$", ("width", None), (None, "width"), (None, None)),
+    (r"upsample\d+/kernel$", (None, "width")),
+)
 
 
 def _check(joints, coarse, sizes, hidden, outs, heads) -> None:

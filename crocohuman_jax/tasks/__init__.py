@@ -30,7 +30,8 @@ class Task:
         flops: batch (or its shapes) -> operations of its forward and backward pass.
         train: () -> the endless stream of training elements.
         held_out: () -> the finite stream of held-out elements, or None if there are none.
-        axes: ((pattern of a parameter's path, names of its axes), ...), what `sharding` places by.
+        axes: ((pattern of a parameter's path, names of its axes, ...), ...), what `sharding.place`
+            goes by.
         unit: what an example is.
         everyone: split -> the finite stream of all its elements, for evaluations; None for a task
             without.
@@ -45,6 +46,6 @@ class Task:
     flops: Callable[[Batch], float]
     train: Callable[[], loader.Stream]
     held_out: Callable[[], loader.Stream | None]
-    axes: tuple[tuple[str, tuple[str | None, ...]], ...]
+    axes: tuple[tuple, ...]
     unit: str = "pairs"
     everyone: Callable[[str], loader.Stream] | None = None

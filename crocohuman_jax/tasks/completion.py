@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from crocohuman_jax import losses, models, pixels
-from crocohuman_jax.data import augment, pairs
-from crocohuman_jax.models import croco, layers
+from crocohuman_jax.data import augment, masking, pairs
+from crocohuman_jax.models import attention, croco, layers
 from crocohuman_jax.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -21,18 +21,21 @@ def make(config) -> Task:
     """Returns the task of `config.model`, `config.loss` and `config.data`."""
     model, data, seed = config.model, config.data, config.seed
     sizes = croco.shapes(model.image, model.patch, model.position, model.encoder, model.decoder)
+    compute = croco.Compute(
+        dtype=model.dtype, attention=model.attention, remat=model.remat, unroll=model.unroll
+    )
     completion = Completion(
         encoder=sizes[0],
         decoder=sizes[1],
         image=tuple(model.image),
         patch=model.patch,
         position=model.position,
-        compute=croco.Compute(
-            dtype=model.dtype, attention=model.attention, remat=model.remat, unroll=model.unroll
-        ),
+        compute=compute,
         norm_pix=config.loss.norm_pix,
         region=config.loss.region,
     )
+    if compute.attention == "cudnn":
+        _check_visible(completion, compute, data.mask)
 
     def stream(split, mask, change, count):
         return pairs.stream(
@@ -72,6 +75,15 @@ def make(config) -> Task:
         held_out=held_out,
         axes=croco.AXES,
     )
+
+
+def _check_visible(completion: "Completion", compute: croco.Compute, mask) -> None:
+    """Raises a ValueError if the attention asked for cannot take a picture's visible patches."""
+    nobody = np.zeros((1, completion.grid[0] * completion.grid[1]), bool)
+    drawn = masking.Masking(nobody.size, **mask)(nobody, nobody[:, 0], np.zeros(nobody.shape))
+    width = completion.encoder.width // completion.encoder.heads
+    lengths = (drawn.shape[1],) * 2
+    attention.choose(compute.attention, jnp.dtype(compute.dtype), width, lengths)
 
 
 class Completion:

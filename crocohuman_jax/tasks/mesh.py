@@ -13,7 +13,7 @@ from crocohuman_jax.models import croco, mesh_head, mesh_net, metro
 from crocohuman_jax.tasks import Task
 
 NOT_THE_HEADS = ("kind", "supervise", "levels", "sampling")  # what its module does not take
-AXES = (*croco.AXES, (r"head/(first|second)/kernel$", (None, "hidden")))
+AXES = (*croco.AXES, *mesh_head.AXES, *metro.AXES)
 
 
 def make(config) -> Task:

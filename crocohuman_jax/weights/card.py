@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crocohuman_jax import config as config_lib
+from crocohuman_jax import precision
 from crocohuman_jax.weights import layouts
 
 UNKNOWN = "not recorded"
@@ -38,7 +39,8 @@ def of_run(
         step: of the checkpoint.
         licences: {dataset: licence}, for data whose preparation did not record one.
     """
-    config = config_lib.load(workdir / "config.json")["config"]
+    saved = config_lib.load(workdir / "config.json")
+    config = saved["config"]
     mask, data = config["data"]["mask"], config["data"]
     rows = [
         ("steps", f"{step} of {config['total']} (batch {config['batch_size']})"),
@@ -48,7 +50,7 @@ def of_run(
         ("peak learning rate per 256", config["optimizer"]["base_lr"]),
         ("weight decay", config["optimizer"]["weight_decay"]),
         ("loss", f"norm_pix {config['loss']['norm_pix']}, {config['loss']['region']} patches"),
-        ("computed in", config["model"]["dtype"]),
+        ("computed in", precision.of(saved)),
         ("seed", config["seed"]),
     ]
     return _join(
