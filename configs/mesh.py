@@ -119,9 +119,9 @@ def _body(arg, hand):
     config = ml_collections.ConfigDict()
     config.model = arg.body
     config.gender = "neutral"
-    config.truth = "annotated"  # own: true meshes by this model whatever the gender
+    config.truth = "annotated"  # own: true meshes and shapes by this model whatever the gender
     config.betas = 10
-    config.male = config.female = ""  # files for gendered truth in evaluations
+    config.male = config.female = ""  # files for gendered truth, in training and evaluations
     config.extra = ""  # SPIN's J_regressor_extra, converted; for SMPL
     config.h36m = ""  # Human3.6M's regressor, converted; for SMPL
     config.h36m_order = "spin"  # metro: whose file it is

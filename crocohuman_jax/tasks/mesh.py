@@ -147,10 +147,11 @@ class Mesh:
                 "head.kind='metro' has not: 'mesh' finds them from the mesh."
             )
         bodies.hips(bodies.trained.names)
-        self.learned = (self.body, bodies.trained)
+        self.learned, self.true_models = (self.body, bodies.trained), bodies
         if self.iterative and not loss["vertices"]:  # then most of the mesh is not looked at
             used = bodies.trained.used()
             self.learned = (skinning.part(self.body, used), bodies.trained.within(used))
+            self.true_models = bodies.part(used)
         if not self.iterative:
             self.learned = (self.body, bodies.trained_from_mesh())
             self._prepare_metro()
@@ -205,15 +206,17 @@ class Mesh:
         return total, {"loss": total} | {f"loss_{name}": value for name, value in means.items()}
 
     def _truth(self, batch) -> dict:
-        """Returns what predictions are compared with, from parameters or as annotated."""
+        """Returns what predictions are compared with, from parameters or as annotated.
+
+        Meshes, and the joints found from them, are those of the annotated gender's model.
+        """
         turns = rotations.exp(batch["pose"])
-        body, trained = self.learned
-        vertices, places = skinning.pose(body, batch["betas"], turns)
-        points = trained(vertices, places)
+        vertices, places = self.true_models.truth(batch["betas"], turns, batch["gender"])
+        points = self.learned[1](vertices, places)
         seen = cameras.pinhole(points + batch["translation"][:, None], batch["matrix"])
         exact = batch["exact"][:, None, None] > 0
         certain = jnp.ones((*points.shape[:2], 1))
-        full = (batch["has_pose"] * batch["has_shape"])[:, None, None] > 0
+        full = batch["has_mesh"][:, None, None] > 0
         joints = jnp.where(full, jnp.concatenate([points, certain], -1), batch["joints"])
         return {
             "turns": turns,
@@ -227,7 +230,7 @@ class Mesh:
             ),
             "has_pose": batch["has_pose"],
             "has_shape": batch["has_shape"],
-            "has_mesh": batch["has_pose"] * batch["has_shape"],
+            "has_mesh": batch["has_mesh"],
         }
 
     def _iterative_terms(self, out, truth) -> dict:
