@@ -274,6 +274,7 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
         "counts": _counts(rows) | {"skipped": len(skips), "lone groups": len(lone)},
         "skips": skips[:MANIFEST_LISTS],
         "lone_groups": lone[:MANIFEST_LISTS],
+        "remarks": list(plan.remarks),
         "files": files,
     }
     temporary = output / "manifest.tmp"
