@@ -34,6 +34,7 @@ def make(config) -> Task:
             dtype=model.dtype, attention=model.attention, remat=model.remat, unroll=model.unroll
         ),
         drop_path=model.drop_path,
+        keep_cls=model.keep_cls,
         head=config.head.to_dict(),
         loss=config.loss.to_dict(),
         bodies=bodies,
@@ -123,7 +124,7 @@ class Mesh:
     """Loss, metrics and predictions of the network.
 
     Args:
-        encoder, decoder, image, patch, position, compute, drop_path: see `mesh_net.MeshNet`.
+        encoder, decoder, image, patch, options: see `mesh_net.MeshNet`.
         head: kind, and what the head of that kind takes.
         loss: weights of the terms.
         bodies: the body model.
@@ -206,10 +207,7 @@ class Mesh:
         return total, {"loss": total} | {f"loss_{name}": value for name, value in means.items()}
 
     def _truth(self, batch) -> dict:
-        """Returns what predictions are compared with, from parameters or as annotated.
-
-        Meshes, and the joints found from them, are those of the annotated gender's model.
-        """
+        """Returns what predictions are compared with, as annotated or of `Bodies.truth`."""
         turns = rotations.exp(batch["pose"])
         vertices, places = self.true_models.truth(batch["betas"], turns, batch["gender"])
         points = self.learned[1](vertices, places)
