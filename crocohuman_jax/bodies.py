@@ -11,6 +11,8 @@ from crocohuman_jax.data import notes
 
 BODY_SCALE = 0.9  # of the camera that HMR's estimates begin at
 BODY_SIZE = 1.7  # metres, of SMPL's mean body
+# What errors may be measured about.
+ROOTS = ("auto", "pelvis", "mid_hip", "wrist", "none")
 
 
 class Bodies:
@@ -152,6 +154,27 @@ class Bodies:
                 "with `convert body` and name it in config.body.extra."
             )
         return found
+
+    def root(self, choice: str) -> tuple[int, ...]:
+        """Returns the measured points whose mean is the root that errors are about; () for none.
+
+        Args:
+            choice: one of ROOTS; "auto" is the pelvis, or the wrist of a hand.
+
+        Raises:
+            ValueError: the body model has no such root.
+        """
+        own = "wrist" if self.hand else "pelvis"
+        if choice in ("auto", own):
+            return (self.measured.names.index(own),)
+        if choice == "none":
+            return ()
+        if choice not in ROOTS or self.hand or choice == "wrist":
+            known = ", ".join(ROOTS[:1] + (("wrist",) if self.hand else ROOTS[1:3]) + ROOTS[-1:])
+            raise ValueError(
+                f"--root={choice}: errors of {self.body.kind!r} are measured about one of {known}."
+            )
+        return self.hips(self.measured.names)
 
     def among_trained(self, root: bool = False) -> np.ndarray:
         """Returns which trained point each measured one is, -1 for none; with the root or not."""
