@@ -36,7 +36,7 @@ def test_the_tokens_of_patches_are_those_of_the_encoder_with_its_class_token(tmp
     assert wanted.shape == (2, 16, test_names.VIT.encoder.width)
     np.testing.assert_allclose(net(patches, None), wanted, atol=1e-4)
     token = grafted["encoder"]["class_token"]
-    other = grafted | {"encoder": grafted["encoder"] | {"class_token": token + 1}}
+    other = grafted | {"encoder": grafted["encoder"] | {"class_token": 5 * token[::-1]}}
     net = network.bind(other)
     net.head = lambda tokens, key: tokens
     assert np.abs(net(patches, None) - wanted).max() > 1e-3  # which the patches have looked at
