@@ -114,6 +114,7 @@ def _model(arg, encoder, decoder):
     config.patch = 16
     config.position = arg.position
     config.drop_path = 0.0
+    config.keep_cls = False  # keep the class token of MAE's encoder, imported with it
     config.dtype = "auto"  # bfloat16 on GPUs and TPUs, float32 on CPUs; or one of them
     config.attention = "auto"  # xla, cudnn
     config.remat = "none"  # dots, full
@@ -126,9 +127,9 @@ def _body(arg, hand):
     config = ml_collections.ConfigDict()
     config.model = arg.body
     config.gender = "neutral"
-    config.truth = "annotated"  # own: true meshes by this model whatever the gender
+    config.truth = "annotated"  # own: true meshes and shapes by this model whatever the gender
     config.betas = 10
-    config.male = config.female = ""  # files for gendered truth in evaluations
+    config.male = config.female = ""  # files for gendered truth, in training and evaluations
     config.extra = ""  # SPIN's J_regressor_extra, converted; for SMPL
     config.h36m = ""  # Human3.6M's regressor, converted; for SMPL
     config.h36m_order = "spin"  # metro: whose file it is
@@ -178,8 +179,10 @@ def _metro(hand, small, spin):
     head.feature_width = 0
     head.levels = (195,) if hand else (1723, 431)  # vertices of the coarse meshes
     head.sampling = ""  # METRO's file of them, converted; "" to compute them
-    # The three levels of vertices count a third each: their mean is what is weighted.
-    return head, {"total": 1.0, "keypoints_2d": 100.0, "keypoints_3d": 1000.0, "vertices": 100.0}
+    # The levels of vertices count alike, bodies' three and hands' two: their mean is weighted.
+    weights = (1.0, 1.0, 1.0) if hand else (100.0, 1000.0, 100.0)
+    terms = ("keypoints_2d", "keypoints_3d", "vertices")
+    return head, {"total": 1.0} | dict(zip(terms, weights, strict=True))
 
 
 def _data(hand, small, second):
@@ -214,7 +217,7 @@ def _optimizer(small):
     config.betas = (0.9, 0.999)
     config.eps = 1e-8
     config.weight_decay = 0.05
-    config.no_decay = r"(bias|scale|mean|mask_token)$"
+    config.no_decay = r"(bias|scale|mean|mask_token|class_token|positions)$"
     config.clip = 0.0  # largest gradient norm; 0 is no limit
     config.layer_decay = 1.0  # factor on the rate from each block to the one below
     config.freeze = ()  # patterns of parameters that stay: ("encoder/",)

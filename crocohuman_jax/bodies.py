@@ -1,5 +1,7 @@
 """The body model of a run: how it is posed, learned and measured."""
 
+import copy
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,6 +12,8 @@ from crocohuman_jax.data import notes
 
 BODY_SCALE = 0.9  # of the camera that HMR's estimates begin at
 BODY_SIZE = 1.7  # metres, of SMPL's mean body
+# What errors may be measured about.
+ROOTS = ("auto", "pelvis", "mid_hip", "wrist", "none")
 
 
 class Bodies:
@@ -18,7 +22,8 @@ class Bodies:
     Args:
         model: a name or a file, see `load.load`.
         betas: S, how many shape components.
-        male, female: files of the same kind, with which gendered truth is evaluated; "" for none.
+        male, female: files of the same kind, which make the meshes of gendered truth, to learn from
+            and to be measured by; "" for none.
         extra: file of SPIN's J_regressor_extra, for SMPL; "" for none.
         h36m: file of Human3.6M's regressor, for SMPL; "" for none.
         h36m_order: of its rows: "spin" or "metro".
@@ -94,8 +99,16 @@ class Bodies:
             mean_pose=np.asarray(body.mean_pose, np.float64),
             gender=self.gender,
             genders=self.genders(),
+            own=self.rule == "own",
             vertices=len(body.template) if meshes else 0,
         )
+
+    def part(self, vertices: np.ndarray) -> "Bodies":
+        """Returns the same models of some vertices only, for `truth` alone: it is posed faster."""
+        found = copy.copy(self)
+        found.body = skinning.part(self.body, vertices)
+        found.gendered = {g: skinning.part(b, vertices) for g, b in self.gendered.items()}
+        return found
 
     def coarse(self, levels: tuple[int, ...], sampling: str) -> coarse.Coarse:
         """Returns the model's coarse meshes.
@@ -154,6 +167,27 @@ class Bodies:
                 "with `convert body` and name it in config.body.extra."
             )
         return found
+
+    def root(self, choice: str) -> tuple[int, ...]:
+        """Returns the measured points whose mean is the root that errors are about; () for none.
+
+        Args:
+            choice: one of ROOTS; "auto" is the pelvis, or the wrist of a hand.
+
+        Raises:
+            ValueError: the body model has no such root.
+        """
+        own = "wrist" if self.hand else "pelvis"
+        if choice in ("auto", own):
+            return (self.measured.names.index(own),)
+        if choice == "none":
+            return ()
+        if choice not in ROOTS or self.hand or choice == "wrist":
+            known = ", ".join(ROOTS[:1] + (("wrist",) if self.hand else ROOTS[1:3]) + ROOTS[-1:])
+            raise ValueError(
+                f"--root={choice}: errors of {self.body.kind!r} are measured about one of {known}."
+            )
+        return self.hips(self.measured.names)
 
     def among_trained(self, root: bool = False) -> np.ndarray:
         """Returns which trained point each measured one is, -1 for none; with the root or not."""

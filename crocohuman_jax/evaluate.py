@@ -5,15 +5,34 @@ import sys
 
 from absl import flags
 
-from crocohuman_jax import command, measuring, metrics, protocol, report
+from crocohuman_jax import bodies, command, measuring, metrics, protocol, report
 from crocohuman_jax.data import records
 
 flags.DEFINE_string("workdir", None, "The run to measure.")
 flags.DEFINE_string("folder", None, "The prepared folder to measure it on; by default the run's.")
 flags.DEFINE_enum("split", "validation", records.SPLITS, "Its split.")
-flags.DEFINE_string("output", None, "Where results go; by default WORKDIR/evaluations/NAME.")
+flags.DEFINE_string(
+    "output", None, "Where results go; by default WORKDIR/evaluations/FOLDER_SPLIT_NAME_STAMP."
+)
 flags.DEFINE_string("name", "", "What tables call the result; by default the workdir's name.")
-flags.DEFINE_enum("alignment", "similarity", list(metrics.ALIGNMENTS), "Of the PA- errors.")
+flags.DEFINE_enum(
+    "alignment",
+    "auto",
+    ["auto", *metrics.ALIGNMENTS],
+    "Of the PA- errors; auto: as the dataset's own tools do, freihand for FreiHAND.",
+)
+flags.DEFINE_enum(
+    "root",
+    "auto",
+    bodies.ROOTS,
+    "What unaligned errors are about; auto: the pelvis, or the wrist of hands; mid_hip is METRO's; "
+    "none compares where the camera sees people.",
+)
+flags.DEFINE_bool(
+    "allow_non_finite",
+    False,
+    "Leave people out of the means whose prediction is not finite; the protocol says how many.",
+)
 flags.DEFINE_bool("ema", False, "Measure the averaged weights.")
 flags.DEFINE_integer("batch", 64, "People at once.", lower_bound=1)
 flags.DEFINE_integer("pictures", 8, "Worst and best cases to draw; 0 for none.", lower_bound=0)

@@ -352,7 +352,9 @@ def _graft(state, config):
     try:
         if folder.holds_model(source):
             grid = tuple(side // config.model.patch for side in config.model.image)
-            found = folder.load_params(source, wanted, grid, config.model.position)
+            table = "encoder" in wanted and "class_token" in wanted["encoder"]
+            position = "table" if table else config.model.position
+            found = folder.load_params(source, wanted, grid, position)
         else:
             found = checkpoint.load_params(source, wanted)
     except ValueError as error:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from crocohuman_jax import drawing, metrics
@@ -15,10 +16,20 @@ SCALED = ("pve_sc", "pve_t_sc")
 F_MM = (5.0, 15.0)  # FreiHAND's thresholds
 
 
-def errors(predicted: dict, truth: dict, only_root: int) -> dict[str, jax.Array]:
-    """Returns MEASURES of meshes and points, [B] mm each; the first point is the root."""
-    points = [x["points"][:, only_root:] - x["points"][:, :1] for x in (predicted, truth)]
-    meshes = [x["vertices"] - x["points"][:, :1] for x in (predicted, truth)]
+def errors(
+    predicted: dict, truth: dict, only_root: int, root: tuple[int, ...] = (0,)
+) -> dict[str, jax.Array]:
+    """Returns MEASURES of meshes and points, [B] mm each.
+
+    Args:
+        predicted, truth: points [B, P, 3], of which the first is the root of meshes, and vertices
+            [B, V, 3]; metres.
+        only_root: how many points at the front are the root alone, and not measured.
+        root: the points whose mean is the root of points; () compares points and meshes where
+            they are.
+    """
+    points = [metrics.rooted(x["points"], root)[:, only_root:] for x in (predicted, truth)]
+    meshes = [x["vertices"] - (x["points"][:, :1] if root else 0) for x in (predicted, truth)]
     return {
         "mpjpe": metrics.mpjpe(*points),
         "pa_mpjpe": metrics.pa_mpjpe(*points),
@@ -56,8 +67,56 @@ def drawn(shown: dict[str, np.ndarray], i: int, faces: np.ndarray) -> list[np.nd
     )
 
 
+def placed(shown: dict) -> tuple[dict, dict, jax.Array]:
+    """Returns predicted and true people where the known camera sees them, and who can be so placed.
+
+    A weak-perspective camera says how large a person is seen, and so how far away in a camera of
+    known focal length. Places are known of the built-in people, and where joints are annotated in
+    the camera's axes.
+
+    Args:
+        shown: what `predict` of the task returns.
+
+    Returns:
+        points and vertices, metres in the camera's axes, predicted and true; and [B] bool.
+    """
+    matrix = shown["matrix"]
+    known = matrix[:, 2, 2] != 0
+    matrix = matrix / jnp.where(known, matrix[:, 2, 2], 1)[:, None, None]
+    focal = jnp.stack([matrix[:, 0, 0], matrix[:, 1, 1]], -1)
+    scale, moved = shown["camera"][:, :1], shown["camera"][:, 1:]
+    depth = jnp.sqrt(jnp.prod(focal, -1, keepdims=True)) / scale
+    across = (scale * moved - matrix[:, :2, 2]) * depth / jnp.where(known[:, None], focal, 1)
+    here = jnp.concatenate([across, depth], -1)[:, None]
+    there = jnp.where(shown["exact"][:, None] > 0, shown["true_translation"], 0)[:, None]
+    predicted = {name: shown[name] + here for name in ("points", "vertices")}
+    truth = {name: shown[f"true_{name}"] + there for name in ("points", "vertices")}
+    before = jnp.all(truth["points"][..., 2] > 0, -1)
+    certain = (shown["exact"] > 0) | (shown["annotated"] > 0)
+    return predicted, truth, known & before & certain
+
+
+def failed(found: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns who has a truth, but no finite prediction, [N] bool.
+
+    Args:
+        found: of each person, [N, ...]: has_points, has_mesh, MEASURES, and `finite`, whether all
+            that was predicted is.
+    """
+    known = (found["has_points"] > 0) | (found["has_mesh"] > 0)
+    wrong = ~(found["finite"] > 0)
+    for name in MEASURES:  # finite numbers can still be too far apart to be measured
+        wrong |= (_has(found, name) > 0) & ~np.isfinite(found[name])
+    return known & wrong
+
+
 def means(
-    found: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray], only_root: int, hand: bool
+    found: Mapping[str, np.ndarray],
+    index: Mapping[str, np.ndarray],
+    only_root: int,
+    hand: bool,
+    allow_non_finite: bool = False,
+    root: tuple[int, ...] = (0,),
 ) -> dict[str, float]:
     """Returns the mean of every error over the people who have it.
 
@@ -66,29 +125,59 @@ def means(
         index: of the frames, {column: one row a frame}.
         only_root: how many points at the front are the root alone, and not measured.
         hand: whether these are hands, which have F-scores and areas under the curve.
+        allow_non_finite: leave those out whose prediction is not finite; else a mean over one of
+            them is NaN.
+        root: the points whose mean is the root of accelerations, see `errors`.
     """
-    result = {}
+    lost, result = failed(found), {}
+    kept = ~lost if allow_non_finite else np.ones(len(lost), bool)
+
+    def add(name: str, has: np.ndarray, mean) -> None:
+        has = has & kept
+        if has.any():
+            result[name] = math.nan if lost[has].any() else float(mean(has))
+
     for name in (*MEASURES, *SCALED):
-        has = found["has_points" if "mpjpe" in name else "has_mesh"] > 0
-        if name in found and (has & np.isfinite(found[name])).any():
-            result[name] = float(found[name][has & np.isfinite(found[name])].mean())
-    has = found["has_mesh"] > 0
-    if hand and has.any():
+        if name in found:
+            values = found[name]
+            add(name, _has(found, name) > 0, lambda has, values=values: values[has].mean())
+    if hand:
+        meshed = found["has_mesh"] > 0
         for kind in ("f", "f_aligned"):
             for i, limit in enumerate(F_MM):
-                result[f"{kind}@{limit:g}"] = float(found[kind][has, i].mean())
+                values = found[kind][:, i]
+                add(f"{kind}@{limit:g}", meshed, lambda has, values=values: values[has].mean())
         for name in ("joint", "vertex"):
-            distances, sums = found[f"aligned_{name}_distances"][has], [0.0, 0.0]
-            for some in np.array_split(distances, math.ceil(len(distances) / 256)):
-                hits = metrics.pck_hits(some)
-                sums = [total + np.asarray(x).sum(0) for total, x in zip(sums, hits, strict=True)]
-            result[f"auc_{name}"] = metrics.auc(metrics.pck_curve(*sums))
-    moved = acceleration(found, index, only_root)
-    return result if moved is None else result | {"acceleration": moved}
+            values = found[f"aligned_{name}_distances"]
+            add(f"auc_{name}", meshed, lambda has, values=values: _auc(values[has]))
+    there = found | {"has_points": found["has_points"] * kept}
+    moved = acceleration(there, index, only_root, root)
+    if moved is not None:
+        result["acceleration"] = math.nan if (lost & kept).any() else moved
+    return result
+
+
+def _has(found: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Returns who has the truth that an error is measured by, [N]."""
+    if name == "pve_t_sc":
+        return found["has_betas"]
+    return found["has_points" if "mpjpe" in name else "has_mesh"]
+
+
+def _auc(distances: np.ndarray) -> float:
+    """Returns the area under the curve of correct points, of their distances [N, P] in mm."""
+    sums = [0.0, 0.0]
+    for some in np.array_split(distances, math.ceil(len(distances) / 256)):
+        hits = metrics.pck_hits(some)
+        sums = [total + np.asarray(x).sum(0) for total, x in zip(sums, hits, strict=True)]
+    return metrics.auc(metrics.pck_curve(*sums))
 
 
 def acceleration(
-    found: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray], only_root: int
+    found: Mapping[str, np.ndarray],
+    index: Mapping[str, np.ndarray],
+    only_root: int,
+    root: tuple[int, ...] = (0,),
 ) -> float | None:
     """Returns the mean acceleration error in mm per frame squared, None without sequences.
 
@@ -115,5 +204,5 @@ def acceleration(
         return None
     chosen = np.stack([before, here, after], 1)[counted]
     sides = [found[name][chosen] for name in ("points", "true_points")]  # [T, 3, P, 3]
-    sides = [(side - side[:, :, :1])[:, :, only_root:] for side in sides]
+    sides = [metrics.rooted(side, root)[:, :, only_root:] for side in sides]
     return float(np.mean(metrics.acceleration_error(*sides)))

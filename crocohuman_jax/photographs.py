@@ -33,6 +33,7 @@ def predict(args) -> Iterator[str]:
     if saved["task"] != "mesh":
         raise ValueError(f"{workdir} is a run of {saved['task']!r}, not of mesh recovery.")
     saved["mesh"] = {"data": 1, "fsdp": 1, "tensor": 1}
+    saved["model"].setdefault("keep_cls", False)  # earlier versions wrote none
     config = ml_collections.ConfigDict(saved)
     task = registry.find("tasks", "mesh").make(config)
     body = bodies.Bodies(**config.body)

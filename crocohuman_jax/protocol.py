@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 
+# Fields that earlier versions did not write: at these values a stamp is what it was without them.
+ADDED = {"non_finite": 0}
+ADDED_TO_RESULTS = {"non_finite": ()}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:
@@ -31,6 +35,7 @@ class Protocol:
         fingerprint: of the data, as its preparation recorded it.
         units: of the errors.
         left_out: lines in the list of what the preparation of the folder left out, in any split.
+        non_finite: how many people are not among `frames` because their prediction is not finite.
 
     Raises:
         ValueError: a field is empty, of another type or out of range.
@@ -51,9 +56,10 @@ class Protocol:
     fingerprint: str
     units: str = "mm"
     left_out: int = 0
+    non_finite: int = 0
 
     def __post_init__(self):
-        least = {"frames": 1, "skipped": 0, "left_out": 0}
+        least = {"frames": 1, "skipped": 0, "left_out": 0, "non_finite": 0}
         for name, value in dataclasses.asdict(self).items():
             if name in least:
                 _check_count(f"Protocol field {name!r}", value, least[name])
@@ -81,13 +87,16 @@ class Result:
 
     Args:
         protocol: how.
-        metrics: {name: value}, all finite.
+        metrics: {name: value}, finite unless predictions are not.
         run: the path of the run or checkpoint that was measured.
         step: its step.
         name: what a table calls it.
+        non_finite: the frames whose prediction is not finite. The means over them are NaN, unless
+            the protocol says how many were left out.
 
     Raises:
-        ValueError: no metric, one that is not finite, an empty name or a negative step.
+        ValueError: no metric, one that is not finite without such frames, an empty name or a
+            negative step.
     """
 
     protocol: Protocol
@@ -95,6 +104,7 @@ class Result:
     run: str
     step: int
     name: str
+    non_finite: tuple[str, ...] = ()
 
     def __post_init__(self):
         for field in ("run", "name"):
@@ -106,7 +116,8 @@ class Result:
             raise ValueError(f"A result has metrics, {{name: value}}, not {self.metrics!r}.")
         for metric, value in self.metrics.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value):
+            hidden = self.non_finite and not self.protocol.non_finite and math.isnan(value)
+            if not number or not (math.isfinite(value) or hidden):
                 raise ValueError(
                     f"Metric {metric!r} of {self.name!r} is {value!r}: a finite float is expected. "
                     "Leave out of the mean what could not be measured, and count it as skipped."
@@ -117,6 +128,8 @@ class Result:
         path = pathlib.Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         record = {**dataclasses.asdict(self), "stamp": self.protocol.stamp}
+        # JSON has no NaN.
+        record["metrics"] = {k: None if math.isnan(v) else v for k, v in self.metrics.items()}
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(json.dumps(record, indent=2) + "\n")
         temporary.replace(path)
@@ -135,7 +148,9 @@ class Result:
             record = json.loads(path.read_text())
         except ValueError as error:
             raise ValueError(f"{path} is not JSON: {error}. Measure again.") from error
+        record = _of_now(record, ADDED_TO_RESULTS)
         _check_keys(path, "a result", record, (*_names(cls), "stamp"))
+        record["protocol"] = _of_now(record["protocol"], ADDED)
         _check_keys(path, "a protocol", record["protocol"], _names(Protocol))
         stamp, found = record.pop("stamp"), _stamp(record["protocol"])
         if stamp != found:
@@ -143,6 +158,14 @@ class Result:
                 f"{path} carries stamp {stamp!r}, but its protocol has stamp {found!r}: it was "
                 "edited. Measure again under the protocol you want."
             )
+        if not isinstance(record["non_finite"], list | tuple):
+            raise ValueError(
+                f"{path}: non_finite lists frames, it is not {record['non_finite']!r}."
+            )
+        record["non_finite"] = tuple(map(str, record["non_finite"]))
+        if isinstance(record["metrics"], dict):
+            filled = {k: math.nan if v is None else v for k, v in record["metrics"].items()}
+            record["metrics"] = filled
         try:
             return cls(**record | {"protocol": Protocol(**record["protocol"])})
         except ValueError as error:
@@ -198,7 +221,9 @@ def table(results: Sequence[Result]) -> str:
     rows.insert(1, ["-" * widths[0], "-" * widths[1], *("-" * (w - 1) + ":" for w in widths[2:])])
     shared = results[0].protocol
     fields = ", ".join(f"{key}: {value}" for key, value in dataclasses.asdict(shared).items())
-    return f"Protocol {shared.stamp} ({fields})\n\n" + "\n".join(_line(row, widths) for row in rows)
+    notes = "".join(f"\n{line}" for line in filter(None, map(_failures, results)))
+    lines = "\n".join(_line(row, widths) for row in rows)
+    return f"Protocol {shared.stamp} ({fields})\n\n{lines}" + (notes and f"\n{notes}")
 
 
 def grouped(results: Sequence[Result]) -> str:
@@ -218,7 +243,25 @@ def grouped(results: Sequence[Result]) -> str:
     return "\n\n".join(table(group) for group in groups.values())
 
 
+def _failures(result: Result) -> str:
+    """Returns a line about the predictions that are not finite, "" where all are."""
+    if not result.non_finite:
+        return ""
+    some = "; ".join(result.non_finite[:5]) + ("; ..." if len(result.non_finite) > 5 else "")
+    fate = "left out of the means" if result.protocol.non_finite else "so the means are NaN"
+    count = len(result.non_finite)
+    what = f"{count} predictions are" if count > 1 else "1 prediction is"
+    return f"{result.name}: {what} not finite, {fate} ({some})"
+
+
+def _of_now(record: Any, added: dict) -> Any:
+    """Returns a record of any version with the fields of this one."""
+    return added | record if isinstance(record, dict) else record
+
+
 def _stamp(fields: Any) -> str:
+    if isinstance(fields, dict):
+        fields = {k: v for k, v in fields.items() if k not in ADDED or v != ADDED[k]}
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 
+import annotated
 import crowds
 import numpy as np
 import PIL.Image
@@ -14,7 +15,7 @@ import trimesh
 
 from configs import mesh
 from crocohuman_jax import loop, measuring, mesh_results, photographs, protocol
-from crocohuman_jax.data import people, truth
+from crocohuman_jax.data import people, shards, truth
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,8 @@ def run(folder, tmp_path_factory):
 
 def args(run, **changes):
     known = {"workdir": str(run), "folder": None, "split": "validation", "output": None, "name": ""}
-    known |= {"alignment": "similarity", "ema": False, "batch": 3, "pictures": 2, "submission": ""}
+    known |= {"alignment": "auto", "ema": False, "batch": 3, "pictures": 2, "submission": ""}
+    known |= {"root": "auto", "allow_non_finite": False}
     return types.SimpleNamespace(**known | {"set": []} | changes)
 
 
@@ -72,13 +74,124 @@ def test_batches_do_not_change_what_is_measured(run, tmp_path):
 
 def test_another_alignment_is_another_protocol(run, tmp_path):
     results = []
-    for kind in ("similarity", "freihand"):
+    for kind in ("auto", "freihand"):
         output = tmp_path / kind
         measuring.evaluate(args(run, alignment=kind, output=str(output), pictures=0))
         results.append(protocol.Result.load(output / "result.json"))
     with pytest.raises(ValueError, match="alignment"):
         protocol.table(results)
+    assert results[0].protocol.alignment == "similarity"
     assert results[1].metrics["pa_mpjpe"] <= results[0].metrics["pa_mpjpe"] + 1e-3
+
+
+def results(run):
+    """The results of a run in the folders of its own, by folder."""
+    found = (run / "evaluations").glob("*/result.json")
+    return {path.parent.name: protocol.Result.load(path) for path in found}
+
+
+def test_no_evaluation_replaces_another(run, folder):
+    """Folders have the name and the protocol in theirs; the same again is replaced whole."""
+    measuring.evaluate(args(run))
+    ((first, result),) = results(run).items()
+    assert first == f"{folder.name}_validation_run_{result.protocol.stamp}"
+    at = run / "evaluations" / first
+    before = {path.name: path.read_bytes() for path in at.iterdir()}
+    assert set(before) == {"result.json", "people.npz", "worst.png", "best.png"}
+    for changes in ({"alignment": "freihand"}, {"name": "mine"}, {"root": "none"}):
+        measuring.evaluate(args(run, pictures=0, **changes))
+    every = results(run)
+    assert len(every) == 4 and {r.name for r in every.values()} == {"run", "mine"}
+    assert all(name.endswith(r.protocol.stamp) for name, r in every.items())
+    assert {path.name: path.read_bytes() for path in at.iterdir()} == before
+    measuring.evaluate(args(run, pictures=0))
+    assert results(run).keys() == every.keys()
+    assert {path.name for path in at.iterdir()} == {"result.json", "people.npz"}
+    assert not list((run / "evaluations").glob(".*"))
+
+
+def test_a_folder_that_is_named_keeps_what_it_has(run, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    measuring.evaluate(args(run, output=str(output)))
+    (output / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring.Run, "everyone", None)  # nobody is measured before it is refused
+        with pytest.raises(ValueError, match="alignment is 'similarity' there, 'freihand' here"):
+            measuring.evaluate(args(run, output=str(output), alignment="freihand"))
+        with pytest.raises(ValueError, match="name is 'run' there, 'other' here"):
+            measuring.evaluate(args(run, output=str(output), name="other"))
+        with pytest.raises(ValueError, match="without slashes"):
+            measuring.evaluate(args(run, name="a/b"))
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    measuring.evaluate(args(run, output=str(output), pictures=0))
+    left = {path.name for path in output.iterdir()}
+    assert left == {"notes.txt", "result.json", "people.npz"}
+
+
+@pytest.fixture
+def one_fails(monkeypatch):
+    """Lets the second person's prediction be one of numbers that are not finite."""
+    measure = measuring.Run.everyone
+
+    def everyone(self, *arguments):
+        found = {name: np.array(values) for name, values in measure(self, *arguments).items()}
+        found["finite"][1] = False
+        for name in mesh_results.MEASURES:
+            found[name][1] = np.nan
+        return found
+
+    monkeypatch.setattr(measuring.Run, "everyone", everyone)
+
+
+def test_a_prediction_that_is_not_finite_is_named_and_counted(run, tmp_path, one_fails):
+    text = measuring.evaluate(args(run, output=str(tmp_path / "a")))
+    result = protocol.Result.load(tmp_path / "a" / "result.json")
+    found = np.load(tmp_path / "a" / "people.npz")
+    assert all(np.isnan(value) for value in result.metrics.values())
+    (name,) = result.non_finite
+    assert name.startswith(f"row {found['row'][1]} ") and "instant" in name
+    assert result.protocol.frames == 4 and result.protocol.non_finite == 0
+    assert f"1 prediction is not finite, so the means are NaN ({name})" in text
+    measuring.evaluate(args(run, output=str(tmp_path / "b"), allow_non_finite=True))
+    allowed = protocol.Result.load(tmp_path / "b" / "result.json")
+    assert allowed.protocol.frames == 3 and allowed.protocol.non_finite == 1
+    assert allowed.non_finite == result.non_finite
+    for measure in mesh_results.MEASURES:
+        wanted = found[measure][[0, 2, 3]].mean()
+        np.testing.assert_allclose(allowed.metrics[measure], wanted, rtol=1e-6)
+    with pytest.raises(ValueError, match="non_finite: 0 of run; 1 of run"):
+        protocol.table([result, allowed])
+    # What another number of failures makes another protocol does not lie over the first.
+    measuring.evaluate(args(run, output=str(tmp_path / "a"), allow_non_finite=True))
+    assert protocol.Result.load(tmp_path / "a" / "result.json").protocol == result.protocol
+    stamp = allowed.protocol.stamp
+    assert protocol.Result.load(tmp_path / f"a_{stamp}" / "result.json").non_finite == (name,)
+
+
+def test_freihand_is_aligned_as_by_its_toolbox_and_has_places(run, tmp_path):
+    annotated.freihand(tmp_path / "source", 3, "evaluation")
+    settings = annotated.settings_of("freihand", tmp_path / "source")
+    shards.prepare(settings, tmp_path / "hands", 1, lambda *_: None)
+    shown, there = {}, {"folder": str(tmp_path / "hands"), "split": "test", "pictures": 0}
+    for kind, changes in {
+        "auto": {},
+        "similarity": {"alignment": "similarity"},
+        "none": {"root": "none"},
+    }.items():
+        measuring.evaluate(args(run, output=str(tmp_path / kind), **there, **changes))
+        shown[kind] = protocol.Result.load(tmp_path / kind / "result.json")
+    assert shown["auto"].protocol.alignment == "freihand"
+    assert shown["similarity"].protocol.alignment == "similarity"
+    assert shown["auto"].metrics["pa_mpjpe"] <= shown["similarity"].metrics["pa_mpjpe"] + 1e-3
+    assert shown["auto"].protocol.root == "wrist" and "camera" in shown["none"].protocol.root
+    found = np.load(tmp_path / "none" / "people.npz")
+    apart = np.linalg.norm(found["points"] - found["true_points"], axis=-1).mean(1)
+    np.testing.assert_allclose(found["mpjpe"], 1000 * apart, rtol=1e-4)
+    assert (found["true_points"][..., 2] > 0.5).all()  # where the hands are annotated
+    np.testing.assert_allclose(
+        shown["none"].metrics["pa_mpjpe"], shown["auto"].metrics["pa_mpjpe"], rtol=1e-3
+    )
 
 
 def test_a_submission_has_everybody_in_order(run, tmp_path):
@@ -98,6 +211,7 @@ def test_a_submission_has_everybody_in_order(run, tmp_path):
         ({"folder": "a,b"}, "One folder"),
         ({"set": ["body.gendre=male"]}, r"body\.gendre=male.*Keys: body\.betas"),
         ({"set": ["head.steps=2"]}, "--set takes KEY=VALUE"),
+        ({"root": "mid_hip"}, "'open_hand_right' are measured about one of auto, wrist, none"),
     ],
 )
 def test_what_cannot_be_measured_is_said(run, changes, message):

@@ -379,6 +379,13 @@ def test_mixtures_name_folders_and_shares():
         assert not data.weights or sum(data.weights) == pytest.approx(1)
 
 
+def test_metro_weighs_its_terms_as_its_code_does_for_bodies_and_for_hands():
+    for body, weights in (("open_body", (100, 1000, 100)), ("open_hand_right", (1, 1, 1))):
+        built = mesh.get_config(f"base,head=metro,body={body}")
+        terms = dict(zip(("keypoints_2d", "keypoints_3d", "vertices"), weights, strict=True))
+        assert built.loss.to_dict() == {"total": 1.0} | terms
+
+
 def test_sweeps_change_what_there_is():
     built = mesh.get_config()
     for overrides, fraction in zip(mesh.sweep(), (0.1, 0.25, 0.5, 0.75, 1.0), strict=True):

@@ -1,5 +1,7 @@
 """What predictions are compared with: roots, genders, and body models that cannot be learned."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import mesh
-from crocohuman_jax import bodies, mesh_results
+from crocohuman_jax import bodies, measuring, mesh_results
 from crocohuman_jax.body import load, rotations, skinning
 from crocohuman_jax.tasks import mesh as tasks
 
@@ -70,15 +72,104 @@ def test_scaled_shapes_count_where_shapes_are_known():
     found |= {"has_points": np.ones(3), "has_mesh": np.ones(3), "row": np.arange(3)}
     found |= {"pve_t_sc": np.array([3.0, np.nan, 5.0]), "points": np.zeros((3, 2, 3))}
     found["true_points"] = found["points"]
+    found |= {"finite": np.ones(3, bool), "has_betas": np.array([1, 0, 1])}
     index = {"pose_group": np.full(3, -1), "instant": np.zeros(3, int)}
     assert mesh_results.means(found, index, 0, False)["pve_t_sc"] == 4
+
+
+def measured(errors, **changes):
+    """What is found of people of some errors, who all have a truth, and their frames' index."""
+    count = len(errors)
+    found = {name: np.array(errors, np.float64) for name in mesh_results.MEASURES}
+    found |= {"has_points": np.ones(count), "has_mesh": np.ones(count), "row": np.arange(count)}
+    found |= {"finite": np.isfinite(errors), "points": np.zeros((count, 2, 3))}
+    found["true_points"] = found["points"]
+    index = {"pose_group": np.full(count, -1), "instant": np.zeros(count, int)}
+    return found | changes, index
+
+
+def test_a_mean_over_a_prediction_that_is_not_finite_is_nan():
+    found, index = measured([50, 60, np.nan])
+    whole = mesh_results.means(found, index, 0, False)
+    assert all(np.isnan(whole[name]) for name in mesh_results.MEASURES)
+    np.testing.assert_array_equal(mesh_results.failed(found), [False, False, True])
+    allowed = mesh_results.means(found, index, 0, False, allow_non_finite=True)
+    assert allowed == dict.fromkeys(mesh_results.MEASURES, 55.0)
+    # Of whom there is no truth, nothing is hidden and nothing is missed.
+    unknown, index = measured([50, 60, np.nan], has_points=[1, 1, 0], has_mesh=[1, 1, 0])
+    unknown |= {name: np.array(unknown[name]) for name in ("has_points", "has_mesh")}
+    assert mesh_results.means(unknown, index, 0, False)["mpjpe"] == 55
+    # Errors can look finite where the prediction is not: an F-score of NaN is 0.
+    hands, index = measured([50, 60, 70], finite=np.array([True, True, False]))
+    scores = np.array([[0.5, 0.7], [0.3, 0.9], [0, 0]])
+    hands |= {"f": scores, "f_aligned": scores}
+    hands |= {f"aligned_{kind}_distances": np.full((3, 4), 10.0) for kind in ("joint", "vertex")}
+    whole = mesh_results.means(hands, index, 0, True)
+    assert len(whole) == 10 and all(np.isnan(value) for value in whole.values())
+    allowed = mesh_results.means(hands, index, 0, True, allow_non_finite=True)
+    np.testing.assert_allclose([allowed["f@5"], allowed["mpjpe"]], [0.4, 55])
+
+
+def test_the_root_of_metros_joints_is_between_the_hips_and_of_its_meshes_the_pelvis():
+    body, rng = bodies.Bodies(**mesh.get_config("micro").body), np.random.default_rng(2)
+    sides = [
+        {"points": rng.normal(size=(3, 15, 3)), "vertices": rng.normal(size=(3, 9, 3))}
+        for _ in range(2)
+    ]
+    found = mesh_results.errors(*sides, body.only_root, body.root("mid_hip"))
+    joints = [side["points"][:, 1:] for side in sides]  # LSP's, whose hips are the third and fourth
+    joints = [x - (x[:, 2:3] + x[:, 3:4]) / 2 for x in joints]
+    meshes = [side["vertices"] - side["points"][:, :1] for side in sides]
+    for name, (a, b) in {"mpjpe": joints, "mpvpe": meshes}.items():
+        wanted = 1000 * np.linalg.norm(a - b, axis=-1).mean(1)
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-5, err_msg=name)
+    pelvis = mesh_results.errors(*sides, body.only_root, body.root("auto"))
+    assert body.root("auto") == body.root("pelvis") == (0,)
+    assert not np.allclose(pelvis["mpjpe"], found["mpjpe"])
+    np.testing.assert_array_equal(pelvis["mpvpe"], found["mpvpe"])
+    with pytest.raises(ValueError, match="--root=wrist: .* one of auto, pelvis, mid_hip, none"):
+        body.root("wrist")
+
+
+def test_people_are_placed_where_a_known_camera_sees_them_as_large(hands):
+    rng = np.random.default_rng(3)
+    matrix = np.array([[3.1, 0, 0.2], [0, 2.9, -0.1], [0, 0, 1]], np.float32)
+    place = np.array([[0.1, -0.2, 0.8], [0.0, 0.1, 1.3]], np.float32)
+    flat = np.float32(0.1 * rng.normal(size=(2, 21, 3))) * [1, 1, 0]  # as far away as their origin
+    shown = {"points": flat, "vertices": flat, "true_vertices": flat, "true_points": flat}
+    shown |= {"matrix": np.tile(7 * matrix, (2, 1, 1)), "true_translation": place}
+    shown |= {"exact": np.ones(2), "annotated": np.zeros(2)}
+    scale = np.sqrt(3.1 * 2.9) / place[:, 2:]
+    seen = place[:, :2] / place[:, 2:] * [3.1, 2.9] + [0.2, -0.1]
+    shown["camera"] = np.concatenate([scale, seen / scale], 1)
+    predicted, truth, known = mesh_results.placed(shown)
+    assert known.all()
+    for side in (predicted, truth):
+        np.testing.assert_allclose(side["points"], flat + place[:, None], atol=1e-5)
+    np.testing.assert_allclose(
+        mesh_results.errors(predicted, truth, 0, hands.bodies.root("none"))["mpvpe"], 0, atol=0.02
+    )
+    far = shown | {"camera": shown["camera"] / [1.25, 1, 1]}  # seen smaller, so farther away
+    errors = mesh_results.errors(*mesh_results.placed(far)[:2], 0, ())["mpjpe"]
+    assert (errors > 200 * place[:, 2]).all()
+    blind = {"matrix": np.zeros((2, 3, 3))}
+    about_a_root = {"exact": np.zeros(2), "annotated": np.ones(2)}
+    parameters = {"exact": np.zeros(2)}
+    for changes in (blind, about_a_root, parameters):
+        found = mesh_results.placed(shown | changes)[2]
+        assert not found.any()
+        people = {"has_points": np.ones(2), "has_mesh": np.ones(2), "placed": np.asarray(found)}
+        with pytest.raises(ValueError, match="true place of 2 among 2 is unknown"):
+            measuring.Run._check_places(types.SimpleNamespace(root=()), people)
+        measuring.Run._check_places(types.SimpleNamespace(root=(0,)), people)
 
 
 def test_areas_under_the_curve_do_not_depend_on_how_many_are_summed_at_once():
     rng = np.random.default_rng(1)
     found = {f"aligned_{k}_distances": rng.uniform(0, 60, (600, 5)) for k in ("joint", "vertex")}
     found |= {"f": np.ones((600, 2)), "f_aligned": np.ones((600, 2)), "row": np.arange(600)}
-    found |= {"has_points": np.ones(600), "has_mesh": np.ones(600)}
+    found |= {"has_points": np.ones(600), "has_mesh": np.ones(600), "finite": np.ones(600, bool)}
+    found |= {name: np.ones(600) for name in mesh_results.MEASURES}
     found |= {name: np.zeros((600, 5, 3)) for name in ("points", "true_points")}
     index = {"pose_group": np.full(600, -1), "instant": np.zeros(600, int)}
     whole = mesh_results.means(found, index, 0, True)["auc_joint"]

@@ -47,9 +47,8 @@ def test_a_stamp_is_of_every_field():
     (stamp,) = stamps
     assert len(stamp) == 12 and set(stamp) <= set("0123456789abcdef")
     for field in dataclasses.fields(protocol.Protocol):
-        value = {"frames": 7, "skipped": 7, "left_out": 7, "regressor": "none"}.get(
-            field.name, "another"
-        )
+        counts = dict.fromkeys(("frames", "skipped", "left_out", "non_finite"), 7)
+        value = (counts | {"regressor": "none"}).get(field.name, "another")
         stamps.add(made(**{field.name: value}).protocol.stamp)
     assert len(stamps) == 1 + len(dataclasses.fields(protocol.Protocol))
 
@@ -65,6 +64,34 @@ def test_a_result_comes_back_as_it_was_saved(tmp_path):
     assert protocol.Result.load(path) == result
     assert [file.name for file in path.parent.iterdir()] == ["3dpw.json"]
     assert json.loads(path.read_text())["stamp"] == result.protocol.stamp
+
+
+def test_results_of_versions_that_knew_no_failures_are_read(tmp_path):
+    path = tmp_path / "result.json"
+    made().save(path)
+    edit(path, lambda record: record.pop("non_finite"))
+    edit(path, lambda record: record["protocol"].pop("non_finite"))
+    assert protocol.Result.load(path) == made()
+
+
+def test_a_mean_is_nan_only_where_frames_are_named(tmp_path):
+    changes = {"metrics": {"MPJPE": float("nan"), "F@5": 0.5}}
+    changes["non_finite"] = ("row 3 a.jpg", "row 5 b.jpg")
+    failed = dataclasses.replace(made(), **changes)
+    failed.save(tmp_path / "result.json")
+    assert "NaN" not in (tmp_path / "result.json").read_text()  # which is no JSON
+    back = protocol.Result.load(tmp_path / "result.json")
+    assert np.isnan(back.metrics["MPJPE"]) and back.metrics["F@5"] == 0.5
+    assert back.non_finite == failed.non_finite and back.protocol == failed.protocol
+    text = protocol.table([back, made("b")])
+    assert "nan" in text
+    assert text.endswith(
+        "\nours: 2 predictions are not finite, so the means are NaN (row 3 a.jpg; row 5 b.jpg)"
+    )
+    with pytest.raises(ValueError, match="Metric 'MPJPE' of 'ours' is nan"):
+        dataclasses.replace(failed, protocol=made(non_finite=2).protocol)
+    with pytest.raises(ValueError, match="Metric 'MPJPE' of 'ours' is inf"):
+        dataclasses.replace(failed, metrics={"MPJPE": float("inf")})
 
 
 def test_an_edited_protocol_is_found(tmp_path):

@@ -1,7 +1,10 @@
 """What annotation files have in common: squares, people of one picture, SPIN's arrays, hands.
 
-Positions are taken as the files give them. Whether a pixel's centre has whole or half coordinates
-differs among datasets, is rarely said, and is less than annotators see.
+Positions are taken as the files give them, in pictures as they are stored, unturned by any EXIF
+orientation: so pycocotools' example reads COCO (scikit-image's imread), and so does HRNet, whose
+lists are in use, with COCO and MPII (OpenCV's IMREAD_IGNORE_ORIENTATION). Whether a pixel's centre
+has whole or half coordinates differs among datasets, is rarely said, and is less than annotators
+see.
 """
 
 import dataclasses
@@ -104,6 +107,7 @@ def plan(
     splits: Mapping[str, str],
     files: Sequence[pathlib.Path],
     skips: Sequence[tuple[str, str]] = (),
+    remarks: Sequence[str] = (),
 ) -> Plan:
     """Packs people into jobs, those of one picture into the same one.
 
@@ -115,6 +119,7 @@ def plan(
         splits: {sequence: split}.
         files: what the annotations were read from.
         skips: people given up already, (name, reason).
+        remarks: see `Plan`.
 
     Raises:
         ValueError: nobody is left, or not one of some pictures exists.
@@ -140,7 +145,7 @@ def plan(
         extra = {name: values[start:end] for name, values in rows.items()}
         jobs.append(Job(tuple(sorted_frames[start:end]), extra))
     mark = " ".join(records.digest(path) for path in files)
-    return Plan(tuple(jobs), tuple(skips), splits=splits, mark=mark)
+    return Plan(tuple(jobs), tuple(skips), splits=splits, mark=mark, remarks=tuple(remarks))
 
 
 def _exists(path: pathlib.Path) -> bool:
@@ -176,7 +181,7 @@ def read(
         picture, fault = None, None
         try:
             path = _within_images(settings, source) if named else settings.source / source
-            picture = crop.open_picture(path)
+            picture = crop.open_picture(path, upright=False)
         except crop.Skip as skip:
             fault = str(skip)
         for i, frame in group:
@@ -365,7 +370,7 @@ def read_hands(
 
 
 def _mask(path: pathlib.Path, size: tuple[int, int]) -> PIL.Image.Image:
-    grey = crop.open_picture(path).convert("L")
+    grey = crop.open_picture(path, upright=False).convert("L")
     if grey.size != size:
         raise crop.Skip(f"it is {grey.size} pixels, the picture {size}")
     return grey.point(lambda value: 255 if value > MASK_ABOVE else 0)

@@ -50,10 +50,14 @@ def check_file(path: pathlib.Path) -> None:
         raise Skip("not a file but a FIFO, device, socket or folder")
 
 
-def open_picture(path: pathlib.Path) -> PIL.Image.Image:
-    """Returns a picture as 8-bit RGB, upright: grey, palette, RGBA, CMYK and 16-bit ones too.
+def open_picture(path: pathlib.Path, upright: bool = True) -> PIL.Image.Image:
+    """Returns a picture as 8-bit RGB: grey, palette, RGBA, CMYK and 16-bit ones too.
 
     Transparent pixels become black, the value of padding.
+
+    Args:
+        path: the file.
+        upright: turn it as its EXIF orientation says; else it is as its pixels are stored.
 
     Raises:
         Skip: the file is missing, truncated, no picture, or no plain file.
@@ -62,7 +66,7 @@ def open_picture(path: pathlib.Path) -> PIL.Image.Image:
     try:
         with PIL.Image.open(path) as picture:
             picture.load()
-            picture = PIL.ImageOps.exif_transpose(picture)
+            picture = PIL.ImageOps.exif_transpose(picture) if upright else picture
     except FileNotFoundError as error:
         raise Skip("the file is missing") from error
     except Exception as error:  # Pillow's decoders raise whatever a broken file makes them

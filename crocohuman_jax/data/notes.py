@@ -30,7 +30,8 @@ class Form:
         root_shapes: [S, 3] what each beta adds to it.
         mean_pose: [K, 3] added to poses that labels give without (MANO's).
         gender: of the model, as "neutral".
-        genders: those whose shape can be made a mesh of, for evaluation.
+        genders: those whose shape can be made a mesh of, to learn from and to be measured by.
+        own: whether shapes of every gender are taken for the model's own.
         vertices: V, where true meshes are wanted as they come with a dataset; 0 where not.
     """
 
@@ -44,6 +45,7 @@ class Form:
     mean_pose: np.ndarray
     gender: str = "neutral"
     genders: tuple[str, ...] = GENDERS
+    own: bool = False
     vertices: int = 0
 
     @property
@@ -75,8 +77,10 @@ class Notes(abc.ABC):
         Returns:
             crop [3]; mirrored, whether it shows the other side of the model's; keypoints [L, 3]
             and joints [L, 4] with confidences; pose [K, 3]; betas [S]; translation [3]; intrinsics
-            [4]; has_pose, has_shape, has_mesh, exact (pose, shape, place and camera are all known);
-            gender; vertices [V, 3] where they are wanted and there, else None.
+            [4]; has_pose; has_shape, whether the betas are those of the run's model; has_mesh,
+            whether there is a model that makes a mesh of pose and betas; exact (pose, shape, place
+            and camera are all known); gender; vertices [V, 3] where they are wanted and there, else
+            None.
         """
 
 
@@ -168,7 +172,9 @@ class Labelled(Notes):
         betas = np.zeros(form.betas, np.float32)
         given = found["betas"][: form.betas]
         betas[: len(given)] = given
-        vertices = found["vertices"]
+        shaped, vertices = has_pose and len(given) > 0, found["vertices"]
+        if shaped and gender not in form.genders:
+            _warn_of_gender(self.labels.folder.parent, form.gender, form.genders)
         return {
             "crop": found["crop"],
             "mirrored": mirrored,
@@ -179,8 +185,8 @@ class Labelled(Notes):
             "place": np.zeros(3),
             "intrinsics": found["intrinsics"],
             "has_pose": has_pose,
-            "has_shape": has_pose and len(given) > 0 and gender == form.gender,
-            "has_mesh": has_pose and len(given) > 0 and gender in form.genders,
+            "has_shape": shaped and (form.own or gender == form.gender),
+            "has_mesh": shaped and gender in form.genders,
             "exact": False,
             "gender": GENDERS.index(gender),
             "vertices": vertices if len(vertices) == form.vertices else None,
@@ -193,6 +199,19 @@ class Labelled(Notes):
         found = rows[self.at]
         found[np.array(self.at) < 0] = 0
         return found
+
+
+@functools.cache  # so once, however often the folder's people are opened
+def _warn_of_gender(folder, mine: str, genders: tuple[str, ...]) -> None:
+    missing = [gender for gender in GENDERS if gender not in genders]
+    files = " and ".join(f"config.body.{g}" for g in missing if g != "neutral")
+    log.warning(
+        "%s has people whose shape is of the %s model, of which this run, whose own model is %s, "
+        "can make no mesh: they count by keypoints, annotated joints and pose alone. %s, or take "
+        "all shapes for those of the run's model: config.body.truth=own.",
+        *(folder, " or ".join(missing), mine),
+        f"Name the models in {files}" if files else "Learn the neutral model",
+    )
 
 
 def moved(known: dict, placed: placing.Placing, form: Form) -> dict:

@@ -293,6 +293,7 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
         | {"skipped": len(skips), "lone groups": len(lone), "unboxed": _unboxed(settings, rows)},
         "skips": skips[:MANIFEST_LISTS],
         "lone_groups": lone[:MANIFEST_LISTS],
+        "remarks": list(plan.remarks),
         "files": files,
     }
     temporary = output / "manifest.tmp"

@@ -9,7 +9,7 @@ from flax import nnx
 
 from crocohuman_jax import config as config_lib
 from crocohuman_jax import trees
-from crocohuman_jax.models import croco, mesh_head
+from crocohuman_jax.models import croco, mesh_head, vit
 
 PARTS = ("encoder", "decoder", "head", "mean")
 HEADS = ("iterative", "metro")
@@ -43,10 +43,12 @@ class MeshNet(nnx.Module):
         compute: types and switches.
         drop_path: share of residual branches that training leaves out of the last block; earlier
             blocks less, in equal steps.
+        keep_cls: the encoder is MAE's, with a class token, which heads and decoder do not see.
         key: random key.
 
     Raises:
-        ValueError: sizes that do not fit together, or a share out of range.
+        ValueError: sizes that do not fit together, a share out of range, or a class token with
+            positions that turn.
     """
 
     def __init__(
@@ -61,18 +63,28 @@ class MeshNet(nnx.Module):
         position: str,
         compute: croco.Compute,
         drop_path: float,
+        keep_cls: bool = False,
         key: jax.Array,
     ):
         config_lib.check_number("config.model.drop_path", drop_path, least=0, below=1)
+        if keep_cls and position != "cosine":
+            raise ValueError(
+                f"config.model.keep_cls is of MAE's encoder, whose positions are a table: set "
+                f"config.model.position=cosine, not {position}."
+            )
         grid = croco.patch_grid(image, patch)
         options = {"grid": grid, "position": position, "compute": compute}
         rngs = {part: nnx.Rngs(params=trees.fold_name(key, part)) for part in PARTS}
-        self.encoder = croco.Encoder(encoder, patch=patch, rngs=rngs["encoder"], **options)
+        if keep_cls:
+            of_patches = {"patch": patch, "grid": grid, "compute": compute}
+            self.encoder = vit.Encoder(encoder, rngs=rngs["encoder"], **of_patches)
+        else:
+            self.encoder = croco.Encoder(encoder, patch=patch, rngs=rngs["encoder"], **options)
         if decoder is not None:
             self.decoder = croco.Decoder(
                 decoder, memory_width=encoder.width, rngs=rngs["decoder"], **options
             )
-        self.two = decoder is not None
+        self.two, self.special = decoder is not None, int(keep_cls)
         self.head = head((decoder or encoder).width, rngs["head"])
         # Pose, shape and camera that estimates begin at: data, not weights.
         self.mean = nnx.Param(jnp.zeros(mean))
@@ -89,10 +101,11 @@ class MeshNet(nnx.Module):
         keys = [None] * 3 if key is None else jax.random.split(key, 3)
         if self.two:
             both = self.encoder(jnp.concatenate([first, second]), drop=self._drop(keys[0]))
+            both = both[:, self.special :]
             seen, memory = jnp.split(both, 2)
             tokens = self.decoder(seen, memory, drop=self._drop(keys[1]))
         else:
-            tokens = self.encoder(first, drop=self._drop(keys[0]))
+            tokens = self.encoder(first, drop=self._drop(keys[0]))[:, self.special :]
         if isinstance(self.head, mesh_head.Regressor):
             mean = jax.lax.stop_gradient(self.mean[...])
             return self.head(jnp.mean(tokens.astype(jnp.float32), 1), mean, keys[2])

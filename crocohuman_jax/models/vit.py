@@ -38,8 +38,16 @@ class Encoder(nnx.Module):
         self.norm = layers.LayerNorm(width, dtype=dtype)
         self.shape, self.compute = shape, compute
 
-    def __call__(self, patches: jax.Array, visible: jax.Array | None = None, collect: bool = False):
+    def __call__(
+        self,
+        patches: jax.Array,
+        visible: jax.Array | None = None,
+        collect: bool = False,
+        drop: tuple[float, jax.Array] | None = None,
+    ):
         """Encodes patches [B, N, P*P*3]; with `visible` [B, K], only those and nothing of the rest.
+
+        `drop` is as in `croco.Encoder`.
 
         Returns:
             [B, 1 + N or K, D], the class token first, normalised; with `collect`, also every
@@ -53,8 +61,8 @@ class Encoder(nnx.Module):
         first = jnp.broadcast_to(self.class_token[...] + rows[0], (len(x), 1, x.shape[-1]))
         x = jnp.concatenate([first.astype(x.dtype), x + own.astype(x.dtype)], 1)
         if not collect:
-            return self.norm(run(self, x))
-        last, every = run(self, x, collect=True)
+            return self.norm(run(self, x, drop=drop))
+        last, every = run(self, x, collect=True, drop=drop)
         return self.norm(last), every
 
 
@@ -79,8 +87,9 @@ def stack(shape: croco.Shape, compute: croco.Compute, rngs: nnx.Rngs) -> nnx.Mod
     )
 
 
-def run(module: nnx.Module, x: jax.Array, collect: bool = False):
+def run(module: nnx.Module, x: jax.Array, collect: bool = False, drop=None):
     """Runs the blocks of a module that has `shape` and `compute`, see `blocks.run`."""
     unroll = min(module.compute.unroll, module.shape.depth)
     options = {"unroll": unroll, "remat": module.compute.remat, "collect": collect}
+    options["drop"] = drop
     return blocks.run(module.blocks, x, None, 0, **options)

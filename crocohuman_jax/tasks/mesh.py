@@ -35,6 +35,7 @@ def make(config) -> Task:
             dtype=model.dtype, attention=model.attention, remat=model.remat, unroll=model.unroll
         ),
         drop_path=model.drop_path,
+        keep_cls=model.keep_cls,
         head=config.head.to_dict(),
         loss=losses.checked(config.loss.to_dict()),
         bodies=bodies,
@@ -125,7 +126,7 @@ class Mesh:
     """Loss, metrics and predictions of the network.
 
     Args:
-        encoder, decoder, image, patch, position, compute, drop_path: see `mesh_net.MeshNet`.
+        encoder, decoder, image, patch, options: see `mesh_net.MeshNet`.
         head: kind, and what the head of that kind takes.
         loss: weights of the terms.
         bodies: the body model.
@@ -148,10 +149,11 @@ class Mesh:
                 "head.kind='metro' has not: 'mesh' finds them from the mesh."
             )
         bodies.hips(bodies.trained.names)
-        self.learned = (self.body, bodies.trained)
+        self.learned, self.true_models = (self.body, bodies.trained), bodies
         if self.iterative and not loss["vertices"]:  # then most of the mesh is not looked at
             used = bodies.trained.used()
             self.learned = (skinning.part(self.body, used), bodies.trained.within(used))
+            self.true_models = bodies.part(used)
         if not self.iterative:
             self.learned = (self.body, bodies.trained_from_mesh())
             self._prepare_metro()
@@ -202,7 +204,7 @@ class Mesh:
 
     def _counted(self, batch) -> dict:
         """Returns how much each person counts in each term, {name: [B]}, from labels alone."""
-        everyone, has_mesh = jnp.ones(len(batch["pose"])), batch["has_pose"] * batch["has_shape"]
+        everyone, has_mesh = jnp.ones(len(batch["pose"])), batch["has_mesh"]
         used = batch["joints"] if self.iterative else self._measured(batch["joints"])
         annotated = batch["joints"][..., 3].any(-1)
         known = jnp.where(annotated, used[..., 3].any(-1), has_mesh)
@@ -225,15 +227,14 @@ class Mesh:
         return total, {"loss": total} | {f"loss_{name}": value for name, value in shares.items()}
 
     def _truth(self, batch) -> dict:
-        """Returns what predictions are compared with, from parameters or as annotated."""
+        """Returns what predictions are compared with, as annotated or of `Bodies.truth`."""
         turns = rotations.exp(batch["pose"])
-        body, trained = self.learned
-        vertices, places = skinning.pose(body, batch["betas"], turns)
-        points = trained(vertices, places)
+        vertices, places = self.true_models.truth(batch["betas"], turns, batch["gender"])
+        points = self.learned[1](vertices, places)
         seen = cameras.pinhole(points + batch["translation"][:, None], batch["matrix"])
         exact = batch["exact"][:, None, None] > 0
         certain = jnp.ones((*points.shape[:2], 1))
-        full = (batch["has_pose"] * batch["has_shape"])[:, None, None] > 0
+        full = batch["has_mesh"][:, None, None] > 0
         joints = jnp.where(full, jnp.concatenate([points, certain], -1), batch["joints"])
         return {
             "turns": turns,

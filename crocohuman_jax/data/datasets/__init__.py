@@ -89,6 +89,7 @@ class Plan:
         owners: {sequence: what is held out with it}; empty where each sequence stands alone.
         splits: {sequence: split}, where the dataset says itself what is for what.
         mark: changes with what the same list of frames would show.
+        remarks: what is missing without frames being skipped for it; the manifest lists them.
     """
 
     jobs: tuple[Job, ...]
@@ -96,6 +97,7 @@ class Plan:
     owners: Mapping[str, str] = dataclasses.field(default_factory=dict)
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     mark: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def people(entry: Any) -> dict[str, crop.Box]:

@@ -1,6 +1,7 @@
 """EFT's fits of SMPL to people in COCO, and to those of MPII, LSP and others."""
 
 import json
+import logging
 import pathlib
 from collections.abc import Iterator
 
@@ -11,15 +12,21 @@ from crocohuman_jax.data import annotations, crop
 from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample
 from crocohuman_jax.synthetic import rotations
 
+log = logging.getLogger(__name__)
+
 OPTIONS = {
     "file": "COCO2014-Part-ver01.json",
     "split": "auto",  # train, validation or test; "auto" is what the file's name says
     "images": "train2014",
+    "annotations": "",  # COCO's person_keypoints_train2014.json, for files without keypoints
 }
 LAYOUT = """\
 DIR/COCO2014-Part-ver01.json  (option file, as eft_fit/MPII_ver01.json) {"ver": ..., "data": [
                               {"imageName", "bbox_center" [2], "bbox_scale", "parm_pose"
-                              [24, 3, 3], "parm_shape" [10], "parm_cam" [s, tx, ty], ...}]}
+                              [24, 3, 3], "parm_shape" [10], "parm_cam" [s, tx, ty], "annotId",
+                              ...}]}, some with "gt_keypoint_2d" [49, 3]
+DIR/annotations/person_keypoints_train2014.json   (option annotations) COCO's own, whose ids annotId
+                              names: keypoints where a file of fits has none
 DIR/train2014/<imageName>     the pictures (option images)"""
 KEYPOINTS = joints.PEOPLE
 # People in the files, as their users counted them; the README says others, and for a time had the
@@ -32,6 +39,12 @@ SHAPES = {
     "parm_shape": (10,),
     "parm_cam": (3,),
 }
+# COCO's 17, by the names under which SPIN lists them.
+COCO = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+    *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip_lsp", "right_hip_lsp"),
+    *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+)
 TOLERANCE = 1e-2  # of the matrices' orthogonality
 
 
@@ -40,10 +53,15 @@ def plan(settings) -> Plan:
     path = annotations.locate(settings, LAYOUT)
     split = annotations.split_of(settings.options["split"], path.name)
     folder = pathlib.PurePosixPath(settings.options["images"])
+    people, files = _people(path), [path]
+    annotated = {}
+    if settings.options["annotations"]:
+        files.append(settings.source / settings.options["annotations"])
+        annotated = _annotated(files[1], people)
     sources, rows, skips = [], [], []
-    for number, item in enumerate(_people(path)):
+    for number, item in enumerate(people):
         try:
-            rows.append(_row(item))
+            rows.append(_row(item, annotated))
             sources.append((folder / str(item["imageName"])).as_posix())
         except crop.Skip as skip:
             skips.append((f"{path.name}, person {number}", str(skip)))
@@ -55,7 +73,10 @@ def plan(settings) -> Plan:
         columns["parm_pose"] = rotations.to_vector(columns["parm_pose"]).astype(np.float32)
     frames = annotations.photos(sources, boxes)
     splits = {frame.sequence: split for frame in frames}
-    return annotations.plan(settings, LAYOUT, frames, columns, splits, [path], skips)
+    remarks = _remarks(path, rows)
+    for remark in remarks:
+        log.warning("%s", remark)
+    return annotations.plan(settings, LAYOUT, frames, columns, splits, files, skips, remarks)
 
 
 def read(settings, job: Job) -> Iterator[Sample]:
@@ -108,8 +129,56 @@ def _people(path: pathlib.Path) -> list:
     return people
 
 
-def _row(item: dict) -> dict[str, np.ndarray]:
-    """Returns what is used of a person as arrays.
+def _annotated(path: pathlib.Path, people: list) -> dict[int, np.ndarray]:
+    """Returns {id: keypoints [24, 3]} of COCO's annotations that people refer to.
+
+    Raises:
+        ValueError: it is no such file, or not the one that they refer to.
+    """
+    wanted = {p["annotId"] for p in people if isinstance(p, dict) and _is_id(p.get("annotId"))}
+    rows, found = joints.positions(COCO, KEYPOINTS), {}
+    try:
+        for item in json.loads(path.read_bytes())["annotations"]:
+            if item["id"] not in wanted:
+                continue
+            points = np.array(item["keypoints"], np.float32).reshape(len(COCO), 3)
+            part = np.zeros((len(KEYPOINTS), 3), np.float32)
+            # 1 is annotated but hidden, 2 is seen; SPIN takes both.
+            part[rows] = np.where(points[:, 2:] > 0, np.minimum(points, [np.inf, np.inf, 1]), 0)
+            found[item["id"]] = part
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{path} holds no keypoints of COCO ({problem}). Option annotations is the path of "
+            f"person_keypoints_train2014.json from the source folder. Expected:\n{LAYOUT}"
+        ) from error
+    if not found:
+        raise ValueError(
+            f"{path} has none of the {len(wanted)} annotations that the fits refer to by annotId. "
+            "Those to COCO2014 are of person_keypoints_train2014.json."
+        )
+    return found
+
+
+def _is_id(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _remarks(path: pathlib.Path, rows: list[dict]) -> list[str]:
+    """Returns a line about people without keypoints, if there are any."""
+    silent = sum(not np.any(row["part"][:, 2] > 0) for row in rows)
+    if not silent:
+        return []
+    return [
+        f"{silent} of {len(rows)} people in {path.name} have no keypoints, so no term of keypoints "
+        "in the picture: they are learned from by pose, shape and mesh alone. The fits to COCO "
+        "refer to its annotations, which have keypoints: "
+        "--options=annotations=annotations/person_keypoints_train2014.json."
+    ]
+
+
+def _row(item: dict, annotated: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns what is used of a person as arrays; `annotated` has COCO's keypoints by their id.
 
     Raises:
         crop.Skip: something is missing, of another shape, not finite or no rotation.
@@ -122,7 +191,9 @@ def _row(item: dict) -> dict[str, np.ndarray]:
                 raise crop.Skip(f"its {name} is {found[name].shape}, not {shape}")
             if not np.isfinite(found[name]).all():
                 raise crop.Skip(f"its {name} holds numbers that are not finite")
-        points = np.array(item.get("gt_keypoint_2d", np.zeros((24, 3))), np.float32)
+        theirs = item.get("annotId") if _is_id(item.get("annotId")) else None
+        points = item.get("gt_keypoint_2d", annotated.get(theirs, np.zeros((24, 3))))
+        points = np.array(points, np.float32)
         found["smpltype"] = np.array(item.get("smpltype", "smpl"), "U8")
         pathlib.PurePosixPath(item["imageName"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:

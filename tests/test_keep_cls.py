@@ -1,0 +1,51 @@
+"""Fine-tuning of a MAE's encoder that keeps its class token."""
+
+import jax
+import numpy as np
+import pytest
+import test_names
+
+from configs import mesh
+from crocohuman_jax import loop, model, pixels
+from crocohuman_jax.tasks import mesh as tasks
+from crocohuman_jax.weights import folder
+
+
+def configured(source, **changes):
+    config = mesh.get_config("debug,body=open_hand_right")
+    theirs = test_names.VIT.encoder
+    config.model.encoder = {"width": theirs.width, "depth": theirs.depth, "heads": theirs.heads}
+    config.model.patch, config.model.image = 8, (32, 32)
+    config.init_from, config.data.folders = str(source), "nowhere"
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+    return config
+
+
+def test_the_tokens_of_patches_are_those_of_the_encoder_with_its_class_token(tmp_path):
+    source = tmp_path / "model"
+    folder.write(source, test_names.VIT, test_names.parameters(test_names.VIT), "")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    patches = pixels.patchify(pixels.normalize(pixels.to_float(images)), 8)
+    config = configured(source, model__keep_cls=True)
+    network = tasks.make(config).loss.__self__
+    params = jax.jit(network._init)(jax.random.key(0))
+    grafted = loop._graft({"params": params}, config)["params"]
+    net = network.bind(grafted)
+    net.head = lambda tokens, key: tokens
+    wanted = model.load(source).encode(images)
+    assert wanted.shape == (2, 16, test_names.VIT.encoder.width)
+    np.testing.assert_allclose(net(patches, None), wanted, atol=1e-4)
+    token = grafted["encoder"]["class_token"]
+    other = grafted | {"encoder": grafted["encoder"] | {"class_token": 5 * token[::-1]}}
+    net = network.bind(other)
+    net.head = lambda tokens, key: tokens
+    assert np.abs(net(patches, None) - wanted).max() > 1e-3  # which the patches have looked at
+
+
+def test_a_class_token_needs_a_table_of_positions(tmp_path):
+    with pytest.raises(ValueError, match=r"model.keep_cls .* set model.position=cosine"):
+        network = tasks.make(configured(tmp_path, model__keep_cls=True, model__position="rope100"))
+        network.init(jax.random.key(0))
+    without = tasks.make(configured(tmp_path)).loss.__self__
+    shapes = jax.eval_shape(without._init, jax.random.key(0))
+    assert not {"class_token", "positions"} & set(shapes["encoder"])
