@@ -25,9 +25,8 @@ def make(config) -> Task:
             "loss.region='masked_human' needs config.accumulate=1: the parts of a batch have "
             "different numbers of human patches, and their means no common mean."
         )
-    compute = croco.Compute(
-        dtype=model.dtype, attention=model.attention, remat=model.remat, unroll=model.unroll
-    )
+    options = {name: model[name] for name in ("dtype", "attention", "remat", "unroll")}
+    compute = croco.Compute(**options)
     completion = Completion(
         encoder=croco.Shape(**model.encoder),
         decoder=croco.Shape(**model.decoder),
@@ -38,8 +37,7 @@ def make(config) -> Task:
         norm_pix=config.loss.norm_pix,
         region=config.loss.region,
     )
-    if compute.attention == "cudnn":
-        _check_visible(completion, compute, data.mask)
+    _check_visible(completion, compute, data.mask)
 
     def stream(split, mask, change, count):
         return pairs.stream(
@@ -82,6 +80,8 @@ def make(config) -> Task:
 
 def _check_visible(completion: "Completion", compute: croco.Compute, mask) -> None:
     """Raises a ValueError if the attention asked for cannot take a picture's visible patches."""
+    if compute.attention != "cudnn":
+        return
     nobody = np.zeros((1, completion.grid[0] * completion.grid[1]), bool)
     drawn = masking.Masking(nobody.size, **mask)(nobody, nobody[:, 0], np.zeros(nobody.shape))
     width = completion.encoder.width // completion.encoder.heads
