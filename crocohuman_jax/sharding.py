@@ -49,8 +49,8 @@ def place(tree: Any, mesh: jax.sharding.Mesh, axes: tuple, rules: Mapping[str, s
         mesh: where to.
         axes: ((pattern of a path, names of the leaf's axes, other choices of names), ...); the
             first pattern that matches counts, and of it the first choice whose sizes the mesh
-            divides. An axis has a name, several or None; a choice of nothing but None keeps a
-            leaf whole that cannot be split. A leaf that matches no pattern is whole too.
+            divides. A choice of nothing but None keeps a leaf whole that cannot be split. A leaf
+            that matches no pattern is whole too.
         rules: the mesh axis for each name, None for none.
 
     Raises:
@@ -68,7 +68,7 @@ def place(tree: Any, mesh: jax.sharding.Mesh, axes: tuple, rules: Mapping[str, s
         for names in choices:
             if len(names) != len(leaf.shape):
                 break
-            parts = [_mesh_axes(name, rules) for name in names]
+            parts = [rules[name] if name else None for name in names]
             found = [_fault(*one, mesh) for one in zip(names, parts, leaf.shape, strict=True)]
             if not any(found):
                 if faults and not any(parts) and 4 * leaf.size >= LARGE:
@@ -84,20 +84,11 @@ def place(tree: Any, mesh: jax.sharding.Mesh, axes: tuple, rules: Mapping[str, s
     return trees.map_named(spec, tree)
 
 
-def _mesh_axes(name: str | tuple | None, rules: Mapping[str, str | None]) -> tuple | str | None:
-    """Returns the mesh axes that an axis of this name, or of these, is split over."""
-    names = (name,) if isinstance(name, str) else name or ()
-    found = tuple(dict.fromkeys(rules[one] for one in names if rules[one]))
-    return found if len(found) > 1 else next(iter(found), None)
-
-
-def _fault(name, part, size: int, mesh: jax.sharding.Mesh) -> str:
-    """Returns why an axis cannot be split over a part of the mesh, or an empty text."""
-    names, parts = ((x,) if isinstance(x, str) else x or () for x in (name, part))
-    if size % math.prod(mesh.shape[one] for one in parts) == 0:
+def _fault(name: str, part: str | None, size: int, mesh: jax.sharding.Mesh) -> str:
+    """Returns why an axis cannot be split over a mesh axis, or an empty text."""
+    if not part or size % mesh.shape[part] == 0:
         return ""
-    over = " * ".join(f"{one}={mesh.shape[one]}" for one in parts)
-    return f"{size} {' and '.join(names)}, which {over} does not divide"
+    return f"{size} {name}, which {part}={mesh.shape[part]} does not divide"
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[str, jax.Array]:

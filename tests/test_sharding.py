@@ -48,13 +48,6 @@ def test_an_axis_that_does_not_divide_is_refused_where_whole_is_no_choice():
         placed((431, 1723), ("width", None), (None, "width"))
 
 
-def test_an_axis_of_two_names_is_split_over_both_meshes_axes():
-    both = (None, ("width", "hidden"))
-    assert placed((925, 16), both) == PartitionSpec(None, ("fsdp", "tensor"))
-    with pytest.raises(ValueError, match="12 width and hidden, which fsdp=4 . tensor=2 does not"):
-        placed((925, 12), both, fsdp=4, tensor=2)  # though each of them alone does
-
-
 @pytest.mark.parametrize(
     "arg",
     [

@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 
 from crocohuman_jax import config as config_lib
-from crocohuman_jax.models import layers
+from crocohuman_jax.models import blocks, layers
 
 ACTIVATIONS = {"none": lambda x: x, "relu": jax.nn.relu, "gelu": layers.exact_gelu}
 OUTPUTS = ("pose", "shape", "camera")
@@ -92,7 +92,7 @@ class Regressor(nnx.Module):
         for step in range(self.steps):
             x = jnp.concatenate([feature.astype(jnp.float32), estimate], -1)
             for number, layer in enumerate((self.first, self.second)):
-                x = self._drop(act(layer(x)), key, 2 * step + number)
+                x = blocks.keep_batch_split(self._drop(act(layer(x)), key, 2 * step + number))
             x = x.astype(jnp.float32)
             estimate = estimate + jnp.concatenate([getattr(self, n)(x) for n in OUTPUTS], -1)
             found.append(estimate)
@@ -121,10 +121,9 @@ def training_flops(features: int, sizes: int, hidden: int, steps: int) -> float:
     return 6 * steps * (hidden * (features + sizes) + hidden**2 + hidden * sizes)
 
 
-# What `croco.AXES` is for its networks. The first layer takes a feature and an estimate, an odd
-# number of values: its other axis is split over both meshes' axes.
+# What `croco.AXES` is for its networks. Nothing is split over heads or hidden units: what the
+# layers tell each other is so little that exchanging it would take longer.
 AXES = (
-    (r"head/first/kernel$", (None, ("width", "hidden"))),
-    (r"head/second/kernel$", ("width", "hidden")),
+    (r"head/(first|second)/kernel$", (None, "width")),
     (r"head/pose/kernel$", ("width", None)),
 )

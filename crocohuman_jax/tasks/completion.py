@@ -21,9 +21,8 @@ def make(config) -> Task:
     """Returns the task of `config.model`, `config.loss` and `config.data`."""
     model, data, seed = config.model, config.data, config.seed
     sizes = croco.shapes(model.image, model.patch, model.position, model.encoder, model.decoder)
-    compute = croco.Compute(
-        dtype=model.dtype, attention=model.attention, remat=model.remat, unroll=model.unroll
-    )
+    options = {name: model[name] for name in ("dtype", "attention", "remat", "unroll")}
+    compute = croco.Compute(**options)
     completion = Completion(
         encoder=sizes[0],
         decoder=sizes[1],
@@ -34,8 +33,7 @@ def make(config) -> Task:
         norm_pix=config.loss.norm_pix,
         region=config.loss.region,
     )
-    if compute.attention == "cudnn":
-        _check_visible(completion, compute, data.mask)
+    _check_visible(completion, compute, data.mask)
 
     def stream(split, mask, change, count):
         return pairs.stream(
@@ -79,6 +77,8 @@ def make(config) -> Task:
 
 def _check_visible(completion: "Completion", compute: croco.Compute, mask) -> None:
     """Raises a ValueError if the attention asked for cannot take a picture's visible patches."""
+    if compute.attention != "cudnn":
+        return
     nobody = np.zeros((1, completion.grid[0] * completion.grid[1]), bool)
     drawn = masking.Masking(nobody.size, **mask)(nobody, nobody[:, 0], np.zeros(nobody.shape))
     width = completion.encoder.width // completion.encoder.heads
