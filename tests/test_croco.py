@@ -7,7 +7,7 @@ import pytest
 import reference
 
 from crocohuman_jax import models, pixels, trees
-from crocohuman_jax.models import attention, croco, layers, positions
+from crocohuman_jax.models import attention, croco, flops, layers, positions
 
 TINY = {"encoder": croco.Shape(96, 3, 4), "decoder": croco.Shape(64, 2, 4)}
 GRID, PATCH = (4, 4), 16
@@ -238,9 +238,9 @@ def test_take_undoes_place():
 
 def test_counted_operations_follow_the_published_table():
     base = {"encoder": croco.Shape(768, 12, 12), "decoder": croco.Shape(512, 8, 16)}
-    count = croco.training_flops(**base, patches=196, visible=49, wanted=196, pixels=768)
+    count = flops.completion(**base, patches=196, visible=49, wanted=196, pixels=768)
     assert count == pytest.approx(175.0e9, rel=0.003)
-    count = croco.training_flops(**base, patches=196, visible=20, wanted=176, pixels=768)
+    count = flops.completion(**base, patches=196, visible=20, wanted=176, pixels=768)
     assert count == pytest.approx(159.29e9, rel=0.001)
 
 

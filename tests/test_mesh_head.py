@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from crocohuman_jax import models
-from crocohuman_jax.models import croco, mesh_head, mesh_net
+from crocohuman_jax.models import croco, flops, mesh_head, mesh_net
 
 TINY = {"joints": 3, "shapes": 4, "hidden": 16, "steps": 3, "dropout": 0.5, "activation": "none"}
 TINY |= {"camera": "direct"}
@@ -125,7 +125,7 @@ def test_the_published_sizes_have_their_number_of_parameters(joints, features, c
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == linear == count
     # Six operations for each weight of a product and step; the biases are left out.
     weights = linear - 2 * 1024 - state
-    found = mesh_head.training_flops(features, state, 1024, 3)
+    found = flops.regressor(features, state, 1024, 3)
     assert found == 6 * 3 * weights
 
 

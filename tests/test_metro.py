@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from crocohuman_jax import models, trees
-from crocohuman_jax.models import layers, metro
+from crocohuman_jax.models import flops, layers, metro
 
 TINY = {"hidden": (32, 16), "outs": (16, 3), "depth": 2, "feedforward": 24}
 ONE = {"hidden": (32,), "outs": (3,)}
@@ -262,7 +262,7 @@ def test_operations_are_those_of_the_compiled_products(monkeypatch):
     init, bind = build(width=64, patches=49, joints=14, sizes=(50, 100), feature_width=96, **sizes)
     params = drawn(init)
     compiled = jax.jit(lambda p, x: bind(p)(x)).lower(params, draw(1, 49, 64)).compile()
-    found = metro.training_flops(64, 49, joints=14, sizes=(50, 100), feature_width=96, **sizes)
+    found = flops.metro(64, 49, joints=14, sizes=(50, 100), feature_width=96, **sizes)
     assert found / 3 == pytest.approx(compiled.cost_analysis()["flops"], rel=0.1)
 
 

@@ -346,49 +346,6 @@ def _positions(position: str, grid: tuple[int, int], shape: Shape):
     return None, positions.rotary(grid, shape.width // shape.heads, 100.0)
 
 
-def training_flops(
-    encoder: Shape, decoder: Shape, *, patches: int, visible: int, wanted: int, pixels: int
-) -> float:
-    """Returns the floating-point operations of one pair's forward and backward pass.
-
-    Matrix products only, two operations a multiply-add, backward twice the forward; nothing
-    for what rematerialisation computes again.
-
-    Args:
-        encoder: size of the encoder.
-        decoder: size of the decoder.
-        patches: N, patches of a picture.
-        visible: K, patches of the first picture that are encoded.
-        wanted: M, patches that the head predicts.
-        pixels: values in a patch.
-    """
-    both = sum(encoding_flops(encoder, patches=n, pixels=pixels) for n in (visible, patches))
-    decoded = decoding_flops(encoder, decoder, patches=patches, seen=visible)
-    return both + decoded + 6 * wanted * decoder.width * pixels
-
-
-def encoding_flops(encoder: Shape, *, patches: int, pixels: int) -> float:
-    """Returns the operations of one picture's way through the encoder; see `training_flops`."""
-    n, width = patches, encoder.width
-    blocks_ = encoder.depth * (24 * n * width**2 + 4 * n**2 * width)
-    return 3.0 * (2 * n * pixels * width + blocks_)
-
-
-def decoding_flops(encoder: Shape, decoder: Shape, *, patches: int, seen: int = 0) -> float:
-    """Returns the operations of one pair's way through the decoder; see `training_flops`.
-
-    Args:
-        encoder, decoder: their sizes.
-        patches: N, of a picture.
-        seen: K, encoded patches of the first picture; 0 for all.
-    """
-    n, width = patches, decoder.width
-    embedded = 2 * ((seen or n) + n) * encoder.width * width
-    own = decoder.depth * (24 * n * width**2 + 4 * n**2 * width)  # self-attention and MLP
-    cross = decoder.depth * (8 * n * width**2 + 4 * n**2 * width)
-    return 3.0 * (embedded + own + cross)
-
-
 # The axes of every split parameter, by its path: what each means, not where it goes. A parameter
 # that matches none is kept whole on every device; the leading axis of a stack is never split.
 AXES = (

@@ -116,11 +116,6 @@ class Regressor(nnx.Module):
         return jnp.where(kept, x / (1 - self.dropout), 0)
 
 
-def training_flops(features: int, sizes: int, hidden: int, steps: int) -> float:
-    """Returns the operations of one example's forward and backward pass; see `croco`."""
-    return 6 * steps * (hidden * (features + sizes) + hidden**2 + hidden * sizes)
-
-
 # What `croco.AXES` is for its networks. Nothing is split over heads or hidden units: what the
 # layers tell each other is so little that exchanging it would take longer.
 AXES = (

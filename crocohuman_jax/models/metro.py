@@ -313,39 +313,6 @@ def masks(key: jax.Array, batch: int, counts: tuple[int, ...], share: float) -> 
     return jnp.concatenate(found, 1)
 
 
-def training_flops(
-    width: int,
-    patches: int,
-    *,
-    joints: int,
-    sizes: tuple[int, ...],
-    hidden: tuple[int, ...] = (1024, 256, 128),
-    outs: tuple[int, ...] = (512, 128, 3),
-    depth: int = 4,
-    feedforward: int = 3072,
-    feature_width: int = 0,
-) -> float:
-    """Returns the floating-point operations of one example's forward and backward pass.
-
-    Matrix products only, two operations a multiply-add, backward twice the forward; nothing for
-    what the backward pass computes again.
-
-    Args: as for `Metro`; `joints` is J.
-    """
-    tokens = joints + sizes[0]
-    forward = 2 * patches * width * feature_width
-    width = feature_width or width
-    forward += 2 * patches * tokens * width
-    fan_in = width + 3
-    for inside, out in zip(hidden, outs, strict=True):
-        forward += 2 * tokens * (fan_in * inside + inside * out + fan_in * out)
-        linear = 4 * inside**2 + 2 * inside * (feedforward or 4 * inside)
-        forward += depth * (2 * tokens * linear + 4 * tokens**2 * inside)
-        fan_in = out
-    forward += sum(2 * 3 * few * many for few, many in itertools.pairwise(sizes))
-    return float(3 * (forward + 2 * (3 * sizes[0] + sizes[0] * CAMERA_WIDTH + 3 * CAMERA_WIDTH)))
-
-
 # What `croco.AXES` is for its networks; the blocks of the stages match there. A choice of None
 # alone keeps whole what cannot be split: small kernels, as one of 196 patches to 445 tokens.
 AXES = (

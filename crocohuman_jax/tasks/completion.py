@@ -8,7 +8,7 @@ import numpy as np
 
 from crocohuman_jax import losses, models, pixels
 from crocohuman_jax.data import augment, masking, pairs
-from crocohuman_jax.models import attention, croco, layers
+from crocohuman_jax.models import attention, croco, flops, layers
 from crocohuman_jax.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ class Completion:
         """Returns the operations of a batch's forward and backward pass."""
         (count, visible), hidden = batch["visible"].shape, batch["hidden"].shape[1]
         patches = self.grid[0] * self.grid[1]
-        return count * croco.training_flops(
+        return count * flops.completion(
             self.encoder,
             self.decoder,
             patches=patches,

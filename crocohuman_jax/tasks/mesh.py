@@ -9,7 +9,7 @@ from crocohuman_jax import drawing, losses, mesh_results, metrics, models, pixel
 from crocohuman_jax.body import camera as cameras
 from crocohuman_jax.body import coarse, rotations, skinning
 from crocohuman_jax.data import notes, people, placing
-from crocohuman_jax.models import croco, mesh_head, mesh_net, metro
+from crocohuman_jax.models import croco, flops, mesh_head, mesh_net, metro
 from crocohuman_jax.tasks import Task
 
 NOT_THE_HEADS = ("kind", "supervise", "levels", "sampling")  # what its module does not take
@@ -380,17 +380,17 @@ class Mesh:
     def flops(self, batch):
         """Returns the operations of a batch's forward and backward pass, but for the body model."""
         count, patches = len(batch["pose"]), self.grid[0] * self.grid[1]
-        each = croco.encoding_flops(self.encoder, patches=patches, pixels=3 * self.patch**2)
+        each = flops.encoding(self.encoder, patches=patches, pixels=3 * self.patch**2)
         if self.decoder:
-            each = 2 * each + croco.decoding_flops(self.encoder, self.decoder, patches=patches)
+            each = 2 * each + flops.decoding(self.encoder, self.decoder, patches=patches)
         width = (self.decoder or self.encoder).width
         if self.iterative:
             hidden, steps = self.head["hidden"], self.head["steps"]
-            return count * (each + mesh_head.training_flops(width, sum(self.sizes), hidden, steps))
+            return count * (each + flops.regressor(width, sum(self.sizes), hidden, steps))
         names = ("hidden", "outs", "depth", "feedforward", "feature_width")
         sizes = {"joints": len(self.template[0]), "sizes": self.coarse.levels[::-1]}
         options = {name: self.head[name] for name in names}
-        return count * (each + metro.training_flops(width, patches, **sizes, **options))
+        return count * (each + flops.metro(width, patches, **sizes, **options))
 
     def _patches(self, batch, train: bool):
         """Returns the patches of both pictures, the second None where there is none."""
