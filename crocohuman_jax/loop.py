@@ -186,15 +186,17 @@ def build(config, task, mesh, steps: "Durations"):
         state = {"params": params, "optimizer": optimizer.init(params), "step": jnp.int32(0)}
         return state | ({"ema": jax.tree.map(jnp.copy, params)} if config.ema else {})
 
-    def gradient(params, batch, key):
+    def gradient(params, batch, key, counts):
         def loss(params):  # without what is frozen, so that nothing is computed for it
-            return task.loss(optim.held(params, tuple(options.freeze)), batch, key)
+            return task.loss(optim.held(params, tuple(options.freeze)), batch, key, counts)
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
+    whole = accumulated(gradient, task.counts, config.accumulate)
+
     def step(state, batch):
         key = jax.random.fold_in(keys[1], state["step"])
-        (_, scalars), grads = accumulated(gradient, config.accumulate)(state["params"], batch, key)
+        (_, scalars), grads = whole(state["params"], batch, key)
         updates, moments = optimizer.update(grads, state["optimizer"], state["params"])
         new = {
             "params": optax.apply_updates(state["params"], updates),
@@ -237,33 +239,39 @@ class Durations:
             setattr(self, name, config_lib.duration(text, total=self.total, **scale))
 
 
-def accumulated(gradient, count: int):
-    """Returns `gradient` of a batch as the mean over `count` equal parts of it, one at a time.
+def accumulated(gradient, counts, count: int):
+    """Returns the gradient of a batch as the sum over `count` equal parts of it, one at a time.
 
     Part i holds every count-th example, so each part is spread over the devices as the whole is.
-    """
-    if count == 1:
-        return gradient
 
-    def mean(params, batch, key):
+    Args:
+        gradient: (parameters, part, key, the whole batch's counts) -> the part's share.
+        counts: batch -> how much each term of the loss counts in all of it.
+        count: of the parts.
+
+    Returns:
+        (parameters, batch, key) -> what `gradient` returns, of the whole batch.
+    """
+
+    def total(params, batch, key):
+        whole = counts(batch)
+        if count == 1:
+            return gradient(params, batch, key, whole)
         parts = jax.tree.map(
             lambda x: jnp.moveaxis(x.reshape(len(x) // count, count, *x.shape[1:]), 1, 0), batch
         )
 
         def body(sums, part):
             i, part = part
-            return jax.tree.map(
-                jnp.add, sums, gradient(params, part, jax.random.fold_in(key, i))
-            ), None
+            share = gradient(params, part, jax.random.fold_in(key, i), whole)
+            return jax.tree.map(jnp.add, sums, share), None
 
         first = jax.tree.map(lambda x: x[0], parts)
-        zeros = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, params, first, key)
-        )
-        sums, _ = jax.lax.scan(body, zeros, (jnp.arange(count), parts))
-        return jax.tree.map(lambda x: x / count, sums)
+        shapes = jax.eval_shape(gradient, params, first, key, whole)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.scan(body, zeros, (jnp.arange(count), parts))[0]
 
-    return mean
+    return total
 
 
 def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:

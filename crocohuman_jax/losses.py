@@ -49,8 +49,14 @@ def depth_sign(camera: jax.Array) -> jax.Array:  # [B, 3] -> [B]
     return jnp.exp(-10 * camera[:, 0]) ** 2
 
 
-def mean_over(each: jax.Array, counts: jax.Array) -> jax.Array:  # [B], [B]
-    """Returns the mean over the examples that count, zero if none does."""
+def share(each: jax.Array, counts: jax.Array, whole: jax.Array) -> jax.Array:
+    """Returns what some examples add to the mean over a batch; zero if none of them counts.
+
+    Args:
+        each: values, of any shape.
+        counts: how much each of them counts, of the same shape.
+        whole: the sum of the counts over the whole batch, of which these may be a part.
+    """
     counts = counts.astype(each.dtype)
     # What does not count may hold anything; a product with zero would keep what is not finite.
-    return jnp.sum(jnp.where(counts > 0, each, 0) * counts) / jnp.maximum(jnp.sum(counts), 1)
+    return jnp.sum(jnp.where(counts > 0, each, 0) * counts) / jnp.maximum(whole, 1)

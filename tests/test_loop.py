@@ -92,10 +92,6 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(prepared, tmp_p
         ({"init_from": "nowhere"}, "nowhere is not the workdir of a run"),
         ({"model__remat": "most"}, "Unknown model.remat 'most'"),
         ({"accumulate": 0}, "config.accumulate is at least 1, not 0"),
-        (
-            {"accumulate": 2, "batch_size": 16, "loss__region": "masked_human"},
-            "needs config.accumulate=1",
-        ),
         ({"data__gap": (0, 0)}, r"data.gap is \(least >= 1"),
         ({"data__mask__visible": 3}, "mask.visible=3 is for mask.rule='fixed'"),
     ):

@@ -67,16 +67,17 @@ def test_a_camera_of_negative_scale_costs_a_lot():
 
 def test_only_examples_that_count_are_meaned():
     each = jnp.array([1.0, 5.0, 100.0])
-    assert losses.mean_over(each, jnp.array([1.0, 1.0, 0.0])) == 3
-    assert losses.mean_over(each, jnp.array([True, False, True])) == 50.5
-    assert losses.mean_over(each, jnp.array([3.0, 1.0, 0.0])) == 2  # by how much they count
+    assert losses.share(each, jnp.array([1.0, 1.0, 0.0]), 2) == 3
+    assert losses.share(each, jnp.array([True, False, True]), 2) == 50.5
+    assert losses.share(each, jnp.array([3.0, 1.0, 0.0]), 4) == 2  # by how much they count
+    assert losses.share(each[:1], jnp.ones(1), 4) == 0.25  # one of four
 
 
 @pytest.mark.parametrize("rest", [7.0, np.nan, np.inf])
 def test_where_nobody_counts_the_mean_and_its_gradient_are_zero(rest):
     each = jnp.array([rest, 2.0])
-    value, gradient = jax.value_and_grad(losses.mean_over)(each, jnp.zeros(2))
+    value, gradient = jax.value_and_grad(losses.share)(each, jnp.zeros(2), 0)
     assert value == 0 and not gradient.any()
-    value, gradient = jax.value_and_grad(losses.mean_over)(each, jnp.array([0.0, 1.0]))
+    value, gradient = jax.value_and_grad(losses.share)(each, jnp.array([0.0, 1.0]), 1)
     assert value == 2
     np.testing.assert_array_equal(gradient, [0, 1])

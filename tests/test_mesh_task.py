@@ -218,7 +218,8 @@ def test_each_term_is_its_formula_over_those_who_have_it(folder, case):
     @jax.jit
     def computed(params, batch, labels, key):
         def loss(labels):
-            return task.loss(params, batch | labels, key)
+            known = batch | labels
+            return task.loss(params, known, key, task.counts(known))
 
         image = jnp.clip(pixels.to_float(batch["image"]) * batch["color"][:, 0, None, None], 0, 1)
         patches = pixels.patchify(pixels.normalize(image), 16)
@@ -256,8 +257,10 @@ def test_vertices_that_no_term_looks_at_change_none_of_them(folder):
         config = configured(folder, "body=open_hand_right", loss__vertices=weight)
         task = task_of(config)
         network = task.loss.__self__
-        arguments = params_of(network), crowd(network), jax.random.key(1)
+        batch = crowd(network)
+        arguments = params_of(network), batch, jax.random.key(1), task.counts(batch)
         found[weight] = jax.jit(task.loss)(*arguments)[1]
+    assert "loss_vertices" in found[1e-6] and "loss_vertices" not in found[0.0]
     for name in ("keypoints_2d", "keypoints_3d", "pose", "betas", "depth"):
         np.testing.assert_allclose(*(x[f"loss_{name}"] for x in found.values()), rtol=1e-5)
 
@@ -277,7 +280,8 @@ def test_every_combination_learns_with_all_of_its_parameters(folder, head, kind,
 
     @jax.jit
     def step(params, batch, key):
-        (_, scalars), slopes = jax.value_and_grad(task.loss, has_aux=True)(params, batch, key)
+        whole = loop.accumulated(jax.value_and_grad(task.loss, has_aux=True), task.counts, 1)
+        (_, scalars), slopes = whole(params, batch, key)
         return jax.tree.map(lambda p, s: p - 1e-4 * s, params, slopes), scalars, slopes
 
     assert ("second" in batch) == ("decoder" in params) == (second == "view")

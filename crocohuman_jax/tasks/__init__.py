@@ -18,7 +18,11 @@ class Task:
 
     Attributes:
         init: random key -> parameters, a plain nested dict.
-        loss: (parameters, batch, random key) -> (scalar, {"loss": it, further names: scalars}).
+        counts: batch -> {term: scalar}, how much each term of the loss counts in all of it, from
+            labels and masks alone.
+        loss: (parameters, part of a batch, random key, the whole batch's counts) -> (scalar,
+            {"loss": it, further names: scalars}): what the part adds to the whole batch's loss, so
+            that losses, scalars and gradients of all parts add up to those of the batch.
         metrics: (parameters, batch) -> {name: [B]}, one value per example; or ([B], [B]), where the
             second says how much each counts.
         predict: (parameters, batch) -> {name: [B, ...]}, all that `picture` needs.
@@ -33,7 +37,8 @@ class Task:
     """
 
     init: Callable[[Any], Params]
-    loss: Callable[[Params, Batch, Any], tuple[Any, dict[str, Any]]]
+    counts: Callable[[Batch], dict[str, Any]]
+    loss: Callable[[Params, Batch, Any, dict[str, Any]], tuple[Any, dict[str, Any]]]
     metrics: Callable[[Params, Batch], dict[str, Any]]
     predict: Callable[[Params, Batch], dict[str, Any]]
     picture: Callable[[dict[str, np.ndarray]], np.ndarray] | None

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crocohuman_jax import models, pixels
+from crocohuman_jax import losses, models, pixels
 from crocohuman_jax.data import augment, pairs
 from crocohuman_jax.models import croco, layers
 from crocohuman_jax.tasks import Task
@@ -20,11 +20,6 @@ GREY = 0.5  # shown in place of hidden patches
 def make(config) -> Task:
     """Returns the task of `config.model`, `config.loss` and `config.data`."""
     model, data, seed = config.model, config.data, config.seed
-    if config.loss.region == "masked_human" and config.accumulate > 1:
-        raise ValueError(
-            "loss.region='masked_human' needs config.accumulate=1: the parts of a batch have "
-            "different numbers of human patches, and their means no common mean."
-        )
     completion = Completion(
         encoder=croco.Shape(**model.encoder),
         decoder=croco.Shape(**model.decoder),
@@ -66,6 +61,7 @@ def make(config) -> Task:
 
     return Task(
         init=completion.init,
+        counts=completion.counts,
         loss=completion.loss,
         metrics=completion.metrics,
         predict=completion.predict,
@@ -99,18 +95,26 @@ class Completion:
             lambda key: croco.CroCo(encoder, decoder, image=image, patch=patch, key=key, **options)
         )
 
-    def loss(self, params, batch, key):
-        """Returns the mean error over the region's patches of the batch."""
+    def counts(self, batch):
+        """Returns how many patches the loss is the mean over."""
+        return {"patches": jnp.sum(self._counted(batch))}
+
+    def _counted(self, batch):
+        """Returns how much each patch counts whose error is computed, [B, M]."""
+        if self.region == "all":
+            return jnp.ones((len(batch["hidden"]), self.grid[0] * self.grid[1]))
+        if self.region == "masked":
+            return jnp.ones(batch["hidden"].shape)
+        return jnp.take_along_axis(batch["human"], batch["hidden"], 1).astype(jnp.float32)
+
+    def loss(self, params, batch, key, counts):
+        """Returns the share of these pairs in the mean error over the region's patches."""
         del key  # everything random was drawn with the batch
         target = self._patches(batch["target"], batch["color"][:, 0])
         reference = self._patches(batch["reference"], batch["color"][:, 1])
         wanted = None if self.region == "all" else batch["hidden"]
         each = self._errors(params, target, reference, batch["visible"], wanted)
-        weight = jnp.ones_like(each)
-        if self.region == "masked_human":
-            human = jnp.take_along_axis(batch["human"], batch["hidden"], 1)
-            weight = human.astype(each.dtype)
-        value = jnp.sum(weight * each) / jnp.maximum(jnp.sum(weight), 1)
+        value = losses.share(each, self._counted(batch), counts["patches"])
         return value, {"loss": value}
 
     def metrics(self, params, batch):

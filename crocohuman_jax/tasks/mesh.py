@@ -41,6 +41,7 @@ def make(config) -> Task:
     )
     return Task(
         init=mesh.init,
+        counts=mesh.counts,
         loss=mesh.loss,
         metrics=mesh.metrics,
         predict=mesh.predict,
@@ -194,15 +195,33 @@ class Mesh:
         measured = points[self.bodies.only_root :]
         self.template = [(x - points[0]) * upright for x in (measured, small)]
 
-    def loss(self, params, batch, key):
-        """Returns the weighted sum of the terms, and each of them."""
+    def counts(self, batch):
+        """Returns how many people each term is the mean over; without those of weight zero."""
+        counted = self._counted(batch)
+        return {name: jnp.sum(each) for name, each in counted.items() if self.weights[name]}
+
+    def _counted(self, batch) -> dict:
+        """Returns how much each person counts in each term, {name: [B]}, from labels alone."""
+        everyone, has_mesh = jnp.ones(len(batch["pose"])), batch["has_pose"] * batch["has_shape"]
+        used = batch["joints"] if self.iterative else self._measured(batch["joints"])
+        annotated = batch["joints"][..., 3].any(-1)
+        known = jnp.where(annotated, used[..., 3].any(-1), has_mesh)
+        found = {"keypoints_2d": everyone, "keypoints_3d": known, "vertices": has_mesh}
+        if self.iterative:
+            found |= {"pose": batch["has_pose"], "betas": batch["has_shape"], "depth": everyone}
+        return found
+
+    def loss(self, params, batch, key, counts):
+        """Returns the share of these people in the weighted sum of the terms, and in each."""
         first, second = self._patches(batch, True)
         out = self.bind(params)(first, second, key)
         truth = self._truth(batch)
         terms = (self._iterative_terms if self.iterative else self._metro_terms)(out, truth)
-        means = {name: losses.mean_over(*term) for name, term in terms.items()}
-        total = self.weights["total"] * sum(self.weights[n] * v for n, v in means.items())
-        return total, {"loss": total} | {f"loss_{name}": value for name, value in means.items()}
+        counted = self._counted(batch)
+        # A term of weight zero is left out: what is not finite in it would stay so, times zero.
+        shares = {n: losses.share(terms[n], counted[n], whole) for n, whole in counts.items()}
+        total = self.weights["total"] * sum(self.weights[n] * v for n, v in shares.items())
+        return total, {"loss": total} | {f"loss_{name}": value for name, value in shares.items()}
 
     def _truth(self, batch) -> dict:
         """Returns what predictions are compared with, from parameters or as annotated."""
@@ -225,15 +244,11 @@ class Mesh:
             "joints": jnp.where(
                 batch["joints"][..., 3:].any(1, keepdims=True), batch["joints"], joints
             ),
-            "has_pose": batch["has_pose"],
-            "has_shape": batch["has_shape"],
-            "has_mesh": batch["has_pose"] * batch["has_shape"],
         }
 
     def _iterative_terms(self, out, truth) -> dict:
-        """Returns {name: ([B] values, [B] how much each counts)}, of the last or all estimates."""
+        """Returns {name: [B] values}, of the last or all estimates."""
         body, trained = self.learned
-        counted = jnp.ones(len(truth["betas"]))
         steps = range(1, len(out["pose"])) if self.head["supervise"] == "all" else [-1]
         found = []
         for step in steps:
@@ -253,11 +268,7 @@ class Mesh:
                     "depth": losses.depth_sign(out["camera"][step]),
                 }
             )
-        each = jax.tree.map(lambda *x: sum(x) / len(x), *found)
-        known = truth["joints"][..., 3].any(-1).astype(jnp.float32)
-        counts = {"keypoints_3d": known, "pose": truth["has_pose"], "betas": truth["has_shape"]}
-        counts["vertices"] = truth["has_mesh"]
-        return {name: (value, counts.get(name, counted)) for name, value in each.items()}
+        return jax.tree.map(lambda *x: sum(x) / len(x), *found)
 
     def _metro_terms(self, out, truth) -> dict:
         """Returns the terms of METRO, see `_iterative_terms`."""
@@ -270,13 +281,12 @@ class Mesh:
         root = self.bodies.measured(truth["vertices"], truth["places"])[:, :1]
         levels = coarse.pyramid(self.coarse, truth["vertices"] - root)[::-1]
         pairs = zip(out["vertices"], levels, strict=True)
-        known = joints[..., 3].any(-1).astype(jnp.float32)
         shown = [losses.keypoints_2d(cameras.weak(p, out["camera"]), keypoints) for p in both]
         near = [losses.keypoints_3d(points, joints, hips) for points in both]
         return {
-            "keypoints_2d": (sum(shown), jnp.ones(len(known))),
-            "keypoints_3d": (sum(near), known),
-            "vertices": (sum(losses.absolute(*p) for p in pairs) / len(levels), truth["has_mesh"]),
+            "keypoints_2d": sum(shown),
+            "keypoints_3d": sum(near),
+            "vertices": sum(losses.absolute(*p) for p in pairs) / len(levels),
         }
 
     def _measured(self, rows, root: bool = False):
