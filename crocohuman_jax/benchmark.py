@@ -167,7 +167,8 @@ def bench_evaluation(args):
     stream, body = task.everyone("validation"), bodies.Bodies(**config.body)
     batch = min(config.batch_size, len(stream.elements))
     with jax.set_mesh(mesh):
-        run = measuring.Run(task, task.init(jax.random.key(0)), mesh, body, "similarity")
+        params = task.init(jax.random.key(0)) | task.from_data()
+        run = measuring.Run(task, params, mesh, body, "similarity")
         one = stream.collate([stream.elements[i] for i in range(batch)])
         one = sharding.put_batch(one, mesh)
         times = []

@@ -4,6 +4,7 @@ import logging
 import pathlib
 import threading
 import time
+import types
 from typing import Any
 
 import jax
@@ -80,7 +81,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
         else:
             log.info("Resuming %s at step %d.", workdir, start)
     else:
-        start, state, position = 0, init(), {"batches": 0}
+        start, state, position = 0, init(task.from_data()), {"batches": 0}
         if config.init_from:
             state = _graft(state, config)
         log.info("Parameters:\n%s", trees.parameter_table(state["params"]))
@@ -158,7 +159,8 @@ def build(config, task, mesh, steps: "Durations"):
     """Builds what trains a task on a mesh.
 
     Returns:
-        init: () -> the first train state: parameters, moments and step, created in place.
+        init: (what `Task.from_data` gives, or nothing) -> the first train state: parameters,
+            moments and step, created in place.
         step: (state, batch) -> (state, {name: scalar}), jitted; the old state is given up.
         abstract: the state's shapes and shardings.
     """
@@ -181,8 +183,8 @@ def build(config, task, mesh, steps: "Durations"):
     )
     keys = jax.random.split(jax.random.key(config.seed))
 
-    def init():
-        params = task.init(keys[0])
+    def init(from_data=types.MappingProxyType({})):
+        params = task.init(keys[0]) | from_data
         state = {"params": params, "optimizer": optimizer.init(params), "step": jnp.int32(0)}
         return state | ({"ema": jax.tree.map(jnp.copy, params)} if config.ema else {})
 

@@ -218,8 +218,7 @@ def test_each_term_is_its_formula_over_those_who_have_it(folder, case):
     @jax.jit
     def computed(params, batch, labels, key):
         def loss(labels):
-            known = batch | labels
-            return task.loss(params, known, key, task.counts(known))
+            return task.loss(params, batch | labels, key, task.counts(batch | labels))
 
         image = jnp.clip(pixels.to_float(batch["image"]) * batch["color"][:, 0, None, None], 0, 1)
         patches = pixels.patchify(pixels.normalize(image), 16)
@@ -257,9 +256,8 @@ def test_vertices_that_no_term_looks_at_change_none_of_them(folder):
         config = configured(folder, "body=open_hand_right", loss__vertices=weight)
         task = task_of(config)
         network = task.loss.__self__
-        batch = crowd(network)
-        arguments = params_of(network), batch, jax.random.key(1), task.counts(batch)
-        found[weight] = jax.jit(task.loss)(*arguments)[1]
+        arguments = params_of(network), (batch := crowd(network)), jax.random.key(1)
+        found[weight] = jax.jit(task.loss)(*arguments, task.counts(batch))[1]
     assert "loss_vertices" in found[1e-6] and "loss_vertices" not in found[0.0]
     for name in ("keypoints_2d", "keypoints_3d", "pose", "betas", "depth"):
         np.testing.assert_allclose(*(x[f"loss_{name}"] for x in found.values()), rtol=1e-5)
