@@ -126,7 +126,7 @@ def random_batch(config, visible: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     (height, width), patch, count = config.model.image, config.model.patch, config.batch_size
     patches = (height // patch) * (width // patch)
-    mask = dict(config.data.mask) | {"rule": "fixed", "visible": visible}
+    mask = dict(config.data.mask) | {"rule": "fixed", "visible": visible, "scope": "global"}
     draw = masking.Masking(patches, **mask)
     nobody = np.zeros((count, patches), bool)
     shown = draw(nobody, nobody[:, 0], rng.random((count, patches)))

@@ -106,6 +106,8 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
         threads=config.data.threads,
         prefetch=config.data.prefetch,
         start=position["batches"],
+        devices=sharding.batch_devices(mesh) // hosts,
+        gather=sharding.gather(mesh),
     )
     shown = report.Report(
         workdir,
@@ -139,6 +141,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
                 batch, flops = upcoming
                 state, scalars = step(state, batch)
                 waiting.append((now + 1, scalars))
+                gauge.met(batch)
                 gauge.started(flops)
                 upcoming = (
                     _next(batches, task, mesh, gauge, waiting) if now + 1 < steps.total else None
@@ -152,6 +155,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     finally:
         shown.close()
         checkpoints.close()
+        gauge.say_lengths()
     return state
 
 
@@ -292,11 +296,13 @@ def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:
         return False
     if not any(child.name.isdigit() for child in workdir.glob("checkpoints/*")):
         return True  # nothing saved yet, so nothing to protect
+    saved, data = config_lib.load(path), settings["data"]
+    if "=" not in saved["data"]["fingerprint"]:  # of an earlier version: it says no shares
+        words = (part.split()[0] for part in data["fingerprint"].split(" + "))
+        data = {"fingerprint": "+".join(words)}
     changes = config_lib.difference(
-        *(
-            config_lib.without(s["config"], FREE) | s["data"]
-            for s in (config_lib.load(path), settings)
-        )
+        config_lib.without(saved["config"], FREE) | saved["data"],
+        config_lib.without(settings["config"], FREE) | data,
     )
     if changes:
         raise ValueError(
@@ -318,14 +324,6 @@ def _check(config, mesh, hosts: int) -> None:
         raise ValueError(f"config.checkpoint.keep is at least 1, not {config.checkpoint.keep}.")
     if not 0 <= config.ema < 1:
         raise ValueError(f"config.ema lies in [0, 1), not at {config.ema}.")
-    if "mask" not in config.data:
-        return
-    rule = config.data.mask.rule
-    if hosts > 1 and config.data.mask.mode == "human" and rule != "fixed":
-        raise ValueError(
-            f"config.data.mask.rule={rule!r} needs the whole batch on one host, but there are "
-            f"{hosts}: use --config.data.mask.rule=fixed."
-        )
 
 
 def _graft(state, config):

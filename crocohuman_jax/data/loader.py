@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator
 
@@ -18,13 +19,17 @@ class Stream:
             random choice about an element is made in it, so that hosts only split it.
         collate: elements -> {name: array}, the arrays' first axis being the batch.
         epoch: the number of elements after which each one was seen about once.
-        fingerprint: changes with the data.
+        fingerprint: changes with the data: of each folder, and the shares that are drawn from it.
+        halves: where the arrays' lengths depend on the elements of all hosts: (elements, number of
+            devices that share them) -> (unfinished batch, [devices, C] small numbers), and
+            (unfinished batch, [all devices, C]) -> batch. None where they do not.
     """
 
     elements: grain.MapDataset
     collate: Callable[[list], dict[str, np.ndarray]]
     epoch: int
     fingerprint: str
+    halves: tuple[Callable, Callable] | None = None
 
 
 def check_batch(batch_size: int, devices: int, hosts: int, accumulate: int = 1) -> None:
@@ -40,6 +45,19 @@ def check_batch(batch_size: int, devices: int, hosts: int, accumulate: int = 1) 
             )
 
 
+def fingerprint(folders: list[str], shares: list[tuple[int, str, float]]) -> str:
+    """Returns what `Stream.fingerprint` says: "FOLDER view=12 pose=12 + FOLDER pose=5".
+
+    Args:
+        folders: their own fingerprints.
+        shares: (number of a folder, what is drawn from it, how often relative to the others).
+    """
+    return " + ".join(
+        " ".join([one, *(f"{what}={share:g}" for n, what, share in shares if n == number)])
+        for number, one in enumerate(folders)
+    )
+
+
 class Batches(Iterator):
     """Endless batches of this host's share of every global batch.
 
@@ -51,6 +69,9 @@ class Batches(Iterator):
         threads: decoding threads; 0 for one per core.
         prefetch: batches kept ready; each is made by one thread, so no more threads than these.
         start: the number of batches to skip, found at once wherever it lies.
+        devices: over how many of this host's devices its share is split.
+        gather: [devices, C] of this host -> those of all hosts, as an array that may still be on
+            its way; needed with several hosts for a stream with `halves`.
     """
 
     def __init__(
@@ -63,9 +84,20 @@ class Batches(Iterator):
         threads: int = 0,
         prefetch: int = 8,
         start: int = 0,
+        devices: int = 1,
+        gather: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
-        local = stream.elements[host::hosts]
-        batched = local.batch(batch_size // hosts, drop_remainder=True, batch_fn=stream.collate)
+        local, collate = stream.elements[host::hosts], stream.collate
+        self._finish, self._gather, self._ahead = None, gather, None
+        if stream.halves:
+            begin, finish = stream.halves
+            if hosts == 1:  # nobody to ask: the threads finish their batches
+                collate = functools.partial(_collate, begin, finish, devices)
+            elif gather is None:
+                raise ValueError(f"{hosts} hosts need `gather` to agree on the lengths of a batch.")
+            else:
+                collate, self._finish = functools.partial(begin, devices=devices), finish
+        batched = local.batch(batch_size // hosts, drop_remainder=True, batch_fn=collate)
         threads = min(threads or os.cpu_count(), prefetch)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
         self._iterator = iter(batched.to_iter_dataset(options))
@@ -74,9 +106,28 @@ class Batches(Iterator):
         self.position = start
 
     def __next__(self) -> dict[str, np.ndarray]:
-        batch = next(self._iterator)
+        if self._finish is None:
+            batch = next(self._iterator)
+        else:
+            unfinished, gathered = self._ahead or self._begun()
+            self._ahead = self._begun()
+            batch = self._finish(unfinished, np.asarray(gathered))
         self.position += 1
         return batch
+
+    def _begun(self) -> tuple[dict, np.ndarray]:
+        """Returns the next unfinished batch, with what all hosts say of theirs on its way.
+
+        Devices do what they are given in turn. What is asked of them one batch ahead stands before
+        the step that is computed now, so reading the answer does not wait for that step. Threads
+        ask nothing: hosts must ask in one order.
+        """
+        unfinished, own = next(self._iterator)
+        return unfinished, self._gather(own)
+
+
+def _collate(begin: Callable, finish: Callable, devices: int, elements: list) -> dict:
+    return finish(*begin(elements, devices))
 
 
 def evaluation(

@@ -11,7 +11,7 @@ import logging
 import grain
 import numpy as np
 
-from crocohuman_jax.data import augment, live, loader, masking, records
+from crocohuman_jax.data import augment, held_out, live, loader, masking, records
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,17 @@ class Groups:
         members = self.rows[self.starts[at] : self.ends[at]]
         return members[self._apart(self.value[members] - self.value[row])]
 
+    def other_camera(self, row: int, turn: int = 0) -> int:
+        """Returns a partner of another camera; over groups and turns each camera comes as often."""
+        partners = self.partners(row)
+        cameras = np.unique(self.value[partners])
+        # From the target's own camera on, in a circle, further by one from group to group.
+        first = np.searchsorted(cameras, self.value[row])
+        step = np.searchsorted(self.numbers, self.group[row]) + turn
+        chosen = cameras[(first + step) % len(cameras)]
+        mine = partners[self.value[partners] == chosen]
+        return int(mine[step // len(cameras) % len(mine)])
+
     def eligible(self) -> np.ndarray:
         """Returns the rows that have a partner, sorted."""
         found = []
@@ -99,12 +110,14 @@ class Draw(grain.transforms.RandomMap):
         self.groups, self.change, self.patches = groups, change, patches
         self.strangers, self.aspect = strangers, aspect
 
-    def random_map(self, element: tuple[int, str, int], rng: np.random.Generator) -> dict:
-        folder, kind, row = element
-        partners = self.groups[folder, kind].partners(row)
+    def random_map(self, element: tuple, rng: np.random.Generator) -> dict:
+        folder, kind, row, *other = element  # a held-out element names its reference
+        if not other:
+            partners = self.groups[folder, kind].partners(row)
+            other = [int(partners[rng.integers(len(partners))])]
         drawn = {
             "folder": folder,
-            "rows": (row, int(partners[rng.integers(len(partners))])),
+            "rows": (row, other[0]),
             "changes": [self.change.draw(rng, self.aspect) for _ in range(2)],
             "order": rng.random(self.patches),
         }
@@ -180,8 +193,9 @@ def stream(
         gap: least and greatest distance of two instants of a pose pair; a greatest of 0 is none.
         min_fraction: the share of human pixels above which a patch is human.
         seed: of everything random.
-        count: the number of held-out pairs, each with an `unrelated` picture of another sequence,
-            where there is one; None for an endless stream without.
+        count: the number of `held_out` pairs, whatever the kinds, weights, gap and seed, each with
+            an `unrelated` picture of another sequence, where there is one; None for an endless
+            stream without.
 
     Raises:
         NoPairs: no pair can be drawn.
@@ -190,25 +204,30 @@ def stream(
     if count is not None and count < 1:
         raise NoPairs("data.held_out_pairs is 0: nothing is measured on held-out pairs.")
     frames, only = _open(folders, size, patch)
-    groups, parts, shares, epoch = _parts(frames, only, split, kinds, weights, gap)
-    mixed = [
-        grain.MapDataset.source(part).seed(seed + i).shuffle().repeat()
-        for i, part in enumerate(parts)
-    ]
-    ordered = grain.MapDataset.mix(mixed, weights=shares) if len(mixed) > 1 else mixed[0]
+    groups, strangers = {}, None
+    if count is None:
+        groups, parts, shares, epoch = _parts(frames, only, split, kinds, weights, gap)
+        mixed = [
+            grain.MapDataset.source(part).seed(seed + i).shuffle().repeat()
+            for i, part in enumerate(parts)
+        ]
+        ordered = grain.MapDataset.mix(mixed, weights=shares) if len(mixed) > 1 else mixed[0]
+        drawn = [(p.folder, p.kind, s) for p, s in zip(parts, shares, strict=True)]
+    else:
+        # Measured alike in every run: nothing of the run but the number of pairs plays a part.
+        ordered = grain.MapDataset.source(_held_out(frames, split, count))
+        strangers, seed, epoch, drawn = _strangers(frames, split), 0, count, []
     grid = (size[0] // patch) * (size[1] // patch)
-    strangers = None
-    if count is not None:
-        ordered = ordered[:count]
-        strangers = _strangers(frames, split)
     aspect = frames[0].size[1] / frames[0].size[0]
     elements = ordered.seed(seed).random_map(Draw(groups, change, grid, strangers, aspect))
     elements = elements.map(Read(frames, size, patch, min_fraction, change.moves))
+    collate = Collate(masking.Masking(grid, **mask))
     return loader.Stream(
         elements=elements,
-        collate=Collate(masking.Masking(grid, **mask)),
+        collate=collate,
+        halves=(collate.begin, collate.finish) if collate.mask.varies else None,
         epoch=epoch,
-        fingerprint="+".join(folder.fingerprint for folder in frames),
+        fingerprint=loader.fingerprint([folder.fingerprint for folder in frames], drawn),
     )
 
 
@@ -286,6 +305,20 @@ def _parts(frames: list, only: list, split: str, kinds: dict, weights: tuple, ga
     return groups, [target for target, _ in parts], [share for _, share in parts], epoch
 
 
+def _held_out(frames: list, split: str, count: int) -> list[tuple[int, str, int, int]]:
+    """Returns pairs to measure on: folder, kind, target, reference."""
+    groups = {
+        (number, kind): Groups(folder.index, split, kind, (1, 0))
+        for number, folder in enumerate(frames)
+        for kind in KINDS
+    }
+    found = held_out.pairs(groups, [folder.index["camera"] for folder in frames], count)
+    if not found:
+        paths = ", ".join(str(folder.folder) for folder in frames)
+        raise NoPairs(f"No {split} pair can be drawn from {paths}: see `counts` in manifest.json.")
+    return found
+
+
 class Collate:
     """Stacks elements and draws their visible patches, which share one length."""
 
@@ -298,14 +331,29 @@ class Collate:
         Returns:
             target, reference (and unrelated): [B, H, W, 3] uint8. visible: [B, K] int32 and
             hidden: [B, N - K] int32, sorted. human: [B, N] bool, all True without a silhouette.
-            color: [B, 2, 3, 2] float32, see `pixels.jitter`.
+            color: [B, 2, 3, 2] float32, see `pixels.jitter`. counted: [B] float32, 0 for pairs
+            that the loss leaves out, where the mask may ask for that.
         """
+        return self.finish(*self.begin(elements))
+
+    def begin(self, elements: list, devices: int = 1) -> tuple[dict, np.ndarray]:
+        """Returns the batch before its length is known, and `Masking.measure` of it."""
         stacked = {name: np.stack([e[name] for e in elements]) for name in elements[0]}
-        known, order = stacked.pop("known"), stacked.pop("order")
-        visible = self.mask(stacked["human"], known, order)
-        hidden = masking.complement(visible, order.shape[1])
-        stacked["human"][~known] = True  # anything may be human where no silhouette says
-        return stacked | {"visible": visible, "hidden": hidden}
+        drawn = stacked["human"], stacked.pop("known"), stacked.pop("order")
+        table = self.mask.measure(*drawn, devices)
+        stacked |= {"ranked": self.mask.ranked(*drawn), "room": self.mask.room(*drawn[:2])}
+        stacked["human"][~drawn[1]] = True  # anything may be human where no silhouette says
+        return stacked, table
+
+    def finish(self, batch: dict[str, np.ndarray], table: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the whole batch, of the length that the rows of all hosts' `measure` give."""
+        ranked, room = batch.pop("ranked"), batch.pop("room")
+        visible = masking.visible(ranked, self.mask.length(table))
+        batch["visible"] = visible
+        batch["hidden"] = masking.complement(visible, ranked.shape[1])
+        if self.mask.shortage == "drop_pair":
+            batch["counted"] = (room >= visible.shape[1]).astype(np.float32)
+        return batch
 
 
 def _strangers(frames: list[records.Frames], split: str):

@@ -67,6 +67,8 @@ class Draw(grain.transforms.RandomMap):
             return row
         if self.change is not None:
             return int(partners[rng.integers(len(partners))])
+        if self.second == "view":
+            return source.groups.other_camera(row)
         instant = source.frames.index["instant"]
         apart = np.abs(np.abs(instant[partners] - instant[row]) - HELD_OUT_GAP)
         return int(partners[apart.argmin()])
@@ -200,7 +202,7 @@ def stream(
             f"data.augment.flip is {change.flip}, but a mirrored hand is one of the other side, "
             "which the body model is not: set it to 0."
         )
-    if not sum(len(source.rows) for source in sources):
+    if not sum(_sizes(sources)):
         raise ValueError(_nobody(sources))
     ordered, total = _mixed(sources, weights, seed) if count is None else _some(sources, count)
     elements = ordered.seed(seed).random_map(Draw(sources, change, second))
@@ -208,8 +210,15 @@ def stream(
         elements=elements.map(Read(sources, form, side)),
         collate=stack,
         epoch=total,
-        fingerprint="+".join(source.frames.fingerprint for source in sources),
+        fingerprint=loader.fingerprint(
+            [source.frames.fingerprint for source in sources],
+            [(i, "people", share) for i, share in enumerate(weights or _sizes(sources))],
+        ),
     )
+
+
+def _sizes(sources: list[Source]) -> list[int]:
+    return [len(source.rows) for source in sources]
 
 
 def _nobody(sources: list[Source]) -> str:

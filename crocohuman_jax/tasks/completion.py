@@ -51,7 +51,7 @@ def make(config) -> Task:
 
     def held_out():
         # Masked alike in every run, whatever the rule of training.
-        still = dict(data.mask) | {"rule": "fixed", "visible": 0}
+        still = dict(data.mask) | {"rule": "fixed", "visible": 0, "scope": "global"}
         center = augment.Augment(crop="center")
         try:
             return stream("validation", still, center, data.held_out_pairs)
@@ -96,16 +96,19 @@ class Completion:
         )
 
     def counts(self, batch):
-        """Returns how many patches the loss is the mean over."""
-        return {"patches": jnp.sum(self._counted(batch))}
+        """Returns how many patches the loss is the mean over, and how many pairs there are."""
+        return {"patches": jnp.sum(self._counted(batch)), "pairs": len(batch["hidden"])}
 
     def _counted(self, batch):
         """Returns how much each patch counts whose error is computed, [B, M]."""
         if self.region == "all":
-            return jnp.ones((len(batch["hidden"]), self.grid[0] * self.grid[1]))
-        if self.region == "masked":
-            return jnp.ones(batch["hidden"].shape)
-        return jnp.take_along_axis(batch["human"], batch["hidden"], 1).astype(jnp.float32)
+            counted = jnp.ones((len(batch["hidden"]), self.grid[0] * self.grid[1]))
+        elif self.region == "masked":
+            counted = jnp.ones(batch["hidden"].shape)
+        else:
+            human = jnp.take_along_axis(batch["human"], batch["hidden"], 1)
+            counted = human.astype(jnp.float32)
+        return counted * batch["counted"][:, None] if "counted" in batch else counted
 
     def loss(self, params, batch, key, counts):
         """Returns the share of these pairs in the mean error over the region's patches."""
@@ -115,7 +118,10 @@ class Completion:
         wanted = None if self.region == "all" else batch["hidden"]
         each = self._errors(params, target, reference, batch["visible"], wanted)
         value = losses.share(each, self._counted(batch), counts["patches"])
-        return value, {"loss": value}
+        scalars = {"loss": value}
+        if "counted" in batch:
+            scalars["left_out"] = jnp.sum(1 - batch["counted"]) / counts["pairs"]
+        return value, scalars
 
     def metrics(self, params, batch):
         """Returns errors of each pair's hidden patches, [B] each.
