@@ -148,7 +148,7 @@ def test_another_prepared_folder_is_refused(prepared, straight, tmp_path):
 
 
 def test_other_kinds_of_pairs_are_refused_though_the_folders_may_move(prepared, straight):
-    one_kind = "(?s)data or seed:\n  fingerprint: '(\\w+) view=24 pose=24' -> '\\1 view=24'"
+    one_kind = "(?s)data or seed:\n  fingerprint: '(\\w+) view=12 pose=12' -> '\\1 view=24'"
     with pytest.raises(ValueError, match=one_kind):
         loop.train(runs.debug(f"{prepared}:view"), straight[0])
 
