@@ -193,9 +193,8 @@ def stream(
         gap: least and greatest distance of two instants of a pose pair; a greatest of 0 is none.
         min_fraction: the share of human pixels above which a patch is human.
         seed: of everything random.
-        count: the number of `held_out` pairs, whatever the kinds, weights, gap and seed, each with
-            an `unrelated` picture of another sequence, where there is one; None for an endless
-            stream without.
+        count: of `held_out` pairs, whatever the kinds, weights, gap and seed, with an `unrelated`
+            picture of another sequence where there is one; None for an endless stream without.
 
     Raises:
         NoPairs: no pair can be drawn.
@@ -207,14 +206,9 @@ def stream(
     groups, strangers = {}, None
     if count is None:
         groups, parts, shares, epoch = _parts(frames, only, split, kinds, weights, gap)
-        mixed = [
-            grain.MapDataset.source(part).seed(seed + i).shuffle().repeat()
-            for i, part in enumerate(parts)
-        ]
-        ordered = grain.MapDataset.mix(mixed, weights=shares) if len(mixed) > 1 else mixed[0]
-        drawn = [(p.folder, p.kind, s) for p, s in zip(parts, shares, strict=True)]
+        ordered, drawn = _mixed(parts, shares, seed)
     else:
-        # Measured alike in every run: nothing of the run but the number of pairs plays a part.
+        # Nothing of the run but the number of pairs plays a part.
         ordered = grain.MapDataset.source(_held_out(frames, split, count))
         strangers, seed, epoch, drawn = _strangers(frames, split), 0, count, []
     grid = (size[0] // patch) * (size[1] // patch)
@@ -303,6 +297,16 @@ def _parts(frames: list, only: list, split: str, kinds: dict, weights: tuple, ga
             "manifest.json."
         )
     return groups, [target for target, _ in parts], [share for _, share in parts], epoch
+
+
+def _mixed(parts: list[Targets], shares: list[float], seed: int) -> tuple[grain.MapDataset, list]:
+    """Returns the targets of all parts without end, mixed, and (folder, kind, share) of each."""
+    drawn = [(p.folder, p.kind, share) for p, share in zip(parts, shares, strict=True)]
+    mixed = [
+        grain.MapDataset.source(part).seed(seed + i).shuffle().repeat()
+        for i, part in enumerate(parts)
+    ]
+    return grain.MapDataset.mix(mixed, weights=shares) if len(mixed) > 1 else mixed[0], drawn
 
 
 def _held_out(frames: list, split: str, count: int) -> list[tuple[int, str, int, int]]:
