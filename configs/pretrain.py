@@ -13,7 +13,7 @@ on 3DPW with COCO-Part. The predecessor trained 400 epochs at batch 256 on four 
     python -m crocohuman_jax.train --config=configs/pretrain.py:base \
         --config.data.folders=PREPARED --workdir=RUN
 
-`:tiny` is for two CPU cores and minutes, `:debug` for seconds. Pods: `:base,rule=fixed`.
+`:tiny` is for two CPU cores and minutes, `:debug` for seconds. `rule=fixed` compiles one program.
 """
 
 import ml_collections
@@ -69,7 +69,10 @@ def get_config(arg=None):
     config.loss.norm_pix = True
     config.loss.region = "masked"  # masked_human, all
 
-    config.data = data(arg.rule, held_out_pairs=64 if small else 512)
+    # Lengths that chips like; a grid of 7x7 or 4x4 has too few patches for multiples of 8.
+    grid = 16 if arg.debug else config.model.image[0] * config.model.image[1] // 16**2
+    multiple = 8 if grid >= 100 else 4
+    config.data = data(arg.rule, multiple, held_out_pairs=64 if small else 512)
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.base_lr = 1e-2 if small else 1.5e-4  # per 256 examples
@@ -102,7 +105,7 @@ def get_config(arg=None):
     return config.lock()
 
 
-def data(rule, held_out_pairs):
+def data(rule, multiple, held_out_pairs):
     """Returns which pairs are drawn, how they are masked and how they are changed."""
     config = ml_collections.ConfigDict()
     config.folders = ""  # prepared folders, comma-separated; A:view, B:pose for one kind
@@ -114,8 +117,10 @@ def data(rule, held_out_pairs):
         "mode": "human",  # uniform
         "ratio": 0.75,
         "rule": rule,  # how many patches stay visible: max_human, max_kept, fixed
-        "visible": 0,  # for rule=fixed: how many; 0 for what the ratio leaves of all patches
-        "buckets": 4,  # for the other rules: of how many lengths one is chosen
+        "visible": 0,  # for rule=fixed: how many; 0 for what the ratio leaves, as a multiple
+        "multiple": multiple,  # lengths are multiples of it
+        "scope": "global",  # whose pictures the rule looks at: per_host, per_device
+        "shortage": "clamp",  # where background runs out: reveal_human, drop_pair
     }
     config.augment = {
         "crop": "random",  # center

@@ -132,7 +132,7 @@ def random_batch(config, visible: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     (height, width), patch, count = config.model.image, config.model.patch, config.batch_size
     patches = (height // patch) * (width // patch)
-    mask = dict(config.data.mask) | {"rule": "fixed", "visible": visible}
+    mask = dict(config.data.mask) | {"rule": "fixed", "visible": visible, "scope": "global"}
     draw = masking.Masking(patches, **mask)
     nobody = np.zeros((count, patches), bool)
     shown = draw(nobody, nobody[:, 0], rng.random((count, patches)))
@@ -173,7 +173,8 @@ def bench_evaluation(args):
     stream, body = task.everyone("validation"), bodies.Bodies(**config.body)
     batch = min(config.batch_size, len(stream.elements))
     with jax.set_mesh(mesh):
-        run = measuring.Run(task, task.init(jax.random.key(0)), mesh, body, "similarity")
+        params = task.init(jax.random.key(0)) | task.from_data()
+        run = measuring.Run(task, params, mesh, body, "similarity")
         one = stream.collate([stream.elements[i] for i in range(batch)])
         one = sharding.put_batch(one, mesh)
         times = []

@@ -222,6 +222,18 @@ class Bodies:
         """The camera (s, tx, ty) that estimates begin at: it sees a hand as large as a body."""
         return BODY_SCALE / self.size, 0.0, 0.0
 
+    @property
+    def zero(self) -> np.ndarray:
+        """The zero pose and mean shape, facing the camera upright, [6 K + S + 3]."""
+        turns = np.tile(np.eye(3), (len(self.body.names), 1, 1))
+        turns[0] = np.diag([1.0, -1, -1])  # models have y up, cameras y down
+        return self.estimate(turns, np.zeros(len(self.body.shapes)))
+
+    def estimate(self, turns: np.ndarray, betas: np.ndarray) -> np.ndarray:
+        """Returns rotations [K, 3, 3], shape [S] and the first camera as one row [6 K + S + 3]."""
+        found = np.concatenate([turns[..., :2].reshape(-1), betas, self.camera])
+        return found.astype(np.float32)
+
     def straight(self, betas, gender=None):
         """Returns the meshes of shapes in the zero pose, [B, V, 3]; true ones have a gender."""
         turns = jnp.broadcast_to(jnp.eye(3), (len(betas), len(self.body.names), 3, 3))
@@ -282,4 +294,5 @@ def mean_file(path: str, form: notes.Form) -> np.ndarray:
             f"{found['shape'].size} of shape, expected {6 * form.joints} and {form.betas}."
         )
     shape = found["shape"].reshape(-1)[: form.betas]
-    return np.concatenate([found["pose"].reshape(-1), shape, found["cam"].reshape(-1)])
+    found = np.concatenate([found["pose"].reshape(-1), shape, found["cam"].reshape(-1)])
+    return found.astype(np.float32)

@@ -4,6 +4,7 @@ import logging
 import pathlib
 import threading
 import time
+import types
 from typing import Any
 
 import jax
@@ -84,7 +85,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
         else:
             log.info("Resuming %s at step %d.", workdir, start)
     else:
-        start, state, position = 0, init(), {"batches": 0}
+        start, state, position = 0, init(task.from_data()), {"batches": 0}
         if config.init_from:
             state = _graft(state, config)
         log.info("Parameters:\n%s", trees.parameter_table(state["params"]))
@@ -110,6 +111,8 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
         prefetch=config.data.prefetch,
         start=position["batches"],
         stop=stop if hosts == 1 else None,  # several hosts read on until all stop at one step
+        devices=sharding.batch_devices(mesh) // hosts,
+        gather=sharding.gather(mesh),
     )
     shown = report.Report(
         workdir,
@@ -143,6 +146,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
                 batch, flops = upcoming
                 state, scalars = step(state, batch)
                 waiting.append((now + 1, scalars))
+                gauge.met(batch)
                 gauge.started(flops)
                 upcoming = (
                     _next(batches, task, mesh, gauge, waiting) if now + 1 < steps.total else None
@@ -157,6 +161,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
         batches.close()
         shown.close()
         checkpoints.close()
+        gauge.say_lengths()
     return state
 
 
@@ -164,7 +169,8 @@ def build(config, task, mesh, steps: "Durations"):
     """Builds what trains a task on a mesh.
 
     Returns:
-        init: () -> the first train state: parameters, moments and step, created in place.
+        init: (what `Task.from_data` gives, or nothing) -> the first train state: parameters,
+            moments and step, created in place.
         step: (state, batch) -> (state, {name: scalar}), jitted; the old state is given up.
         abstract: the state's shapes and shardings.
     """
@@ -190,8 +196,8 @@ def build(config, task, mesh, steps: "Durations"):
     )
     keys = jax.random.split(jax.random.key(config.seed))
 
-    def init():
-        params = task.init(keys[0])
+    def init(from_data=types.MappingProxyType({})):
+        params = task.init(keys[0]) | from_data
         state = {"params": params, "optimizer": optimizer.init(params), "step": jnp.int32(0)}
         return state | ({"ema": jax.tree.map(jnp.copy, params)} if config.ema else {})
 
@@ -201,7 +207,7 @@ def build(config, task, mesh, steps: "Durations"):
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
-    whole = accumulated(gradient, task.counts, config.accumulate)
+    whole = optim.accumulated(gradient, task.counts, config.accumulate)
 
     def step(state, batch):
         key = jax.random.fold_in(keys[1], state["step"])
@@ -250,41 +256,6 @@ class Durations:
             setattr(self, name, steps)
 
 
-def accumulated(gradient, counts, count: int):
-    """Returns the gradient of a batch as the sum over `count` equal parts of it, one at a time.
-
-    Part i holds every count-th example, so each part is spread over the devices as the whole is.
-
-    Args:
-        gradient: (parameters, part, key, the whole batch's counts) -> the part's share.
-        counts: batch -> how much each term of the loss counts in all of it.
-        count: of the parts.
-
-    Returns:
-        (parameters, batch, key) -> what `gradient` returns, of the whole batch.
-    """
-
-    def total(params, batch, key):
-        whole = counts(batch)
-        if count == 1:
-            return gradient(params, batch, key, whole)
-        parts = jax.tree.map(
-            lambda x: jnp.moveaxis(x.reshape(len(x) // count, count, *x.shape[1:]), 1, 0), batch
-        )
-
-        def body(sums, part):
-            i, part = part
-            share = gradient(params, part, jax.random.fold_in(key, i), whole)
-            return jax.tree.map(jnp.add, sums, share), None
-
-        first = jax.tree.map(lambda x: x[0], parts)
-        shapes = jax.eval_shape(gradient, params, first, key, whole)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        return jax.lax.scan(body, zeros, (jnp.arange(count), parts))[0]
-
-    return total
-
-
 def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:
     """Returns whether a workdir holds a run of these settings; False if it holds nothing.
 
@@ -301,12 +272,14 @@ def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:
         return False
     if not any(child.name.isdigit() for child in workdir.glob("checkpoints/*")):
         return True  # nothing saved yet, so nothing to protect
-    saved = config_lib.load(path)
+    saved, data = config_lib.load(path), settings["data"]
+    if "=" not in saved["data"]["fingerprint"]:  # of an earlier version: it says no shares
+        words = (part.split()[0] for part in data["fingerprint"].split(" + "))
+        data = {"fingerprint": "+".join(words)}
+    dtypes = precision.compared(saved, settings)
     changes = config_lib.difference(
-        *(
-            config_lib.without(s["config"], FREE) | s["data"] | dtype
-            for s, dtype in zip((saved, settings), precision.compared(saved, settings), strict=True)
-        )
+        config_lib.without(saved["config"], FREE) | saved["data"] | dtypes[0],
+        config_lib.without(settings["config"], FREE) | data | dtypes[1],
     )
     if changes:
         raise ValueError(
@@ -329,14 +302,6 @@ def _check(config, mesh, hosts: int) -> None:
     config_lib.check_number("config.report.panel", config.report.panel, least=0, whole=True)
     config_lib.check_number("config.ema", config.ema, least=0, below=1)
     loader.check_reading(config.data.threads, config.data.prefetch)
-    if "mask" not in config.data:
-        return
-    rule = config.data.mask.rule
-    if hosts > 1 and config.data.mask.mode == "human" and rule != "fixed":
-        raise ValueError(
-            f"config.data.mask.rule={rule!r} needs the whole batch on one host, but there are "
-            f"{hosts}: use --config.data.mask.rule=fixed."
-        )
 
 
 def _graft(state, config):

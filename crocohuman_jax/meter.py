@@ -1,5 +1,7 @@
 """Averages a run's scalars, measures its speed and sees that its numbers are finite."""
 
+import collections
+import logging
 import math
 import time
 
@@ -7,6 +9,8 @@ import jax
 import numpy as np
 
 from crocohuman_jax import peaks
+
+log = logging.getLogger(__name__)
 
 
 class Meter:
@@ -20,7 +24,22 @@ class Meter:
         self.seconds = self.waited = self.flops = 0.0
         self.steps = 0
         self.since: float | None = None
+        self.visible: list[int] = []
         self.last: dict[str, float] = {}
+        self.lengths: collections.Counter[int] = collections.Counter()  # of the visible set
+
+    def met(self, batch) -> None:
+        """Counts the length of a batch's visible set; each is a program of its own."""
+        if "visible" in batch:
+            self.lengths[batch["visible"].shape[1]] += 1
+            self.visible.append(batch["visible"].shape[1])
+
+    def say_lengths(self) -> None:
+        """Logs the lengths met since the start, and the share of each, where there are several."""
+        if len(self.lengths) > 1:
+            total = self.lengths.total()
+            shares = (f"{k} in {100 * n / total:.0f} %" for k, n in sorted(self.lengths.items()))
+            log.info("%d lengths, a program each: %s.", len(self.lengths), ", ".join(shares))
 
     def started(self, flops: float) -> None:
         """Counts a step given to the device; the clock runs from the end of the first."""
@@ -75,7 +94,10 @@ class Meter:
             }
             if self.peak:
                 out["perf/mfu"] = self.flops / self.seconds / self.peak
-        self.values = {}
+        if self.visible:
+            out["train/visible"] = float(np.mean(self.visible))
+            out["perf/lengths"] = len(self.lengths)
+        self.values, self.visible = {}, []
         self.seconds = self.waited = self.flops = 0.0
         self.steps, self.since, self.last = 0, time.perf_counter(), out
         return out

@@ -1,4 +1,4 @@
-"""Builds the optimizer: AdamW with the reference's decay groups, warm-up and half a cosine."""
+"""Builds the optimizer: AdamW with the reference's decay groups; accumulates gradients."""
 
 import re
 from collections.abc import Callable
@@ -88,6 +88,41 @@ def make(
     if layer_decay < 1 or freeze:
         steps.append(_scaling(layer_decay, freeze))
     return optax.chain(*steps) if len(steps) > 1 else adamw
+
+
+def accumulated(gradient, counts, count: int):
+    """Returns the gradient of a batch as the sum over `count` equal parts of it, one at a time.
+
+    Part i holds every count-th example, so each part is spread over the devices as the whole is.
+
+    Args:
+        gradient: (parameters, part, key, the whole batch's counts) -> the part's share.
+        counts: batch -> how much each term of the loss counts in all of it.
+        count: of the parts.
+
+    Returns:
+        (parameters, batch, key) -> what `gradient` returns, of the whole batch.
+    """
+
+    def total(params, batch, key):
+        whole = counts(batch)
+        if count == 1:
+            return gradient(params, batch, key, whole)
+        parts = jax.tree.map(
+            lambda x: jnp.moveaxis(x.reshape(len(x) // count, count, *x.shape[1:]), 1, 0), batch
+        )
+
+        def body(sums, part):
+            i, part = part
+            share = gradient(params, part, jax.random.fold_in(key, i), whole)
+            return jax.tree.map(jnp.add, sums, share), None
+
+        first = jax.tree.map(lambda x: x[0], parts)
+        shapes = jax.eval_shape(gradient, params, first, key, whole)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.scan(body, zeros, (jnp.arange(count), parts))[0]
+
+    return total
 
 
 def held(params: Any, freeze: tuple[str, ...]) -> Any:

@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -97,6 +97,17 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[
     return {
         name: jax.make_array_from_process_local_data(split, value) for name, value in batch.items()
     }
+
+
+def gather(mesh: jax.sharding.Mesh) -> Callable[[np.ndarray], jax.Array]:
+    """Returns what starts to collect small rows from all hosts, and does not wait for them.
+
+    Returns:
+        [devices of the batch on this host, C] -> [devices of the batch, C] on every host.
+    """
+    split = NamedSharding(mesh, BATCH)
+    collect = jax.jit(lambda rows: rows, out_shardings=replicated(mesh))
+    return lambda rows: collect(jax.make_array_from_process_local_data(split, rows))
 
 
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:

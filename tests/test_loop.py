@@ -107,14 +107,30 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(prepared, tmp_p
         loop.train(config, tmp_path / "run")
 
 
-def test_several_hosts_accept_only_fixed_lengths(prepared):
-    mesh = sharding.make_mesh({"data": 8, "fsdp": 1, "tensor": 1})
-    with pytest.raises(ValueError, match="mask.rule='max_human' needs the whole batch.*rule=fixed"):
-        loop._check(runs.debug(prepared), mesh, 2)
-    loop._check(runs.debug(prepared, data__mask__rule="fixed"), mesh, 2)
+def test_several_hosts_need_a_batch_that_is_split_over_them(prepared):
     mesh = sharding.make_mesh({"data": 1, "fsdp": 1, "tensor": 8})
     with pytest.raises(ValueError, match="splits a batch over 1 devices, but 2 hosts read it"):
-        loop._check(runs.debug(prepared, data__mask__rule="fixed"), mesh, 2)
+        loop._check(runs.debug(prepared), mesh, 2)
+
+
+def test_rows_of_all_hosts_are_collected_without_being_waited_for():
+    mesh = sharding.make_mesh({"data": 4, "fsdp": 2, "tensor": 1})
+    rows = np.arange(24, dtype=np.float32).reshape(8, 3)
+    found = sharding.gather(mesh)(rows)
+    assert isinstance(found, jax.Array) and found.is_fully_replicated
+    np.testing.assert_array_equal(np.asarray(found), rows)
+
+
+def test_the_meter_says_how_often_each_length_was_met(caplog):
+    gauge = meter.Meter(batch_size=4, total=10, dtype="float32")
+    for length in (48, 48, 56, 48):
+        gauge.met({"visible": np.zeros((4, length))})
+    gauge.settle([(1, {"loss": jnp.float32(2.0), "lr": jnp.float32(0.1)})])
+    values = gauge.read(4)
+    assert values["train/visible"] == 50 and values["perf/lengths"] == 2
+    with caplog.at_level("INFO"):
+        gauge.say_lengths()
+    assert "2 lengths, a program each: 48 in 75 %, 56 in 25 %." in caplog.text
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_itself(prepared, tmp_path):

@@ -1,11 +1,12 @@
 """Human-centric masking: lengths, counts and every edge case."""
 
 import fractions
+import math
 
 import numpy as np
 import pytest
 
-from crocohuman_jax.data import masking
+from crocohuman_jax.data import masking, pairs
 
 N = 196
 QUARTERS = fractions.Fraction(3, 4)
@@ -21,7 +22,7 @@ def batch(*counts, seed=0):
 
 
 def make(**options):
-    defaults = {"mode": "human", "ratio": 0.75, "rule": "max_human", "visible": 0, "buckets": 196}
+    defaults = {"mode": "human", "ratio": 0.75, "rule": "max_human", "visible": 0, "multiple": 1}
     return masking.Masking(N, **(defaults | options))
 
 
@@ -53,12 +54,14 @@ def test_each_rule_gives_its_length(most, long, short):
 
 
 @pytest.mark.parametrize("rule", masking.RULES)
-@pytest.mark.parametrize("count", [1, 4, 6])
-def test_the_ratio_of_humans_is_hidden_whatever_the_bucket(rule, count):
+@pytest.mark.parametrize("multiple", [1, 4, 8])
+def test_the_ratio_of_humans_is_hidden_whatever_the_multiple(rule, multiple):
     rng = np.random.default_rng(1)
     for _ in range(30):
-        human, known, order = batch(*rng.integers(1, N + 1, 5))
-        visible = make(rule=rule, buckets=count)(human, known, order)
+        # In a picture all but wholly human the greatest multiple may be below the kept count.
+        human, known, order = batch(*rng.integers(1, N - 3, 5))
+        visible = make(rule=rule, multiple=multiple)(human, known, order)
+        assert visible.shape[1] % multiple == 0 and visible.dtype == np.int32
         assert (np.diff(visible) > 0).all() and visible.min() >= 0 and visible.max() < N
         np.testing.assert_array_equal(
             shown(human, visible),
@@ -70,12 +73,96 @@ def test_the_ratio_of_humans_is_hidden_whatever_the_bucket(rule, count):
             )
 
 
-@pytest.mark.parametrize("rule", ["max_human", "max_kept"])
-def test_a_run_meets_a_handful_of_lengths(rule):
-    rng = np.random.default_rng(2)
-    mask = make(rule=rule, buckets=4)
-    seen = {mask(*batch(*rng.integers(0, N + 1, 3))).shape[1] for _ in range(300)}
-    assert seen <= set(mask.lengths.tolist()) and len(mask.lengths) <= 5
+def exact_rule(most):
+    """Returns the length of max_human, clamped, as the method has it."""
+    return min(most, N - math.floor(0.75 * most)) if most else 49
+
+
+def test_lengths_are_as_near_to_the_rule_as_multiples_of_eight_can_be():
+    mask, apart = make(multiple=8), []
+    for most in range(N + 1):
+        length = mask(*batch(most, most // 2)).shape[1]
+        assert length % 8 == 0 and length <= N - math.floor(0.75 * most)
+        apart.append(length - exact_rule(most))
+    assert max(map(abs, apart[5:113])) == 4
+    assert apart[0] == -1 and apart[1:5] == [7, 6, 5, 4]  # a length of 8 is the least
+    # From 113 on no picture may show more than the rule's length, so the multiple lies below.
+    assert min(apart[113:]) == -7 and max(apart[113:]) == 0
+
+
+@pytest.mark.parametrize("shape, expected", [((2, 5), 98.7), ((2, 2), 68.8), ((5, 2), 58.6)])
+def test_the_mean_length_is_within_four_patches_of_the_rule(shape, expected):
+    rng, mask = np.random.default_rng(2), make(multiple=8)
+    # The largest of sixteen people in each batch; the lower two rows fill the picture.
+    most = np.round(N * rng.beta(*shape, (4000, 16)).max(1)).astype(int)
+    table = np.zeros((4000, 1, 3), np.float32)
+    table[:, 0, 0] = most
+    lengths = np.array([mask.length(one) for one in table])
+    rule = np.mean([exact_rule(m) for m in most])
+    assert rule == pytest.approx(expected, abs=0.5)
+    assert abs(lengths.mean() - rule) < 4, (lengths.mean(), rule)
+    assert len(np.unique(lengths)) <= 14
+
+
+def test_a_fixed_length_is_the_multiple_that_a_wholly_human_picture_can_show():
+    for patches, multiple, length in ((196, 8, 48), (49, 4, 12), (16, 4, 4), (196, 1, 49)):
+        mask = masking.Masking(
+            patches, mode="human", ratio=0.75, rule="fixed", visible=0, multiple=multiple
+        )
+        assert mask.fixed == length
+    assert make(rule="fixed", visible=33, multiple=8).fixed == 33  # as asked for
+
+
+def test_a_config_saved_with_buckets_is_still_read():
+    old = {"mode": "human", "ratio": 0.75, "rule": "max_human", "visible": 0, "buckets": 4}
+    still = masking.Masking(N, **(old | {"rule": "fixed"}))
+    assert still.fixed == 49  # held-out pairs are masked as they were
+
+
+def test_a_shortage_of_background_shows_humans_or_leaves_the_pair_out():
+    drawn = batch(180, 100, 20)  # 45, 25 and 5 are kept; 61, 121 and 181 can be shown
+    assert make(multiple=8)(*drawn).shape[1] == 56
+    revealed = make(multiple=8, shortage="reveal_human")(*drawn)
+    np.testing.assert_array_equal(shown(drawn[0], revealed), [184 - 16, 184 - 96, 184 - 176])
+    dropping = pairs.Collate(make(multiple=8, shortage="drop_pair"))
+    elements = [
+        {"human": h, "known": np.True_, "order": o} for h, o in zip(drawn[0], drawn[2], strict=True)
+    ]
+    dropped = dropping(elements)
+    assert dropped["visible"].shape[1] == 104  # by the second picture
+    np.testing.assert_array_equal(dropped["counted"], [0, 1, 1])
+    np.testing.assert_array_equal(shown(drawn[0], dropped["visible"])[1:], [25, 5])
+    # A picture that fills the frame stays where the others leave it room.
+    few = [elements[0], elements[2]]
+    np.testing.assert_array_equal(dropping(few)["counted"], [1, 1])
+    assert "counted" not in pairs.Collate(make())(elements)
+    whole = make(multiple=8, shortage="reveal_human")(*batch(196, 3))
+    assert whole.shape[1] == 192  # something is always hidden
+
+
+def test_a_narrow_scope_takes_the_length_of_one_group():
+    # Four devices with two pictures each: by themselves 40, 80, 16 and 104 patches.
+    human, known, _ = batch(40, 8, 80, 30, 16, 15, 100, 103)
+    for first, expected in ((0, 40), (1, 80), (2, 32), (3, 104)):
+        order = np.random.default_rng(first).random((8, N)) / 2
+        order[2 * first, 0] = 0.9  # the draw
+        mask = make(multiple=8, scope="per_device")
+        table = mask.measure(human, known, order, 4)
+        assert table.shape == (4, 3)
+        # 16 is too few for the 26 patches of 103 that stay visible.
+        assert mask.length(table) == expected
+        assert make(multiple=8).length(table) == 104
+
+
+def test_the_scope_of_a_host_looks_at_its_own_pictures():
+    human, known, order = batch(40, 100, 32, 90)
+    mask = make(multiple=8, scope="per_host")
+    tables = [mask.measure(human[h::2], known[h::2], order[h::2], 2) for h in (0, 1)]
+    assert all(table.shape == (2, 3) and (table[0] == table[1]).all() for table in tables)
+    for first, expected in ((0, 40), (1, 104)):
+        for host, table in enumerate(tables):
+            table[:, 2] = host == first
+        assert mask.length(np.concatenate(tables)) == expected
 
 
 def test_a_fixed_length_below_the_kept_count_drops_humans():
@@ -145,7 +232,14 @@ def test_bad_settings_are_named():
             "mask.visible is 196. Set it to .* below 196",
         ),
         ({"ratio": 0}, "leaves 196 of 196 patches visible"),
-        ({"buckets": 0}, "mask.buckets is 0. Set it to a whole number of at least 1"),
+        ({"multiple": 0}, "mask.multiple is 0. Set it to a whole number"),
+        ({"multiple": 50}, "mask.multiple is 50. Set it to a whole number .* 49"),
+        ({"scope": "host"}, "Unknown config.data.mask.scope 'host'. Known: global, per_host"),
+        ({"shortage": "drop"}, "Unknown config.data.mask.shortage 'drop'. Known: clamp"),
+        (
+            {"scope": "per_host", "rule": "fixed"},
+            "mask.scope='per_host' is for lengths that depend",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             make(**options)

@@ -14,7 +14,7 @@ import runs
 from scipy.spatial import transform
 
 from configs import mesh, variants
-from crocohuman_jax import loop, pixels, registry, sharding, trees
+from crocohuman_jax import loop, optim, pixels, registry, sharding, trees
 from crocohuman_jax.data import people
 
 MODELS = {"body": "open_body", "hand": "open_hand_right"}
@@ -293,7 +293,7 @@ def test_every_combination_learns_with_all_of_its_parameters(folder, head, kind,
 
     @jax.jit
     def step(params, batch, key):
-        whole = loop.accumulated(jax.value_and_grad(task.loss, has_aux=True), task.counts, 1)
+        whole = optim.accumulated(jax.value_and_grad(task.loss, has_aux=True), task.counts, 1)
         (_, scalars), slopes = whole(params, batch, key)
         return jax.tree.map(lambda p, s: p - 1e-4 * s, params, slopes), scalars, slopes
 

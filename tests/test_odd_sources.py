@@ -11,6 +11,7 @@ import pytest
 from configs import pretrain
 from crocohuman_jax import registry
 from crocohuman_jax.data import augment, loader, pairs, records, shards
+from crocohuman_jax.data import groups as groups_lib
 
 
 def prepare(source, output, dataset="pairs_folder", options=(), **more):
@@ -64,7 +65,7 @@ def test_pairs_are_counted_as_they_can_be_drawn(tmp_path):
     counts = prepare(source, tmp_path / "out")["counts"]["train"]
     index = records.Frames(tmp_path / "out").index
     for kind in ("view", "pose"):
-        groups = pairs.Groups(index, "train", kind, (1, 0))
+        groups = groups_lib.Groups(index, "train", kind, (1, 0))
         drawn = sum(len(groups.partners(row)) for row in groups.eligible())
         assert counts[f"{kind} pairs"] == drawn > 0
     assert counts["pose pairs"] == 9 * 6 + 3 * 2  # three frames of cam0 at each instant

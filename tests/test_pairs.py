@@ -1,6 +1,8 @@
 """Pairs drawn from groups, batches, and their order over hosts, epochs and restarts."""
 
 import collections
+import concurrent.futures
+import time
 
 import numpy as np
 import pictures
@@ -8,7 +10,7 @@ import pytest
 
 from crocohuman_jax.data import augment, loader, pairs, records, shards
 
-MASK = {"mode": "human", "ratio": 0.75, "rule": "max_human", "visible": 0, "buckets": 4}
+MASK = {"mode": "human", "ratio": 0.75, "rule": "max_human", "visible": 0, "multiple": 4}
 
 
 def stream(folders, split="train", **options):
@@ -139,6 +141,102 @@ def test_hosts_share_the_same_global_batches(prepared, hosts):
             for host, share in enumerate(shares):
                 together[host::hosts] = share[name]
             np.testing.assert_array_equal(together, value)
+
+
+class Answer:
+    """What several hosts said of one batch, to be read once all of them have."""
+
+    def __init__(self, said: list, number: int):
+        self.said, self.number = said, number
+
+    def __array__(self, dtype=None, copy=None):
+        while not all(len(rows) > self.number for rows in self.said):
+            time.sleep(0.001)
+        return np.concatenate([rows[self.number] for rows in self.said])
+
+
+def together(folders, hosts, **mask):
+    """Returns the first eight batches of each host, which talk as devices do."""
+    shared = stream(folders, mask=MASK | mask)
+    said: list[list] = [[] for _ in range(hosts)]
+
+    def run(host):
+        def gather(rows):
+            said[host].append(rows)
+            return Answer(said, len(said[host]) - 1)
+
+        options = {"hosts": hosts, "devices": 8 // hosts, "gather": gather}
+        batches = loader.Batches(shared, 8, host=host, **options)
+        found = []
+        for _ in range(8):
+            found.append(next(batches))
+            assert len(said[host]) == len(found) + 1  # one batch ahead
+        assert batches.position == 8
+        return found
+
+    with concurrent.futures.ThreadPoolExecutor(hosts) as pool:
+        return list(pool.map(run, range(hosts)))
+
+
+def test_hosts_agree_on_the_length_that_one_host_finds(prepared):
+    alone = loader.Batches(stream(prepared), 8)
+    expected = [next(alone) for _ in range(8)]
+    found = together(prepared, 2)
+    for number, batch in enumerate(expected):
+        for name, value in batch.items():
+            for host in (0, 1):
+                np.testing.assert_array_equal(value[host::2], found[host][number][name])
+    assert len({batch["visible"].shape for batch in expected}) > 1
+    with pytest.raises(ValueError, match="2 hosts need `gather` to agree"):
+        loader.Batches(stream(prepared), 8, hosts=2)
+
+
+@pytest.mark.parametrize("scope", ["per_host", "per_device"])
+def test_hosts_agree_also_where_one_group_sets_the_length(prepared, scope):
+    one, other = together(prepared, 2, scope=scope)
+    lengths = [batch["visible"].shape for batch in one]
+    assert lengths == [batch["visible"].shape for batch in other] and len(set(lengths)) > 1
+
+
+def held_out_rows(folders, count, **options):
+    found = stream(folders, "validation", count=count, **options).elements.parents[0]
+    return [(found[i]["folder"], *found[i]["rows"], found[i].get("stranger")) for i in range(count)]
+
+
+def test_held_out_pairs_are_the_same_whatever_the_run_learns_from(prepared):
+    expected = held_out_rows(prepared, 12)
+    for options in (
+        {"seed": 7},
+        {"kinds": {"view": 1.0, "pose": 0.0}},
+        {"kinds": {"view": 0.0, "pose": 3.0}, "gap": (2, 2)},
+        {"weights": (2.0,)},
+        {"mask": MASK | {"rule": "fixed"}},
+    ):
+        assert held_out_rows(prepared, 12, **options) == expected, options
+    assert held_out_rows(f"{prepared}:pose", 12) == expected
+    assert held_out_rows(prepared, 5) == expected[:5]
+
+
+def test_held_out_pairs_are_spread_and_repeat_no_target_before_all_were_there(tmp_path):
+    source = pictures.write(tmp_path / "source", 3, 2, 4)
+    settings = shards.Settings("pairs_folder", source, {}, size=(64, 64), held_out=0.4)
+    shards.prepare(settings, tmp_path / "out", 1, lambda *_: None)
+    index = records.Frames(tmp_path / "out").index
+    validation = int((index["split"] == "validation").sum())
+    rows = held_out_rows(tmp_path / "out", 4 * validation)
+    for turn in range(4):
+        targets = [row for _, row, _, _ in rows[turn * validation :][:validation]]
+        assert len(set(targets)) == validation
+    assert len({pair[1:3] for pair in rows[: 2 * validation]}) == 2 * validation
+    camera, instant = index["camera"], index["instant"]
+    views = [(a, b) for _, a, b, _ in rows if instant[a] == instant[b]]
+    assert len(views) == 2 * validation == len(rows) - len(views)
+    cameras = collections.Counter((camera[a], camera[b]) for a, b in views)
+    assert len(cameras) == 4 * 3 and max(cameras.values()) <= min(cameras.values()) + 2
+    first = rows[: validation // 2]  # already a part of them is spread over kinds and cameras
+    kinds = collections.Counter(bool(instant[a] == instant[b]) for _, a, b, _ in first)
+    assert abs(kinds[True] - kinds[False]) <= 4
+    assert len({camera[a] for _, a, _, _ in first}) == 4
 
 
 def test_held_out_pairs_come_once_with_a_stranger_and_weights(prepared):

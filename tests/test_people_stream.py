@@ -9,6 +9,7 @@ import numpy as np
 import pictures
 import pytest
 
+from crocohuman_jax.data import groups as groups_lib
 from crocohuman_jax.data import loader, people, placing, records, shards
 
 CHANGE = placing.Change(flip=0.5, scale=0.25, rotation=30, noise=0.4)
@@ -319,3 +320,18 @@ def test_no_folder_is_an_error_that_says_what_to_do():
 def test_hands_are_not_mirrored(builtin):
     with pytest.raises(ValueError, match="data.augment.flip is 0.5, but a mirrored hand"):
         stream(builtin, form=HAND)
+
+
+def test_the_second_of_a_held_out_picture_goes_round_the_other_cameras():
+    instants, cameras = np.divmod(np.arange(48), 4)
+    index = {"split": np.full(48, "validation"), "view_group": instants, "instant": instants}
+    index["camera"] = np.array(["a", "b", "c", "d"])[cameras]
+    groups = groups_lib.Groups(index, "validation", "view", (1, 0))
+    source = people.Source(None, None, np.arange(48), groups)
+    draw = people.Draw([source], None, "view")
+    rng, found = np.random.default_rng(0), collections.Counter()
+    for row in range(48):
+        second = draw.random_map((0, row), rng)["second"]
+        assert instants[second] == instants[row]
+        found[cameras[row], cameras[second]] += 1
+    assert len(found) == 12 and set(found.values()) == {4}  # each of the others equally often

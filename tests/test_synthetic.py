@@ -224,7 +224,7 @@ def test_live_pairs_are_the_same_in_processes_and_threads():
             split="train",
             size=(48, 48),
             patch=16,
-            mask={"mode": "human", "ratio": 0.5, "rule": "fixed", "visible": 0, "buckets": 4},
+            mask={"mode": "human", "ratio": 0.5, "rule": "fixed", "visible": 0},
             change=pairs.augment.Augment(),
             kinds={"view": 1.0, "pose": 1.0},
             weights=(),

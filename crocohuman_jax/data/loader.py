@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -24,13 +25,17 @@ class Stream:
             random choice about an element is made in it, so that hosts only split it.
         collate: elements -> {name: array}, the arrays' first axis being the batch.
         epoch: the number of elements after which each one was seen about once.
-        fingerprint: changes with the data.
+        fingerprint: changes with the data: of each folder, and the shares that are drawn from it.
+        halves: where the arrays' lengths depend on the elements of all hosts: (elements, number of
+            devices that share them) -> (unfinished batch, [devices, C] small numbers), and
+            (unfinished batch, [all devices, C]) -> batch. None where they do not.
     """
 
     elements: grain.MapDataset
     collate: Callable[[list], dict[str, np.ndarray]]
     epoch: int
     fingerprint: str
+    halves: tuple[Callable, Callable] | None = None
 
 
 def check_batch(batch_size: int, devices: int, hosts: int, accumulate: int = 1) -> None:
@@ -81,6 +86,19 @@ class Unless(grain.transforms.Map):
         return element
 
 
+def fingerprint(folders: list[str], shares: list[tuple[int, str, float]]) -> str:
+    """Returns what `Stream.fingerprint` says: "FOLDER view=12 pose=12 + FOLDER pose=5".
+
+    Args:
+        folders: their own fingerprints.
+        shares: (number of a folder, what is drawn from it, how often relative to the others).
+    """
+    return " + ".join(
+        " ".join([one, *(f"{what}={share:g}" for n, what, share in shares if n == number)])
+        for number, one in enumerate(folders)
+    )
+
+
 class Batches(Iterator):
     """Endless batches of this host's share of every global batch.
 
@@ -94,6 +112,9 @@ class Batches(Iterator):
         start: the number of batches to skip, found at once wherever it lies.
         stop: once it is set, no further element is read, and `next` raises `Interrupted` where
             the batch is not ready. Without it the threads would finish their batches first.
+        devices: over how many of this host's devices its share is split.
+        gather: [devices, C] of this host -> those of all hosts, as an array that may still be on
+            its way; needed with several hosts for a stream with `halves`.
     """
 
     def __init__(
@@ -107,11 +128,22 @@ class Batches(Iterator):
         prefetch: int = 8,
         start: int = 0,
         stop: threading.Event | None = None,
+        devices: int = 1,
+        gather: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
         self._closed = threading.Event()
         events = [self._closed] if stop is None else [self._closed, stop]
-        local = stream.elements[host::hosts].map(Unless(*events))
-        batched = local.batch(batch_size // hosts, drop_remainder=True, batch_fn=stream.collate)
+        local, collate = stream.elements[host::hosts].map(Unless(*events)), stream.collate
+        self._finish, self._gather, self._ahead = None, gather, None
+        if stream.halves:
+            begin, finish = stream.halves
+            if hosts == 1:  # nobody to ask: the threads finish their batches
+                collate = functools.partial(_collate, begin, finish, devices)
+            elif gather is None:
+                raise ValueError(f"{hosts} hosts need `gather` to agree on the lengths of a batch.")
+            else:
+                collate, self._finish = functools.partial(begin, devices=devices), finish
+        batched = local.batch(batch_size // hosts, drop_remainder=True, batch_fn=collate)
         threads = min(threads or os.cpu_count(), prefetch)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
         self._iterator = iter(batched.to_iter_dataset(options))
@@ -120,13 +152,32 @@ class Batches(Iterator):
         self.position = start
 
     def __next__(self) -> dict[str, np.ndarray]:
-        batch = next(self._iterator)
+        if self._finish is None:
+            batch = next(self._iterator)
+        else:
+            unfinished, gathered = self._ahead or self._begun()
+            self._ahead = self._begun()
+            batch = self._finish(unfinished, np.asarray(gathered))
         self.position += 1
         return batch
 
     def close(self) -> None:
         """Ends the threads after the elements they are at."""
         self._closed.set()
+
+    def _begun(self) -> tuple[dict, np.ndarray]:
+        """Returns the next unfinished batch, with what all hosts say of theirs on its way.
+
+        Devices do what they are given in turn. What is asked of them one batch ahead stands before
+        the step that is computed now, so reading the answer does not wait for that step. Threads
+        ask nothing: hosts must ask in one order.
+        """
+        unfinished, own = next(self._iterator)
+        return unfinished, self._gather(own)
+
+
+def _collate(begin: Callable, finish: Callable, devices: int, elements: list) -> dict:
+    return finish(*begin(elements, devices))
 
 
 def evaluation(

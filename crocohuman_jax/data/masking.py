@@ -1,13 +1,13 @@
-"""Chooses the patches that stay visible: a fixed number per batch, human patches first.
+"""Chooses the patches that stay visible: as many in every picture of a batch, human patches first.
 
 The ratio hides human patches only; background patches fill the visible set up to the common
 length. How long that is, is not settled by the paper, so it is a rule with a name:
 "max_human" (the largest number of human patches in the batch, as written, clamped to what is
-feasible), "max_kept" (the largest number of kept human patches) or "fixed".
+feasible), "max_kept" (the largest number of kept human patches) or "fixed". Lengths are multiples
+of a small number, which chips like, and each is a program of its own.
 """
 
 import fractions
-import math
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from crocohuman_jax import config as config_lib
 
 RULES = ("max_human", "max_kept", "fixed")
 MODES = ("human", "uniform")
+SCOPES = ("global", "per_host", "per_device")
+SHORTAGES = ("clamp", "reveal_human", "drop_pair")
 
 
 def exact(ratio: float | str) -> fractions.Fraction:
@@ -45,80 +47,35 @@ def human_patches(silhouette: np.ndarray, patch: int, min_fraction: float = 0.0)
     return (cells.sum((1, 3), dtype=np.int32) > min_fraction * patch**2).reshape(-1)
 
 
-def bucket_lengths(patches: int, ratio: fractions.Fraction, rule: str, count: int) -> np.ndarray:
-    """Returns the lengths that a rule may use, sorted: few, so that few shapes are compiled.
-
-    They are evenly spaced up to the longest feasible length, and always hold the length at
-    which a picture is wholly human or wholly background.
-    """
-    whole = int(kept(patches, ratio))
-    humans = np.arange(patches + 1)
-    feasible = patches - (humans - kept(humans, ratio))
-    longest = int(np.minimum(humans, feasible).max()) if rule == "max_human" else whole
-    return np.unique([whole, *(math.ceil(longest * (i + 1) / count) for i in range(count))])
+def room(count: int | np.ndarray, patches: int, ratio: fractions.Fraction) -> int | np.ndarray:
+    """Returns how many patches a picture with `count` human ones can show and hide the ratio."""
+    return patches - (count - kept(count, ratio))
 
 
-def length(
-    human: np.ndarray,
-    known: np.ndarray,
-    *,
-    ratio: fractions.Fraction,
-    rule: str,
-    lengths: np.ndarray,
-) -> int:
-    """Returns how many patches stay visible in every picture of a batch.
-
-    Args:
-        human: [B, N] bool, the human patches; ignored where `known` is False.
-        known: [B] bool, the pictures that have a silhouette.
-        ratio: share of human patches to hide.
-        rule: "max_human" or "max_kept".
-        lengths: the lengths to choose from, from `bucket_lengths`.
-    """
-    patches = human.shape[1]
-    counts = human[known].sum(1)
-    most = int(counts.max(initial=0))
-    whole = int(kept(patches, ratio))
-    if most == 0:  # nobody in sight, or no silhouettes at all: as uniform masking
-        return whole
-    feasible = patches - (most - int(kept(most, ratio)))
-    wanted = most if rule == "max_human" else int(kept(most, ratio))
-    if rule == "max_kept" and not known.all():
-        wanted = max(wanted, whole)
-    wanted = min(max(wanted, 1), feasible)
-    above = lengths[(lengths >= wanted) & (lengths <= feasible)]
-    return int(above[0] if len(above) else lengths[lengths <= feasible].max())
-
-
-def visible(
-    human: np.ndarray,
-    known: np.ndarray,
-    order: np.ndarray,
-    *,
-    ratio: fractions.Fraction,
-    length: int,
+def ranked(
+    human: np.ndarray, known: np.ndarray, order: np.ndarray, *, ratio: fractions.Fraction
 ) -> np.ndarray:
-    """Draws the visible patches of each picture.
+    """Returns each picture's patches in the order in which they become visible, [B, N] int32.
+
+    The human patches that the ratio keeps come first, then background, then the other humans.
 
     Args:
         human: [B, N] bool; ignored where `known` is False.
         known: [B] bool; where False, the picture is masked uniformly.
         order: [B, N] uniform in [0, 1), the draw.
         ratio: share of human patches to hide.
-        length: K, patches to leave visible.
-
-    Returns:
-        [B, K] int32, sorted.
     """
     human = human & known[:, None]
     among_humans = np.where(human, order, np.inf)
     rank = np.argsort(np.argsort(among_humans, 1), 1)
-    most = np.minimum(kept(human.sum(1), ratio), length)
-    shown = human & (rank < most[:, None])
-    # The smallest keys stay visible: kept humans, then background, then the other humans.
+    shown = human & (rank < kept(human.sum(1), ratio)[:, None])
     keys = np.where(shown, order, np.where(human, 2 + order, 1 + order))
-    chosen = np.argpartition(keys, length - 1, 1)[:, :length]
-    return np.sort(chosen, 1).astype(np.int32)
+    return np.argsort(keys, 1).astype(np.int32)
+
+
+def visible(ranks: np.ndarray, length: int) -> np.ndarray:
+    """Returns the first `length` patches of `ranked`, [B, K] int32, sorted."""
+    return np.sort(ranks[:, :length], 1)
 
 
 def complement(visible: np.ndarray, patches: int) -> np.ndarray:
@@ -136,43 +93,139 @@ class Masking:
         mode: "human" (ratio of human patches) or "uniform" (ratio of all patches).
         ratio: share to hide.
         rule: how the common length is found, see the module.
-        visible: K for the rule "fixed"; 0 for N - floor(ratio * N).
-        buckets: how many lengths the other rules may choose from.
+        visible: K for the rule "fixed"; 0 for the largest multiple within N - floor(ratio * N).
+        multiple: of which all lengths are, but for `visible`.
+        scope: whose pictures the rule looks at: "global", all of a batch; "per_host" or
+            "per_device", those of one host or device, drawn anew for each batch.
+        shortage: what is done where a picture has too few background patches for the rule's
+            length: "clamp" shortens the length for all; "reveal_human" shows more human patches
+            of that picture than the ratio allows; "drop_pair" leaves it out of the loss.
+        buckets: of earlier versions' configs; not used.
+
+    Attributes:
+        varies: whether the length depends on the pictures.
 
     Raises:
-        ValueError: an unknown mode or rule, or a length out of range.
+        ValueError: an unknown mode, rule, scope or shortage, or a length out of range.
     """
 
     def __init__(
-        self, patches: int, *, mode: str, ratio: float, rule: str, visible: int, buckets: int
+        self,
+        patches: int,
+        *,
+        mode: str,
+        ratio: float,
+        rule: str,
+        visible: int,
+        multiple: int = 1,
+        scope: str = "global",
+        shortage: str = "clamp",
+        buckets: int = 0,
     ):
-        for name, value, known in (("mode", mode, MODES), ("rule", rule, RULES)):
+        del buckets
+        for name, value, known in (
+            ("mode", mode, MODES),
+            ("rule", rule, RULES),
+            ("scope", scope, SCOPES),
+            ("shortage", shortage, SHORTAGES),
+        ):
             if value not in known:
                 raise ValueError(
                     f"Unknown config.data.mask.{name} {value!r}. Known: {', '.join(known)}."
                 )
         limits = {"least": 0, "below": patches, "whole": True}
         config_lib.check_number("config.data.mask.visible", visible, **limits)
-        config_lib.check_number("config.data.mask.buckets", buckets, least=1, whole=True)
         if visible and rule != "fixed":
             raise ValueError(
                 f"config.data.mask.visible={visible} is for mask.rule='fixed', not {rule!r}."
             )
-        self.ratio, self.mode, self.rule = exact(ratio), mode, rule
-        self.fixed = visible or int(kept(patches, self.ratio))
-        if not 0 < self.fixed < patches:
+        self.varies = mode == "human" and rule != "fixed"
+        if scope != "global" and not self.varies:
             raise ValueError(
-                f"config.data.mask.ratio={ratio} leaves {self.fixed} of {patches} patches visible: "
+                f"config.data.mask.scope={scope!r} is for lengths that depend on the pictures, but "
+                f"those of mask.mode={mode!r}, mask.rule={rule!r} do not: set it to 'global'."
+            )
+        self.patches, self.ratio, self.mode, self.rule = patches, exact(ratio), mode, rule
+        self.multiple, self.scope, self.shortage = multiple, scope, shortage
+        whole = int(kept(patches, self.ratio))
+        if not 0 < whole < patches:
+            raise ValueError(
+                f"config.data.mask.ratio={ratio} leaves {whole} of {patches} patches visible: "
                 "there must be something to see and something to complete."
             )
-        self.lengths = bucket_lengths(patches, self.ratio, rule, buckets)
+        config_lib.check_number(
+            "config.data.mask.multiple", multiple, least=1, most=whole, whole=True
+        )
+        self.fixed = visible or whole // multiple * multiple
 
     def __call__(self, human: np.ndarray, known: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """Returns the visible patches [B, K] int32 of a batch; arguments as `visible`."""
-        if self.mode == "uniform":
-            known = np.zeros_like(known)
-        if self.mode == "uniform" or self.rule == "fixed":
-            count = self.fixed
-        else:
-            count = length(human, known, ratio=self.ratio, rule=self.rule, lengths=self.lengths)
-        return visible(human, known, order, ratio=self.ratio, length=count)
+        """Returns the visible patches [B, K] int32 of a whole batch; arguments as `ranked`."""
+        length = self.length(self.measure(human, known, order))
+        return visible(self.ranked(human, known, order), length)
+
+    def ranked(self, human: np.ndarray, known: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """Returns `ranked` by this ratio and mode."""
+        return ranked(human, known & (self.mode == "human"), order, ratio=self.ratio)
+
+    def room(self, human: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Returns how many patches each picture can show without too many human ones, [B]."""
+        known = known & (self.mode == "human")
+        return room(human.sum(1) * known, self.patches, self.ratio)
+
+    def measure(
+        self, human: np.ndarray, known: np.ndarray, order: np.ndarray, groups: int = 1
+    ) -> np.ndarray:
+        """Returns what `length` needs to know of one host's pictures.
+
+        Args:
+            human, known, order: see `ranked`; of the host's pictures.
+            groups: over how many devices these are split, one after the other.
+
+        Returns:
+            [groups, 3] float32, a row a device: the most human patches in a picture of its group,
+            whether there is one without silhouette, and a number that draws among the groups.
+        """
+        counts = human.sum(1) * known
+        if self.shortage == "drop_pair" and self.rule == "max_human":
+            # Whom even its own number of patches would reveal does not set the others' length.
+            counts = counts * (counts <= room(counts, self.patches, self.ratio))
+        rows = np.stack([counts, ~known, np.zeros(len(counts))], 1)
+        split = groups if self.scope == "per_device" else 1
+        found = rows.reshape(split, -1, 3).max(1)
+        found[:, 2] = order.reshape(split, -1)[:, 0]
+        return np.repeat(found, groups // split, 0).astype(np.float32)
+
+    def length(self, table: np.ndarray) -> int:
+        """Returns K, how many patches stay visible in every picture of a batch.
+
+        Args:
+            table: [rows, 3], what `measure` returned on every host, in one order.
+        """
+        if not self.varies:
+            return self.fixed
+        most = int(table[:, 0].max())
+        group = table[table[:, 2].argmax()] if self.scope != "global" else table.max(0)
+        wanted = self.wanted(int(group[0]), bool(group[1]))
+        # No picture hides more humans than the ratio, and none shows more.
+        nearest = (2 * wanted + self.multiple) // (2 * self.multiple) * self.multiple
+        nearest = max(nearest, -(-kept(most, self.ratio) // self.multiple) * self.multiple)
+        longest = room(most, self.patches, self.ratio)
+        if self.shortage == "reveal_human":
+            longest = self.patches - 1
+        return min(max(nearest, self.multiple), longest // self.multiple * self.multiple)
+
+    def wanted(self, most: int, unknown: bool) -> int:
+        """Returns the length that the rule gives, not yet a multiple.
+
+        Args:
+            most: the largest number of human patches in a picture.
+            unknown: whether there is a picture without silhouette.
+        """
+        if most == 0:  # nobody in sight, or no silhouettes at all: as uniform masking
+            return self.fixed
+        whole, most_kept = (int(kept(count, self.ratio)) for count in (self.patches, most))
+        if self.rule == "max_kept":
+            return max(most_kept, whole) if unknown else most_kept
+        if self.shortage == "clamp":
+            return min(most, int(room(most, self.patches, self.ratio)))
+        return most

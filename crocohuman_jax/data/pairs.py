@@ -12,11 +12,11 @@ import grain
 import numpy as np
 
 from crocohuman_jax import config as config_lib
-from crocohuman_jax.data import augment, live, loader, masking, records
+from crocohuman_jax.data import augment, held_out, live, loader, masking, records
+from crocohuman_jax.data import groups as groups_lib
 
 log = logging.getLogger(__name__)
 
-KINDS = ("view", "pose")
 # Windows cut at random from frames this much larger than the picture may show different parts.
 LARGE = 1.5
 
@@ -40,59 +40,6 @@ class Targets:
         return self.folder, self.kind, int(self.rows[i])
 
 
-class Groups:
-    """Finds the partners of a frame.
-
-    Args:
-        index: the columns of `records.Frames.index`.
-        split: frames of this split only.
-        kind: "view" or "pose".
-        gap: for "pose", the least and the greatest distance of two instants; a greatest of 0
-            is none.
-    """
-
-    def __init__(self, index: dict[str, np.ndarray], split: str, kind: str, gap: tuple[int, int]):
-        group = np.where(index["split"] == split, index[f"{kind}_group"], -1)
-        self.rows = np.flatnonzero(group >= 0)
-        self.rows = self.rows[np.argsort(group[self.rows], kind="stable")]
-        sorted_groups = group[self.rows]
-        self.group = group
-        self.numbers, self.starts = np.unique(sorted_groups, return_index=True)
-        self.ends = np.append(self.starts, len(self.rows))[1:]
-        if kind == "view":
-            self.value, self.gap = np.unique(index["camera"], return_inverse=True)[1], (1, 0)
-        else:
-            self.value, self.gap = index["instant"], gap
-
-    def partners(self, row: int) -> np.ndarray:
-        """Returns the rows that may be the reference of a target."""
-        at = np.searchsorted(self.numbers, self.group[row])
-        members = self.rows[self.starts[at] : self.ends[at]]
-        return members[self._apart(self.value[members] - self.value[row])]
-
-    def eligible(self) -> np.ndarray:
-        """Returns the rows that have a partner, sorted."""
-        found = []
-        for start, end in zip(self.starts, self.ends, strict=True):
-            members = self.rows[start:end]
-            values = np.unique(self.value[members])
-            least, most = self.gap[0], self.gap[1] or np.iinfo(np.int64).max // 4
-            mine = self.value[members]
-            after = _any_between(values, mine + least, mine + most)
-            before = _any_between(values, mine - most, mine - least)
-            found.append(members[after | before])
-        return np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
-
-    def _apart(self, difference: np.ndarray) -> np.ndarray:
-        distance = np.abs(difference)
-        least, most = self.gap
-        return (distance >= least) & ((distance <= most) | (most == 0))
-
-
-def _any_between(ordered: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return np.searchsorted(ordered, low, "left") < np.searchsorted(ordered, high, "right")
-
-
 class Draw(grain.transforms.RandomMap):
     """Draws everything random about an element: reference, crops, colours, order of patches."""
 
@@ -100,12 +47,14 @@ class Draw(grain.transforms.RandomMap):
         self.groups, self.change, self.patches = groups, change, patches
         self.strangers, self.aspect = strangers, aspect
 
-    def random_map(self, element: tuple[int, str, int], rng: np.random.Generator) -> dict:
-        folder, kind, row = element
-        partners = self.groups[folder, kind].partners(row)
+    def random_map(self, element: tuple, rng: np.random.Generator) -> dict:
+        folder, kind, row, *other = element  # a held-out element names its reference
+        if not other:
+            partners = self.groups[folder, kind].partners(row)
+            other = [int(partners[rng.integers(len(partners))])]
         drawn = {
             "folder": folder,
-            "rows": (row, int(partners[rng.integers(len(partners))])),
+            "rows": (row, other[0]),
             "changes": [self.change.draw(rng, self.aspect) for _ in range(2)],
             "order": rng.random(self.patches),
         }
@@ -199,8 +148,8 @@ def stream(
         gap: least and greatest distance of two instants of a pose pair; a greatest of 0 is none.
         min_fraction: the share of human pixels above which a patch is human.
         seed: of everything random.
-        count: the number of held-out pairs, each with an `unrelated` picture of another sequence,
-            where there is one; None for an endless stream without.
+        count: of `held_out` pairs, whatever the kinds, weights, gap and seed, with an `unrelated`
+            picture of another sequence where there is one; None for an endless stream without.
 
     Raises:
         NoPairs: no pair can be drawn.
@@ -212,32 +161,32 @@ def stream(
     if count == 0:
         raise NoPairs("data.held_out_pairs is 0: nothing is measured on held-out pairs.")
     frames, only = _open(folders, size, patch)
-    groups, parts, shares, epoch = _parts(frames, only, split, kinds, weights, gap)
-    mixed = [
-        grain.MapDataset.source(part).seed(seed + i).shuffle().repeat()
-        for i, part in enumerate(parts)
-    ]
-    ordered = grain.MapDataset.mix(mixed, weights=shares) if len(mixed) > 1 else mixed[0]
+    groups, strangers = {}, None
+    if count is None:
+        groups, parts, shares, epoch = _parts(frames, only, split, kinds, weights, gap)
+        ordered, drawn = _mixed(parts, shares, seed)
+    else:
+        # Nothing of the run but the number of pairs plays a part.
+        ordered = grain.MapDataset.source(_held_out(frames, split, count))
+        strangers, seed, epoch, drawn = _strangers(frames, split), 0, count, []
     grid = (size[0] // patch) * (size[1] // patch)
-    strangers = None
-    if count is not None:
-        ordered = ordered[:count]
-        strangers = _strangers(frames, split)
     aspect = frames[0].size[1] / frames[0].size[0]
     elements = ordered.seed(seed).random_map(Draw(groups, change, grid, strangers, aspect))
     elements = elements.map(Read(frames, size, patch, min_fraction, change.moves))
+    collate = Collate(masking.Masking(grid, **mask))
     return loader.Stream(
         elements=elements,
-        collate=Collate(masking.Masking(grid, **mask)),
+        collate=collate,
+        halves=(collate.begin, collate.finish) if collate.mask.varies else None,
         epoch=epoch,
-        fingerprint="+".join(folder.fingerprint for folder in frames),
+        fingerprint=loader.fingerprint([folder.fingerprint for folder in frames], drawn),
     )
 
 
 def _open(folders: str, size: tuple[int, int], patch: int) -> tuple[list, list[str]]:
     """Opens prepared folders and returns them with the one kind that is taken of each, or ""."""
     named = [path.rpartition(":") for path in folders.split(",") if path]
-    only = [kind if kind in KINDS else "" for _, _, kind in named]
+    only = [kind if kind in groups_lib.KINDS else "" for _, _, kind in named]
     paths = [p if o else p + c + k for (p, c, k), o in zip(named, only, strict=True)]
     if not paths:
         raise ValueError(
@@ -278,19 +227,19 @@ def _warn_of_size(folder, frames: tuple[int, int], pictures: tuple[int, int]) ->
 def _parts(frames: list, only: list, split: str, kinds: dict, weights: tuple, gap: tuple):
     """Returns {(folder, kind): groups}, the sources of targets, their shares, and an epoch."""
     for kind in kinds:
-        if kind not in KINDS:
+        if kind not in groups_lib.KINDS:
             raise ValueError(
-                f"config.data.kinds has shares of {', '.join(KINDS)}, not {dict(kinds)}."
+                f"config.data.kinds has shares of {', '.join(groups_lib.KINDS)}, not {dict(kinds)}."
             )
         config_lib.check_number(f"config.data.kinds.{kind}", kinds[kind], least=0)
     check_weights(weights, len(frames))
     check_gap(gap)
-    used = [kind for kind in KINDS if kinds.get(kind, 0) > 0]
+    used = [kind for kind in groups_lib.KINDS if kinds.get(kind, 0) > 0]
     groups, parts, epoch = {}, [], 0
     for number, folder in enumerate(frames):
         mine = {}
         for kind in (kind for kind in used if only[number] in ("", kind)):
-            groups[number, kind] = Groups(folder.index, split, kind, gap)
+            groups[number, kind] = groups_lib.Groups(folder.index, split, kind, gap)
             rows = groups[number, kind].eligible()
             if len(rows):
                 mine[kind] = Targets(number, kind, rows)
@@ -333,6 +282,30 @@ def check_gap(gap: tuple) -> None:
         raise ValueError(f"config.data.gap is (least >= 1, greatest or 0), not {tuple(gap)}.")
 
 
+def _mixed(parts: list[Targets], shares: list[float], seed: int) -> tuple[grain.MapDataset, list]:
+    """Returns the targets of all parts without end, mixed, and (folder, kind, share) of each."""
+    drawn = [(p.folder, p.kind, share) for p, share in zip(parts, shares, strict=True)]
+    mixed = [
+        grain.MapDataset.source(part).seed(seed + i).shuffle().repeat()
+        for i, part in enumerate(parts)
+    ]
+    return grain.MapDataset.mix(mixed, weights=shares) if len(mixed) > 1 else mixed[0], drawn
+
+
+def _held_out(frames: list, split: str, count: int) -> list[tuple[int, str, int, int]]:
+    """Returns pairs to measure on: folder, kind, target, reference."""
+    groups = {
+        (number, kind): groups_lib.Groups(folder.index, split, kind, (1, 0))
+        for number, folder in enumerate(frames)
+        for kind in groups_lib.KINDS
+    }
+    found = held_out.pairs(groups, [folder.index["camera"] for folder in frames], count)
+    if not found:
+        paths = ", ".join(str(folder.folder) for folder in frames)
+        raise NoPairs(f"No {split} pair can be drawn from {paths}: see `counts` in manifest.json.")
+    return found
+
+
 class Collate:
     """Stacks elements and draws their visible patches, which share one length."""
 
@@ -346,14 +319,29 @@ class Collate:
             target, reference (and unrelated): [B, H, W, 3] uint8. visible: [B, K] int32 and
             hidden: [B, N - K] int32, sorted. human: [B, N] bool, all True without a silhouette.
             valid: [B, N] bool, False where the target is padding, which no loss counts.
-            color: [B, 2, 3, 2] float32, see `pixels.jitter`.
+            color: [B, 2, 3, 2] float32, see `pixels.jitter`. counted: [B] float32, 0 for pairs
+            that the loss leaves out, where the mask may ask for that.
         """
+        return self.finish(*self.begin(elements))
+
+    def begin(self, elements: list, devices: int = 1) -> tuple[dict, np.ndarray]:
+        """Returns the batch before its length is known, and `Masking.measure` of it."""
         stacked = {name: np.stack([e[name] for e in elements]) for name in elements[0]}
-        known, order = stacked.pop("known"), stacked.pop("order")
-        visible = self.mask(stacked["human"], known, order)
-        hidden = masking.complement(visible, order.shape[1])
-        stacked["human"][~known] = True  # anything may be human where no silhouette says
-        return stacked | {"visible": visible, "hidden": hidden}
+        drawn = stacked["human"], stacked.pop("known"), stacked.pop("order")
+        table = self.mask.measure(*drawn, devices)
+        stacked |= {"ranked": self.mask.ranked(*drawn), "room": self.mask.room(*drawn[:2])}
+        stacked["human"][~drawn[1]] = True  # anything may be human where no silhouette says
+        return stacked, table
+
+    def finish(self, batch: dict[str, np.ndarray], table: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the whole batch, of the length that the rows of all hosts' `measure` give."""
+        ranked, room = batch.pop("ranked"), batch.pop("room")
+        visible = masking.visible(ranked, self.mask.length(table))
+        batch["visible"] = visible
+        batch["hidden"] = masking.complement(visible, ranked.shape[1])
+        if self.mask.shortage == "drop_pair":
+            batch["counted"] = (room >= visible.shape[1]).astype(np.float32)
+        return batch
 
 
 def _strangers(frames: list[records.Frames], split: str):

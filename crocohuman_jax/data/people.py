@@ -12,6 +12,7 @@ import grain
 import numpy as np
 
 from crocohuman_jax import config as config_lib
+from crocohuman_jax.data import groups as groups_lib
 from crocohuman_jax.data import labels, loader, notes, pairs, placing, records, truth
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Source:
     frames: records.Frames
     notes: notes.Notes
     rows: np.ndarray  # those used
-    groups: pairs.Groups | None  # where the second picture comes from
+    groups: groups_lib.Groups | None  # where the second picture comes from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Draw(grain.transforms.RandomMap):
             return row
         if self.change is not None:
             return int(partners[rng.integers(len(partners))])
+        if self.second == "view":
+            return source.groups.other_camera(row)
         instant = source.frames.index["instant"]
         apart = np.abs(np.abs(instant[partners] - instant[row]) - HELD_OUT_GAP)
         return int(partners[apart.argmin()])
@@ -146,8 +149,8 @@ def open_sources(
             raise ValueError(f"config.data.folders: {error}") from error
         rows = np.flatnonzero((frames.index["split"] == split) & known.wanted(frames))
         groups = None
-        if second in pairs.KINDS:
-            groups = pairs.Groups(frames.index, split, second, gap)
+        if second in groups_lib.KINDS:
+            groups = groups_lib.Groups(frames.index, split, second, gap)
         chosen = np.random.default_rng(seed).permutation(len(rows))
         chosen = np.sort(chosen[: max(round(fraction * len(rows)), min(1, len(rows)))])
         found.append(Source(frames, known, rows[chosen], groups))
@@ -205,7 +208,7 @@ def stream(
             f"config.data.augment.flip is {change.flip}, but a mirrored hand is one of the other "
             "side, which the body model is not: set it to 0."
         )
-    if not sum(len(source.rows) for source in sources):
+    if not sum(_sizes(sources)):
         raise ValueError(_nobody(sources))
     for source in sources:
         if len(source.rows):
@@ -216,7 +219,10 @@ def stream(
         elements=elements.map(Read(sources, form, side)),
         collate=stack,
         epoch=total,
-        fingerprint="+".join(source.frames.fingerprint for source in sources),
+        fingerprint=loader.fingerprint(
+            [source.frames.fingerprint for source in sources],
+            [(i, "people", share) for i, share in enumerate(weights or _sizes(sources))],
+        ),
     )
 
 
@@ -248,6 +254,10 @@ def _warn_of_room(source: Source, side: int, change: placing.Change | None) -> N
 @functools.cache  # once, though people to learn from and held-out ones are of the same folder
 def _warn_once(text: str) -> None:
     log.warning("%s", text)
+
+
+def _sizes(sources: list[Source]) -> list[int]:
+    return [len(source.rows) for source in sources]
 
 
 def _nobody(sources: list[Source]) -> str:

@@ -17,7 +17,7 @@ class Task:
     """What the loop needs to know about a problem. A task's module has `make(config) -> Task`.
 
     Attributes:
-        init: random key -> parameters, a plain nested dict.
+        init: random key -> parameters, a plain nested dict; it reads nothing.
         counts: batch -> {term: scalar}, how much each term of the loss counts in all of it, from
             labels and masks alone.
         loss: (parameters, part of a batch, random key, the whole batch's counts) -> (scalar,
@@ -32,6 +32,8 @@ class Task:
         held_out: () -> the finite stream of held-out elements, or None if there are none.
         axes: ((pattern of a parameter's path, names of its axes, ...), ...), what `sharding.place`
             goes by.
+        from_data: () -> {name: array}, the first parameters that are not drawn but read from what
+            is learned from. It is asked once, by a run that begins.
         unit: what an example is.
         everyone: split -> the finite stream of all its elements, for evaluations; None for a task
             without.
@@ -47,5 +49,6 @@ class Task:
     train: Callable[[], loader.Stream]
     held_out: Callable[[], loader.Stream | None]
     axes: tuple[tuple, ...]
+    from_data: Callable[[], Params] = dict
     unit: str = "pairs"
     everyone: Callable[[str], loader.Stream] | None = None

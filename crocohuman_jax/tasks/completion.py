@@ -53,7 +53,7 @@ def make(config) -> Task:
 
     def held_out():
         # Masked alike in every run, whatever the rule of training.
-        still = dict(data.mask) | {"rule": "fixed", "visible": 0}
+        still = dict(data.mask) | {"rule": "fixed", "visible": 0, "scope": "global"}
         center = augment.Augment(crop="center")
         try:
             return stream("validation", still, center, data.held_out_pairs)
@@ -109,8 +109,8 @@ class Completion:
         )
 
     def counts(self, batch):
-        """Returns how many patches the loss is the mean over."""
-        return {"patches": jnp.sum(self._counted(batch))}
+        """Returns how many patches the loss is the mean over, and how many pairs there are."""
+        return {"patches": jnp.sum(self._counted(batch)), "pairs": len(batch["hidden"])}
 
     def _counted(self, batch):
         """Returns how much each patch counts whose error is computed, [B, M]."""
@@ -124,7 +124,7 @@ class Completion:
             if self.region != "all":
                 valid = jnp.take_along_axis(valid, hidden, 1)
             weight = weight * valid
-        return weight
+        return weight * batch["counted"][:, None] if "counted" in batch else weight
 
     def loss(self, params, batch, key, counts):
         """Returns the share of these pairs in the mean error over the region's patches."""
@@ -134,7 +134,10 @@ class Completion:
         wanted = None if self.region == "all" else batch["hidden"]
         each = self._errors(params, target, reference, batch["visible"], wanted)
         value = losses.share(each, self._counted(batch), counts["patches"])
-        return value, {"loss": value}
+        scalars = {"loss": value}
+        if "counted" in batch:
+            scalars["left_out"] = jnp.sum(1 - batch["counted"]) / counts["pairs"]
+        return value, scalars
 
     def metrics(self, params, batch):
         """Returns errors of each pair's hidden patches, [B] each.

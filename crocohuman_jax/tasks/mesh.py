@@ -39,7 +39,6 @@ def make(config) -> Task:
         head=config.head.to_dict(),
         loss=losses.checked(config.loss.to_dict()),
         bodies=bodies,
-        mean=data.mean,
     )
     return Task(
         init=mesh.init,
@@ -52,6 +51,7 @@ def make(config) -> Task:
         train=data.train,
         held_out=data.held_out,
         axes=AXES,
+        from_data=lambda: {"mean": data.mean()},
         unit="people",
         everyone=data.everyone,
     )
@@ -62,7 +62,7 @@ class Data:
 
     def __init__(self, config, bodies: bodies_lib.Bodies):
         self.form, self.whole = bodies.form(), bodies.form(meshes=True)
-        self.config, self.camera = config.data, bodies.camera
+        self.config, self.bodies = config.data, bodies
         self.mean_file, self.seed = config.body.mean, config.seed
         self.side, self._train = config.model.image[0], None
 
@@ -76,11 +76,8 @@ class Data:
         """Returns the pose, shape and camera that estimates begin at, [6 K + S + 3]."""
         if self.mean_file:
             return bodies_lib.mean_file(self.mean_file, self.form)
-        found = [(s.notes, s.rows) for s in self.sources() if len(s.rows)]
-        if not found:
-            raise ValueError(f"{self.config.folders} holds nobody to learn from.")
-        turns, betas = notes.mean(found, self.form)
-        return np.concatenate([turns[..., :2].reshape(-1), betas, self.camera])
+        known = [(source.notes, source.rows) for source in self.sources()]
+        return self.bodies.estimate(*notes.mean(known, self.form))
 
     def train(self):
         """Returns the endless stream."""
@@ -130,16 +127,15 @@ class Mesh:
         head: kind, and what the head of that kind takes.
         loss: weights of the terms.
         bodies: the body model.
-        mean: () -> [6 K + S + 3], where estimates begin.
 
     Raises:
         ValueError: an unknown head, or sizes that do not fit together.
     """
 
-    def __init__(self, *, encoder, decoder, image, patch, head, loss, bodies, mean, **options):
+    def __init__(self, *, encoder, decoder, image, patch, head, loss, bodies, **options):
         self.encoder, self.decoder, self.patch = encoder, decoder, patch
         self.grid, self.bodies, self.weights = croco.patch_grid(image, patch), bodies, loss
-        self.body, self.head, self._mean = bodies.body, mesh_net.checked(head), mean
+        self.body, self.head = bodies.body, mesh_net.checked(head)
         self.sizes = (6 * len(self.body.names), len(self.body.shapes), 3)
         self.iterative = head["kind"] == "iterative"
         self.unit = bodies.size if loss.get("unit") == "size" else 1.0
@@ -171,8 +167,8 @@ class Mesh:
         )
 
     def init(self, key):
-        """Returns the first parameters; the mean estimate is that of the people learned from."""
-        return self._init(key) | {"mean": jnp.asarray(self._mean(), jnp.float32)}
+        """Returns the first parameters; estimates begin at the zero pose until `from_data`."""
+        return self._init(key) | {"mean": jnp.asarray(self.bodies.zero)}
 
     def _build_head(self, width, rngs):
         options = {k: v for k, v in self.head.items() if k not in NOT_THE_HEADS}
@@ -200,7 +196,7 @@ class Mesh:
     def counts(self, batch):
         """Returns how many people each term is the mean over; without those of weight zero."""
         counted = self._counted(batch)
-        return {name: jnp.sum(each) for name, each in counted.items() if self.weights[name]}
+        return {name: jnp.sum(each) for name, each in counted.items() if self.weights.get(name)}
 
     def _counted(self, batch) -> dict:
         """Returns how much each person counts in each term, {name: [B]}, from labels alone."""
@@ -216,8 +212,7 @@ class Mesh:
 
     def loss(self, params, batch, key, counts):
         """Returns the share of these people in the weighted sum of the terms, and in each."""
-        first, second = self._patches(batch, True)
-        out = self.bind(params)(first, second, key)
+        out = self.bind(params)(*self._patches(batch, True), key)
         truth = self._truth(batch)
         terms = (self._iterative_terms if self.iterative else self._metro_terms)(out, truth)
         counted = self._counted(batch)
@@ -273,8 +268,7 @@ class Mesh:
         names = self.bodies.measured.names[skip:]
         hips = self.bodies.hips(names)
         keypoints, joints = (self._measured(truth[n]) for n in ("keypoints", "joints"))
-        regressed = self.bodies.measured(out["vertices"][-1], None)[:, skip:]
-        both = (out["joints"], regressed)
+        both = (out["joints"], self.bodies.measured(out["vertices"][-1], None)[:, skip:])
         root = self.bodies.measured(truth["vertices"], truth["places"])[:, :1]
         levels = coarse.pyramid(self.coarse, truth["vertices"] - root)[::-1]
         pairs = zip(out["vertices"], levels, strict=True)
