@@ -167,10 +167,9 @@ def stream(
         ordered, drawn = _mixed(parts, shares, seed)
     else:
         # Nothing of the run but the number of pairs plays a part.
-        ordered = grain.MapDataset.source(_held_out(frames, split, count))
-        strangers, seed, epoch, drawn = _strangers(frames, split), 0, count, []
-    grid = (size[0] // patch) * (size[1] // patch)
-    aspect = frames[0].size[1] / frames[0].size[0]
+        ordered, strangers = _held_out(frames, split, count), _strangers(frames, split)
+        seed, epoch, drawn = 0, count, []
+    grid, aspect = (size[0] // patch) * (size[1] // patch), frames[0].size[1] / frames[0].size[0]
     elements = ordered.seed(seed).random_map(Draw(groups, change, grid, strangers, aspect))
     elements = elements.map(Read(frames, size, patch, min_fraction, change.moves))
     collate = Collate(masking.Masking(grid, **mask))
@@ -292,8 +291,8 @@ def _mixed(parts: list[Targets], shares: list[float], seed: int) -> tuple[grain.
     return grain.MapDataset.mix(mixed, weights=shares) if len(mixed) > 1 else mixed[0], drawn
 
 
-def _held_out(frames: list, split: str, count: int) -> list[tuple[int, str, int, int]]:
-    """Returns pairs to measure on: folder, kind, target, reference."""
+def _held_out(frames: list, split: str, count: int) -> grain.MapDataset:
+    """Returns pairs to measure on: (folder, kind, target, reference) each."""
     groups = {
         (number, kind): groups_lib.Groups(folder.index, split, kind, (1, 0))
         for number, folder in enumerate(frames)
@@ -303,7 +302,7 @@ def _held_out(frames: list, split: str, count: int) -> list[tuple[int, str, int,
     if not found:
         paths = ", ".join(str(folder.folder) for folder in frames)
         raise NoPairs(f"No {split} pair can be drawn from {paths}: see `counts` in manifest.json.")
-    return found
+    return grain.MapDataset.source(found)
 
 
 class Collate:
