@@ -199,10 +199,31 @@ def save(config: Mapping[str, Any], path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a config that `save` wrote."""
+    """Reads what `save` wrote, and adds what earlier versions did without having a key for it."""
     if not path.exists():
         raise ValueError(f"{path} does not exist: {path.parent} is not the workdir of a run.")
-    return json.loads(path.read_text())
+    saved = json.loads(path.read_text())
+    if "config" in saved:
+        _complete(saved["config"])
+    return saved
+
+
+def _complete(config: dict[str, Any]) -> None:
+    """Adds the keys that a config of an earlier version lacks, with what they would have said."""
+    missing = {}
+    if config["task"] == "mesh":
+        missing["model"] = {"keep_cls": False}
+        if config["head"]["kind"] == "iterative":
+            missing["head"] = {"camera": "direct"}
+            missing["loss"] = {"frame": "camera", "unit": "metre", "root": 0.0}
+    if "mask" in config["data"]:
+        mask = config["data"]["mask"]
+        for key, value in {"multiple": 1, "scope": "global", "shortage": "clamp"}.items():
+            mask.setdefault(key, value)
+        if mask["rule"] == "fixed":
+            mask.pop("buckets", None)  # said nothing there
+    for group, values in missing.items():
+        config[group] = values | config[group]
 
 
 def size(text: str, name: str = "size") -> tuple[int, int]:

@@ -275,7 +275,6 @@ def settings(workdir: pathlib.Path, folder: str | None, changes: list[str]):
     """
     saved = config_lib.load(workdir / "config.json")["config"]
     saved["mesh"] = {"data": 1, "fsdp": 1, "tensor": 1}
-    saved["model"].setdefault("keep_cls", False)  # earlier versions wrote none
     chosen = folder or saved["data"]["folders"]
     if "," in chosen or not chosen:
         raise ValueError(

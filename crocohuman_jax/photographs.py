@@ -33,7 +33,6 @@ def predict(args) -> Iterator[str]:
     if saved["task"] != "mesh":
         raise ValueError(f"{workdir} is a run of {saved['task']!r}, not of mesh recovery.")
     saved["mesh"] = {"data": 1, "fsdp": 1, "tensor": 1}
-    saved["model"].setdefault("keep_cls", False)  # earlier versions wrote none
     config = ml_collections.ConfigDict(saved)
     task = registry.find("tasks", "mesh").make(config)
     body = bodies.Bodies(**config.body)
@@ -46,13 +45,7 @@ def predict(args) -> Iterator[str]:
         raise ValueError(f"--second: {workdir} is a run of one picture.")
     if len(seconds) != len(paths):
         raise ValueError(f"--second names {len(seconds)} pictures for {len(paths)} of --images.")
-    stems = [path.stem for path in paths]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if twice:
-        raise ValueError(
-            f"Several of --images are called {', '.join(twice[:5])}: what is written of them would "
-            "have one name. Take them in turns, with an --output each."
-        )
+    _check_names(paths)
     config_lib.check_number("--enlarge", args.enlarge, above=0)
     boxes = read_boxes(args.boxes)
     yield from unmatched(boxes, [*paths, *seconds], args.boxes)
@@ -90,6 +83,16 @@ def predict(args) -> Iterator[str]:
             written += 1
     if not written:
         raise ValueError("Not one of --images could be used:\n  " + "\n  ".join(skips[:10]))
+
+
+def _check_names(paths: list[pathlib.Path]) -> None:
+    stems = [path.stem for path in paths]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise ValueError(
+            f"Several of --images are called {', '.join(twice[:5])}: what is written of them would "
+            "have one name. Take them in turns, with an --output each."
+        )
 
 
 def pictures(names: list[str]) -> list[pathlib.Path]:

@@ -79,7 +79,7 @@ def people(config):
         confidence[list(has)] = rng.uniform(0.3, 1, (len(has), confidence.shape[1]))
         batch[name][..., -1] = confidence
     batch["has_pose"][[0, 2, 5, 6, 7]] = 1
-    batch["has_shape"][[2, 5, 6]] = 1
+    batch["has_shape"][[2, 5, 6]] = batch["has_mesh"][[2, 5, 6]] = 1
     return batch
 
 

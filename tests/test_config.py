@@ -63,6 +63,32 @@ def test_a_config_survives_its_file(tmp_path):
         config.load(tmp_path / "d" / "c.json")
 
 
+def test_configs_of_earlier_versions_say_what_these_did(tmp_path):
+    fixed = {"mode": "human", "ratio": 0.75, "rule": "fixed", "visible": 0, "buckets": 4}
+    before = {
+        "completion": {"task": "completion", "data": {"mask": fixed}},
+        "mesh": {
+            "task": "mesh",
+            "model": {},
+            "head": {"kind": "iterative"},
+            "loss": {},
+            "data": {},
+        },
+    }
+    found = {}
+    for name, saved in before.items():
+        config.save({"config": saved}, tmp_path / "c.json")
+        found[name] = config.flatten(config.load(tmp_path / "c.json")["config"])
+    mask = {name: value for name, value in found["completion"].items() if "mask" in name}
+    assert mask.pop("data.mask.multiple") == 1 and "data.mask.buckets" not in mask
+    assert found["mesh"]["head.camera"] == "direct" and found["mesh"]["loss.frame"] == "camera"
+    assert found["mesh"]["model.keep_cls"] is False
+    # What a config says itself stays.
+    newer = {"kind": "iterative", "camera": "relative"}
+    config.save({"config": before["mesh"] | {"head": newer}}, tmp_path / "c.json")
+    assert config.load(tmp_path / "c.json")["config"]["head"] == newer
+
+
 @pytest.mark.parametrize("arg", [*variants.ENCODERS, "base,decoder=base,position=rope100", "debug"])
 def test_every_variant_builds_and_is_locked(arg):
     built = pretrain.get_config(arg)

@@ -38,7 +38,7 @@ def test_the_kept_count_is_exact(count, n):
 def test_the_ratio_is_read_as_written():
     # In binary, 0.7 * 90 is just below 63.
     assert [masking.kept(n, masking.exact(0.7)) for n in (90, 170, 180)] == [27, 51, 54]
-    with pytest.raises(ValueError, match="not at 1.0"):
+    with pytest.raises(ValueError, match="mask.ratio is 1.0"):
         masking.exact(1.0)
 
 

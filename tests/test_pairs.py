@@ -157,7 +157,7 @@ class Answer:
 
 def together(folders, hosts, **mask):
     """Returns the first eight batches of each host, which talk as devices do."""
-    shared = stream(folders, mask=MASK | mask)
+    shared = stream(folders, mask=MASK | {"multiple": 1} | mask)
     said: list[list] = [[] for _ in range(hosts)]
 
     def run(host):
@@ -179,7 +179,7 @@ def together(folders, hosts, **mask):
 
 
 def test_hosts_agree_on_the_length_that_one_host_finds(prepared):
-    alone = loader.Batches(stream(prepared), 8)
+    alone = loader.Batches(stream(prepared, mask=MASK | {"multiple": 1}), 8)
     expected = [next(alone) for _ in range(8)]
     found = together(prepared, 2)
     for number, batch in enumerate(expected):

@@ -155,11 +155,7 @@ def stream(
         NoPairs: no pair can be drawn.
         ValueError: no pair can be drawn, frames smaller than the pictures, or bad settings.
     """
-    if count is not None:
-        config_lib.check_number("config.data.held_out_pairs", count, least=0, whole=True)
     config_lib.check_number("config.data.min_fraction", min_fraction, least=0, below=1)
-    if count == 0:
-        raise NoPairs("data.held_out_pairs is 0: nothing is measured on held-out pairs.")
     frames, only = _open(folders, size, patch)
     groups, strangers = {}, None
     if count is None:
@@ -293,6 +289,9 @@ def _mixed(parts: list[Targets], shares: list[float], seed: int) -> tuple[grain.
 
 def _held_out(frames: list, split: str, count: int) -> grain.MapDataset:
     """Returns pairs to measure on: (folder, kind, target, reference) each."""
+    config_lib.check_number("config.data.held_out_pairs", count, least=0, whole=True)
+    if count == 0:
+        raise NoPairs("data.held_out_pairs is 0: nothing is measured on held-out pairs.")
     groups = {
         (number, kind): groups_lib.Groups(folder.index, split, kind, (1, 0))
         for number, folder in enumerate(frames)
