@@ -43,7 +43,7 @@ def test_the_tokens_of_patches_are_those_of_the_encoder_with_its_class_token(tmp
 
 
 def test_a_class_token_needs_a_table_of_positions(tmp_path):
-    with pytest.raises(ValueError, match=r"model.keep_cls .* set model.position=cosine"):
+    with pytest.raises(ValueError, match=r"model.keep_cls .* set config.model.position=cosine"):
         network = tasks.make(configured(tmp_path, model__keep_cls=True, model__position="rope100"))
         network.init(jax.random.key(0))
     without = tasks.make(configured(tmp_path)).loss.__self__

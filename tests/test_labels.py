@@ -1,5 +1,6 @@
 """What is annotated of people survives its way to disk, moves with the crop, or is refused."""
 
+import dataclasses
 import json
 
 import crowds
@@ -209,6 +210,7 @@ def test_labels_lie_in_the_order_of_the_frames(tmp_path):
 def test_splits_that_a_dataset_leaves_open_are_decided():
     with crowds.with_drawn() as dataset:
         fixed = settings(splits="test+validation", sequences=6, instants=2)
+        fixed = dataclasses.replace(fixed, held_out=0.1)
         found = shards.assign_splits(dataset.plan(fixed), fixed)
     assert found["s0"] == "test" and found["s1"] == "validation"
     # One of the others is held out: they have too few instants for the last ones.

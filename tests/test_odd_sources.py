@@ -138,16 +138,20 @@ def test_padding_counts_neither_in_the_loss_nor_in_held_out_numbers():
         "valid": np.ones((2, count), bool),
     }
     params = task.init(jax.random.key(0))
-    whole = task.loss(params, batch, jax.random.key(0))[0]
+
+    def loss(batch):
+        return task.loss(params, batch, jax.random.key(0), task.counts(batch))[0]
+
+    whole = loss(batch)
     parts = []
     for rows in (slice(count // 2, 3 * count // 4), slice(3 * count // 4, count)):
         some = batch | {"valid": np.zeros((2, count), bool)}
         some["valid"][:, rows] = True
-        parts.append(task.loss(params, some, jax.random.key(0))[0])
+        parts.append(loss(some))
         np.testing.assert_allclose(
             parts[-1], task.metrics(params, some)["masked_loss"].mean(), rtol=1e-4
         )
     assert abs(parts[0] - parts[1]) > 1e-4 * whole
     np.testing.assert_allclose((parts[0] + parts[1]) / 2, whole, rtol=1e-4)
     without = {name: value for name, value in batch.items() if name != "valid"}
-    np.testing.assert_allclose(task.loss(params, without, jax.random.key(0))[0], whole, rtol=1e-6)
+    np.testing.assert_allclose(loss(without), whole, rtol=1e-6)

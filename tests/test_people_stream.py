@@ -294,7 +294,7 @@ def test_folders_of_which_nothing_is_known_are_named(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"second": "both"}, "Unknown data.second 'both'. Known: none, view, pose, same"),
+        ({"second": "both"}, "Unknown config.data.second 'both'. Known: none, view, pose, same"),
         ({"fraction": 0.0}, "config.data.fraction is 0.0. Set it to a number above 0"),
         ({"fraction": 1.5}, "config.data.fraction is 1.5. Set it to a number above 0"),
         ({"weights": (1.0, 1.0)}, "data.weights has 2 shares for 1 folders"),

@@ -96,6 +96,6 @@ def test_going_on_elsewhere_is_said_and_a_named_dtype_may_not_change(prepared, t
 
 
 def test_an_unknown_dtype_is_refused_before_anything_is_written(prepared, tmp_path):
-    with pytest.raises(ValueError, match="Unknown model.dtype 'half'. Known: auto, float32"):
+    with pytest.raises(ValueError, match="Unknown config.model.dtype 'half'. Known: auto, float32"):
         loop.train(runs.debug(prepared, model__dtype="half"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
