@@ -89,6 +89,8 @@ def get_config(arg=None):
     heads = {"iterative": _iterative, "metro": _metro}
     head = config_lib.choose("head", heads, arg.head)
     spin = config_lib.choose("recipe", RECIPES, arg.recipe)
+    if spin and arg.head != "iterative":
+        raise ValueError(f"recipe={arg.recipe} is of head=iterative, not of head={arg.head}.")
     config.head, config.loss = head(hand, small, spin)
     config.data = _data(hand, small, arg.second)
     mixture = config_lib.choose("data", MIXTURES, arg.data)
@@ -144,9 +146,10 @@ def _iterative(hand, small, spin):
     del hand
     head = ml_collections.ConfigDict()
     head.kind = "iterative"
-    head.hidden = 512 if small else 1024
+    short = small and not spin  # short runs on processors
+    head.hidden = 512 if short else 1024
     head.steps = 3
-    head.dropout = 0.0 if small else 0.5
+    head.dropout = 0.0 if short else 0.5
     head.activation = "none" if spin else "gelu"  # relu
     # relative: log of the scale, so that it cannot change sign; direct: the scale itself
     head.camera = "direct" if spin else "relative"

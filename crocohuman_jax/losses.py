@@ -53,8 +53,8 @@ def regressor(
     true_centre = truth["places"][:, :1]
     true_vertices = turned(truth["vertices"] - true_centre, back) + true_centre
     mine = jnp.where(known, jnp.eye(3), turns[:, 0])
-    held = jnp.where(known, jax.lax.stop_gradient(points), points)
-    seen = turned(held - centre, turns[:, 0]) + centre
+    held, middle = (jnp.where(known, jax.lax.stop_gradient(x), x) for x in (points, centre))
+    seen = turned(held - middle, turns[:, 0]) + middle
     compared = turned(vertices - centre, mine) + centre
     return {
         "keypoints_2d": keypoints_2d(cameras.project(seen, estimate["camera"]), truth["keypoints"]),

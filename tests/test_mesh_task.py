@@ -351,7 +351,9 @@ def test_a_completion_run_of_another_size_is_refused_before_anything_is_written(
         loop.train(config, tmp_path / "run")
     config = configured(folder, "body=open_hand_right", init_from=str(straight[0]))
     config.init_parts = ("encoder", "decoder")
-    with pytest.raises(ValueError, match="names no part of this model. Known: encoder, head, mean"):
+    with pytest.raises(
+        ValueError, match="does not name parts of this model. Known: encoder, head, mean"
+    ):
         loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -399,6 +401,7 @@ def test_sweeps_change_what_there_is():
         ("gigantic", "Unknown variant 'gigantic'. Known: micro, tiny, small, base, large, huge"),
         ("base,head=smplify", "Unknown head 'smplify'. Known: iterative, metro"),
         ("base,decoder=big", "Unknown decoder 'big'. Known: micro, tiny, small, base"),
+        ("base,head=metro,recipe=spin", "recipe=spin is of head=iterative, not of head=metro"),
         ("base,data=coco", "Unknown data 'coco'. Known: , coco_part, coco_all"),
         ("base,haed=metro", "Unknown config option 'haed' .* Known: variant, body, head, recipe"),
     ],

@@ -109,7 +109,7 @@ def test_named_parts_start_from_another_run(prepared, straight, tmp_path):
     other = np.asarray(straight[1]["params"]["decoder"]["embed"]["kernel"])
     assert not np.array_equal(state["params"]["decoder"]["embed"]["kernel"], other)
     config.init_parts = ("encodr",)
-    with pytest.raises(ValueError, match="names no part .* Known: decoder, encoder, head"):
+    with pytest.raises(ValueError, match="does not name parts .* Known: decoder, encoder, head"):
         loop.train(config, tmp_path / "typo")
     config.init_parts = ("encoder",)
     config.model.encoder.depth = 3
@@ -154,7 +154,7 @@ def test_other_kinds_of_pairs_are_refused_though_the_folders_may_move(prepared, 
 
 
 def test_a_run_of_an_earlier_version_goes_on_where_its_frames_are_the_same(prepared, tmp_path):
-    config = {"model": 1}
+    config = runs.debug(prepared).to_dict()
     (tmp_path / "checkpoints/3").mkdir(parents=True)
     saved = {"config": config, "data": {"fingerprint": "abc+def"}}
     (tmp_path / "config.json").write_text(json.dumps(saved))

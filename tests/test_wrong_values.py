@@ -76,7 +76,9 @@ PRETRAIN = ANY_TASK | {
     "data.mask.ratio": (*SHARES, 0.0),
     "data.mask.rule": ("", "longest"),
     "data.mask.visible": (-1, 3, 16, HUGE),
-    "data.mask.buckets": COUNTS,
+    "data.mask.multiple": (*COUNTS, HUGE),
+    "data.mask.scope": ("", "host"),
+    "data.mask.shortage": ("", "drop"),
     "data.augment.crop": ("", "left"),
     "data.augment.brightness": (-0.1, 1.1, NAN),
     "data.augment.contrast": (-0.1, 1.1, NAN),
@@ -145,7 +147,7 @@ METRO = {
     "head.sampling": ("nowhere.npz",),
 }
 # Any value of its type is right, or it is tried below.
-FREE = {"loss.norm_pix", "report.tensorboard", "init_parts"}
+FREE = {"loss.norm_pix", "model.keep_cls", "report.tensorboard", "init_parts"}
 
 
 @pytest.fixture(scope="module")

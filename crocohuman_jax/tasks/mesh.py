@@ -138,7 +138,7 @@ class Mesh:
         self.body, self.head = bodies.body, mesh_net.checked(head)
         self.sizes = (6 * len(self.body.names), len(self.body.shapes), 3)
         self.iterative = head["kind"] == "iterative"
-        self.unit = bodies.size if loss.get("unit") == "size" else 1.0
+        self.unit = bodies.size if self.iterative and loss["unit"] == "size" else 1.0
         if not self.iterative and (bodies.measured.joints >= 0).any():
             raise ValueError(
                 "config.body.joints='model' takes joints of the model's chain, which a mesh of "
