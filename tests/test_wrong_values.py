@@ -156,7 +156,12 @@ def builtin(tmp_path_factory):
 
 
 def every(table):
-    return [pytest.param(k, v, id=f"{k}={v}") for k, values in table.items() for v in values]
+    """Returns each key with each of its values; all but the first are tried in the drill alone."""
+    return [
+        pytest.param(k, v, id=f"{k}={v}", marks=[pytest.mark.drill] if i else [])
+        for k, values in table.items()
+        for i, v in enumerate(values)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -270,8 +270,10 @@ class Finer(layers.Linear):
     def __call__(self, x: jax.Array, product=None) -> jax.Array:  # [..., few] -> [..., many]
         rows = x.astype(self.dtype).reshape(-1, x.shape[-1])
         bias = self.bias[...]
-        out = (product or jnp.matmul)(rows, self.kernel[...])[:, : len(bias)] + bias
-        return out.reshape(*x.shape[:-1], len(bias))
+        out = (product or jnp.matmul)(rows, self.kernel[...])
+        # Before the columns of nothing are cut off: the kernel is gathered, not the rows.
+        out = blocks.keep_batch_split(out.reshape(*x.shape[:-1], -1))
+        return out[..., : len(bias)] + bias
 
 
 class Norm(layers.LayerNorm):
@@ -319,7 +321,7 @@ AXES = (
     (r"stages\d+/(embed|skip)/kernel$", (None, "width"), (None, None)),
     (r"stages\d+/out/kernel$", ("width", None), (None, None)),
     (r"stages\d+/position$", (None, "width"), (None, None)),
-    (r"head/(mix|feature|camera2)/kernel$", ("width", None), (None, "width"), (None, None)),
+    (r"head/(mix|feature)/kernel$", ("width", None), (None, "width"), (None, None)),
     (r"upsample\d+/kernel$", (None, "width")),
 )
 
@@ -374,7 +376,8 @@ def _torch_linear(fan_in: int, out: int, *, dtype, rngs: nnx.Rngs) -> layers.Lin
 
 def _along_tokens(layer: layers.Linear, x: jax.Array, product=None) -> jax.Array:
     """Applies a linear layer along the axis of tokens or vertices: [B, N, D] -> [B, M, D]."""
-    return jnp.swapaxes(layer(jnp.swapaxes(x, 1, 2), product=product), 1, 2)
+    along = blocks.keep_batch_split(layer(jnp.swapaxes(x, 1, 2), product=product))
+    return jnp.swapaxes(along, 1, 2)
 
 
 def _exact(rows: jax.Array, kernel: jax.Array) -> jax.Array:  # [R, D], [D, E] -> [R, E]
