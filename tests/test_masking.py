@@ -132,7 +132,7 @@ def test_a_shortage_of_background_shows_humans_or_leaves_the_pair_out():
     assert dropped["visible"].shape[1] == 104  # by the second picture
     np.testing.assert_array_equal(dropped["counted"], [0, 1, 1])
     np.testing.assert_array_equal(shown(drawn[0], dropped["visible"])[1:], [25, 5])
-    # 24 patches, by the second picture, would hide 156 of 180: it keeps 45, which fewer cannot show.
+    # By the second picture 24 patches are shown, but the first keeps 45 of its 180.
     few = dropping([elements[0], elements[2]])
     assert few["visible"].shape[1] == 24
     np.testing.assert_array_equal(few["counted"], [0, 1])
@@ -142,8 +142,10 @@ def test_a_shortage_of_background_shows_humans_or_leaves_the_pair_out():
 
 
 def test_a_picture_that_keeps_one_more_than_any_multiple_is_not_dropped_for_it():
-    human, known, order = batch(180, 196)  # 45 and 49 are kept; the longest multiple is 48
-    elements = [{"human": h, "known": np.True_, "order": o} for h, o in zip(human, order, strict=True)]
+    human, _, order = batch(180, 196)  # 45 and 49 are kept; the longest multiple is 48
+    elements = [
+        {"human": h, "known": np.True_, "order": o} for h, o in zip(human, order, strict=True)
+    ]
     found = pairs.Collate(make(multiple=8, shortage="drop_pair"))(elements)
     assert found["visible"].shape[1] == 48
     np.testing.assert_array_equal(found["counted"], [1, 1])
