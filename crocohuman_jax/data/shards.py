@@ -165,8 +165,8 @@ def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
     instants of each sequence that has four or more (or one whole sequence, if none has). "auto"
     takes sequences where there are MANY, and instants where each sequence is needed to train.
 
-    A dataset that says itself what is for what has its way; only of what it says is to train
-    a share is held out, if one is asked for. Of datasets with labels "auto" takes sequences.
+    If a dataset defines its own splits, they stay; --held_out takes a share of its training split.
+    Of datasets with labels "auto" takes sequences.
 
     Returns:
         {sequence: "train", "validation", "test", or the first instant that is held out}.

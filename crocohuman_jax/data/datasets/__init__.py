@@ -88,7 +88,7 @@ class Plan:
         jobs: what to read.
         skips: the frames given up before it, (name, reason).
         owners: {sequence: what is held out with it}; empty where each sequence stands alone.
-        splits: {sequence: split}, where the dataset says itself what is for what.
+        splits: {sequence: split}, if the dataset defines its own splits.
         mark: changes with what the same list of frames would show.
         remarks: what is missing without frames being skipped for it; the manifest lists them.
     """
