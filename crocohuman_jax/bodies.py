@@ -30,8 +30,8 @@ class Bodies:
         tips: of MANO's fingers: "freihand" or "manopth".
         joints: where measured joints of hands come from: "mesh" or "model".
         gender: what the model is: "neutral", "male", "female".
-        truth: whose model makes true meshes: that of the "annotated" gender, or "own", the run's,
-            whatever the gender.
+        truth: which body model poses the ground truth: "annotated" uses that of the annotated
+            gender, "own" the run's model for every gender.
         mean: unused here, see `make`.
     """
 

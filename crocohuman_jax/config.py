@@ -209,7 +209,11 @@ def load(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _complete(config: dict[str, Any]) -> None:
-    """Adds the keys that a config of an earlier version lacks, with what they would have said."""
+    """Brings a config of an earlier version up to date, in place.
+
+    Keys that it lacks are added with the value that its version acted by, and `buckets`, which had
+    no effect with rule=fixed, is removed there.
+    """
     missing = {}
     if config["task"] == "mesh":
         missing["model"] = {"keep_cls": False}
@@ -221,7 +225,7 @@ def _complete(config: dict[str, Any]) -> None:
         for key, value in {"multiple": 1, "scope": "global", "shortage": "clamp"}.items():
             mask.setdefault(key, value)
         if mask["rule"] == "fixed":
-            mask.pop("buckets", None)  # said nothing there
+            mask.pop("buckets", None)  # unused by rule=fixed
     for group, values in missing.items():
         config[group] = values | config[group]
 

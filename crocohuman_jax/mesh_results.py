@@ -24,7 +24,7 @@ def errors(
     Args:
         predicted, truth: points [B, P, 3], of which the first is the root of meshes, and vertices
             [B, V, 3]; metres.
-        only_root: how many points at the front are the root alone, and not measured.
+        only_root: number of leading points used only as the root, and not measured.
         root: the points whose mean is the root of points; () compares points and meshes where
             they are.
     """
@@ -123,7 +123,7 @@ def means(
     Args:
         found: what `evaluate` found of each person, [N, ...].
         index: of the frames, {column: one row a frame}.
-        only_root: how many points at the front are the root alone, and not measured.
+        only_root: number of leading points used only as the root, and not measured.
         hand: whether these are hands, which have F-scores and areas under the curve.
         allow_non_finite: leave those out whose prediction is not finite; else a mean over one of
             them is NaN.

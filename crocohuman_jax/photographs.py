@@ -145,10 +145,13 @@ def unmatched(boxes: dict, paths: list[pathlib.Path], file: str) -> Iterator[str
     first = ", ".join(lost[:10])
     if len(lost) == len(boxes):
         raise ValueError(
-            f"--boxes={file} has boxes of {first}, which are none of --images: name the pictures "
-            f"as they are called, {paths[0].name}."
+            f"--boxes={file} names pictures that --images does not contain: {first}. Name them as "
+            f"they are called: {paths[0].name}."
         )
-    yield f"--boxes={file}: {len(lost)} of {len(boxes)} names are none of --images: {first}"
+    yield (
+        f"--boxes={file} names pictures that --images does not contain: {first} ({len(lost)} of "
+        f"{len(boxes)} names)."
+    )
 
 
 def entries(boxes: dict, path: pathlib.Path, size: tuple[int, int], enlarge: float) -> dict:

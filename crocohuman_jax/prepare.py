@@ -54,7 +54,7 @@ def main(_) -> None:
             options = vars(config_lib.parse(args.options, **dataset.OPTIONS))
         except ValueError as error:
             raise ValueError(f"--options={args.options}: {error}") from error
-        size, enlarge = defaults(dataset)
+        size, enlarge = defaults(dataset, options)
         settings = shards.Settings(
             dataset=args.dataset,
             source=pathlib.Path(args.source) if args.source else None,
@@ -90,10 +90,12 @@ def main(_) -> None:
         sys.exit("prepare: interrupted. What is finished is kept; the same command goes on.")
 
 
-def defaults(dataset) -> tuple[str, float]:
+def defaults(dataset, options: dict) -> tuple[str, float]:
     """Returns a dataset's size of frames and factor on boxes where the user names none."""
     size, enlarge = SIZES["labels" if hasattr(dataset, "KEYPOINTS") else "pairs"]
-    return getattr(dataset, "SIZE", size), enlarge
+    if options.get("box", "picture") == "picture":  # a smaller box is enlarged as any other
+        size = getattr(dataset, "SIZE", size)
+    return size, enlarge
 
 
 def verify(folder: pathlib.Path) -> None:

@@ -28,10 +28,15 @@ def main(_) -> None:
         if args.pairs < 1:
             raise ValueError(f"--pairs is at least 1, not {args.pairs}.")
         output = pathlib.Path(args.output)
-        if output.suffix.lower() not in SUFFIXES or not output.parent.is_dir():
+        if output.suffix.lower() not in SUFFIXES:
             raise ValueError(
-                f"--output={args.output} is no picture in a folder that exists: name one that ends "
-                f"in {', '.join(SUFFIXES)}."
+                f"--output={args.output} has an unknown ending: a picture's name ends in "
+                f"{', '.join(SUFFIXES)}."
+            )
+        if not output.parent.is_dir():
+            raise ValueError(
+                f"--output={args.output}: the folder {output.parent} does not exist. Make it, or "
+                "name another."
             )
         picture = draw(pathlib.Path(args.workdir), args.pairs, args.folders, args.ema)
         PIL.Image.fromarray(picture).save(args.output)

@@ -76,6 +76,16 @@ def test_cudnn_by_name_is_refused_before_a_run_begins(monkeypatch):
         registry.find("tasks", "completion").make(config)
 
 
+def test_cudnn_by_name_refuses_odd_multiples_where_the_length_varies(monkeypatch):
+    chips.pretend(monkeypatch)
+    config = pretrain.get_config("base,rule=max_human")
+    config.model.attention, config.data.mask.multiple = "cudnn", 7
+    with pytest.raises(ValueError, match="mask.multiple=7 makes lengths .* set an even multiple"):
+        registry.find("tasks", "completion").make(config)
+    config.data.mask.multiple = 6
+    registry.find("tasks", "completion").make(config)
+
+
 @pytest.mark.cuda_compiler
 @pytest.mark.parametrize("visible", [48, 49])
 def test_a_step_compiles_for_an_h200(monkeypatch, visible):

@@ -206,7 +206,7 @@ def test_a_submission_has_everybody_in_order(run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "test"}, r"frames: train \d+, validation \d+\): not one frame of this split"),
+        ({"split": "test"}, r"frames: train \d+, validation \d+\): not one frame of the split"),
         ({"submission": "pred.txt"}, "is to be a .json file"),
         ({"folder": "a,b"}, "One folder"),
         ({"set": ["body.gendre=male"]}, r"body\.gendre=male.*Keys: body\.betas"),
@@ -355,9 +355,9 @@ def test_boxes_of_no_picture_are_named(run, tmp_path):
     boxes, images = tmp_path / "boxes.json", [tmp_path / "fine.png"]
     boxes.write_text(json.dumps({"fine.png": [8, 8, 40, 40], "fien.png": [8, 8, 40, 40]}))
     first = next(photographs.predict(predict_args(run, images, tmp_path / "a", boxes=str(boxes))))
-    assert "1 of 2 names are none of --images: fien.png" in first
+    assert "--images does not contain: fien.png (1 of 2 names)" in first
     boxes.write_text(json.dumps({"fien.png": [8, 8, 40, 40]}))
-    with pytest.raises(ValueError, match="has boxes of fien.png, which are none of --images"):
+    with pytest.raises(ValueError, match="pictures that --images does not contain: fien.png. Name"):
         next(photographs.predict(predict_args(run, images, tmp_path / "b", boxes=str(boxes))))
     for factor in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"--enlarge is {factor}"):

@@ -1,5 +1,6 @@
 """Fine-tuning of a MAE's encoder that keeps its class token."""
 
+import chips
 import jax
 import numpy as np
 import pytest
@@ -40,6 +41,16 @@ def test_the_tokens_of_patches_are_those_of_the_encoder_with_its_class_token(tmp
     net = network.bind(other)
     net.head = lambda tokens, key: tokens
     assert np.abs(net(patches, None) - wanted).max() > 1e-3  # which the patches have looked at
+
+
+def test_a_class_token_that_makes_the_length_odd_is_refused_before_a_step(tmp_path, monkeypatch):
+    chips.pretend(monkeypatch)
+    options = {"model__attention": "cudnn", "model__dtype": "bfloat16"}
+    without = tasks.make(configured(tmp_path, **options)).loss.__self__
+    jax.eval_shape(without._init, jax.random.key(0))  # 16 tokens
+    with pytest.raises(ValueError, match=r"not 17; .* config.model.keep_cls adds one token"):
+        network = tasks.make(configured(tmp_path, model__keep_cls=True, **options)).loss.__self__
+        jax.eval_shape(network._init, jax.random.key(0))
 
 
 def test_a_class_token_needs_a_table_of_positions(tmp_path):

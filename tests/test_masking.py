@@ -132,12 +132,25 @@ def test_a_shortage_of_background_shows_humans_or_leaves_the_pair_out():
     assert dropped["visible"].shape[1] == 104  # by the second picture
     np.testing.assert_array_equal(dropped["counted"], [0, 1, 1])
     np.testing.assert_array_equal(shown(drawn[0], dropped["visible"])[1:], [25, 5])
-    # A picture that fills the frame stays where the others leave it room.
-    few = [elements[0], elements[2]]
-    np.testing.assert_array_equal(dropping(few)["counted"], [1, 1])
+    # By the second picture 24 patches are shown, but the first keeps 45 of its 180.
+    few = dropping([elements[0], elements[2]])
+    assert few["visible"].shape[1] == 24
+    np.testing.assert_array_equal(few["counted"], [0, 1])
     assert "counted" not in pairs.Collate(make())(elements)
     whole = make(multiple=8, shortage="reveal_human")(*batch(196, 3))
     assert whole.shape[1] == 192  # something is always hidden
+
+
+def test_a_picture_that_keeps_one_more_than_any_multiple_is_not_dropped_for_it():
+    human, _, order = batch(180, 196)  # 45 and 49 are kept; the longest multiple is 48
+    elements = [
+        {"human": h, "known": np.True_, "order": o} for h, o in zip(human, order, strict=True)
+    ]
+    found = pairs.Collate(make(multiple=8, shortage="drop_pair"))(elements)
+    assert found["visible"].shape[1] == 48
+    np.testing.assert_array_equal(found["counted"], [1, 1])
+    fixed = make(rule="fixed", visible=40, shortage="drop_pair")
+    np.testing.assert_array_equal(pairs.Collate(fixed)(elements)["counted"], [1, 1])
 
 
 def test_a_narrow_scope_takes_the_length_of_one_group():

@@ -303,7 +303,7 @@ def test_folders_of_which_nothing_is_known_are_named(tmp_path):
             r"config.data.weights=\(-1.0,\) is -1.0. Set it to a number",
         ),
         ({"weights": (0.0,)}, r"config.data.weights=\(0.0,\) leaves out every folder"),
-        ({"split": "test"}, r"prepared \(frames: .*: not one frame of this split can be used"),
+        ({"split": "test"}, r"prepared \(frames: .*: not one frame of the split .test. can be"),
         ({"form": HAND}, "labels of bodies, but config.body.model is 'open_hand_right'"),
     ],
 )
@@ -327,7 +327,7 @@ def test_the_second_of_a_held_out_picture_goes_round_the_other_cameras():
     index = {"split": np.full(48, "validation"), "view_group": instants, "instant": instants}
     index["camera"] = np.array(["a", "b", "c", "d"])[cameras]
     groups = groups_lib.Groups(index, "validation", "view", (1, 0))
-    source = people.Source(None, None, np.arange(48), groups)
+    source = people.Source(None, None, np.arange(48), groups, "validation")
     draw = people.Draw([source], None, "view")
     rng, found = np.random.default_rng(0), collections.Counter()
     for row in range(48):

@@ -12,8 +12,9 @@ import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
 
+from crocohuman_jax import prepare as command
 from crocohuman_jax.data import crop, parts, records, shards
-from crocohuman_jax.data.datasets import pairs_folder
+from crocohuman_jax.data.datasets import pairs_folder, synthetic
 
 
 def prepare(source, output, workers=1, **options):
@@ -139,6 +140,31 @@ def test_a_full_disk_is_said_and_keeps_what_is_finished(tmp_path, monkeypatch):
     assert (tmp_path / "out/parts/00000.rows.json").exists()
     monkeypatch.undo()
     assert prepare(source, tmp_path / "out")["counts"]["frames"] == 20
+
+
+def test_a_folder_that_an_earlier_version_finished_opens_with_its_count(tmp_path):
+    source = small(tmp_path)
+    name = next(source.rglob("*.jpg")).relative_to(source).as_posix()
+    (source / "boxes.json").write_text(json.dumps({name: [10, 10, 50, 60]}))
+    counts = prepare(source, tmp_path / "out")["counts"]
+    path = tmp_path / "out/manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["counts"].pop("unboxed") == counts["frames"] - 1 == 7
+    path.write_text(json.dumps(manifest))
+    again = prepare(source, tmp_path / "out")
+    assert again["counts"] == counts
+    assert "7 frames have no box" in command.summary(tmp_path / "out", again)
+
+
+def test_the_crop_of_pictures_without_a_box_is_no_matter_of_built_in_people(tmp_path):
+    few = {"people": 1, "instants": 1, "views": 2, "pairs": "view", "truth": "none"}
+    made = {"dataset": "synthetic", "options": synthetic.OPTIONS | few}
+    first = prepare(None, tmp_path / "out", fit="cover", **made)
+    assert prepare(None, tmp_path / "out", **made) == first
+    source = small(tmp_path)
+    prepare(source, tmp_path / "real", fit="cover")
+    with pytest.raises(ValueError, match="fit: 'cover' -> 'contain'"):
+        prepare(source, tmp_path / "real")
 
 
 def test_another_preparation_in_the_output_is_refused_with_its_difference(tmp_path):

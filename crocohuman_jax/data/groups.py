@@ -35,13 +35,13 @@ class Groups:
         members = self.rows[self.starts[at] : self.ends[at]]
         return members[self._apart(self.value[members] - self.value[row])]
 
-    def other_camera(self, row: int, turn: int = 0) -> int:
-        """Returns a partner of another camera; over groups and turns each camera comes as often."""
+    def other_camera(self, row: int) -> int:
+        """Returns a partner of another camera; over all groups each camera comes as often."""
         partners = self.partners(row)
         cameras = np.unique(self.value[partners])
         # From the target's own camera on, in a circle, further by one from group to group.
         first = np.searchsorted(cameras, self.value[row])
-        step = np.searchsorted(self.numbers, self.group[row]) + turn
+        step = np.searchsorted(self.numbers, self.group[row])
         chosen = cameras[(first + step) % len(cameras)]
         mine = partners[self.value[partners] == chosen]
         return int(mine[step // len(cameras) % len(mine)])

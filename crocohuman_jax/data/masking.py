@@ -172,6 +172,17 @@ class Masking:
         known = known & (self.mode == "human")
         return room(human.sum(1) * known, self.patches, self.ratio)
 
+    def least(self, human: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Returns the shortest length that hides no more humans than the ratio, [B].
+
+        Where no multiple lies between a picture's kept humans and its room, as with 193 or more of
+        196 patches, it is the longest that the room allows. 0 where the length does not vary.
+        """
+        if not self.varies:
+            return np.zeros(len(human), int)
+        longest = self.room(human, known) // self.multiple * self.multiple
+        return np.minimum(kept(human.sum(1) * known, self.ratio), longest)
+
     def measure(
         self, human: np.ndarray, known: np.ndarray, order: np.ndarray, groups: int = 1
     ) -> np.ndarray:
@@ -187,7 +198,8 @@ class Masking:
         """
         counts = human.sum(1) * known
         if self.shortage == "drop_pair" and self.rule == "max_human":
-            # Whom even its own number of patches would reveal does not set the others' length.
+            # A picture with too little background for its own count is dropped, so it must not set
+            # the length.
             counts = counts * (counts <= room(counts, self.patches, self.ratio))
         rows = np.stack([counts, ~known, np.zeros(len(counts))], 1)
         split = groups if self.scope == "per_device" else 1

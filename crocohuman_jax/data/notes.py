@@ -206,8 +206,8 @@ def _warn_of_gender(folder, mine: str, genders: tuple[str, ...]) -> None:
     missing = [gender for gender in GENDERS if gender not in genders]
     files = " and ".join(f"config.body.{g}" for g in missing if g != "neutral")
     log.warning(
-        "%s has people whose shape is of the %s model, of which this run, whose own model is %s, "
-        "can make no mesh: they count by keypoints, annotated joints and pose alone. %s, or take "
+        "%s has people whose shapes are of the %s model, but this run has no file for it and its "
+        "own model is %s: they count by keypoints, annotated joints and pose alone. %s, or take "
         "all shapes for those of the run's model: config.body.truth=own.",
         *(folder, " or ".join(missing), mine),
         f"Name the models in {files}" if files else "Learn the neutral model",

@@ -328,17 +328,19 @@ class Collate:
         drawn = stacked["human"], stacked.pop("known"), stacked.pop("order")
         table = self.mask.measure(*drawn, devices)
         stacked |= {"ranked": self.mask.ranked(*drawn), "room": self.mask.room(*drawn[:2])}
+        stacked["least"] = self.mask.least(*drawn[:2])
         stacked["human"][~drawn[1]] = True  # anything may be human where no silhouette says
         return stacked, table
 
     def finish(self, batch: dict[str, np.ndarray], table: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the whole batch, of the length that the rows of all hosts' `measure` give."""
-        ranked, room = batch.pop("ranked"), batch.pop("room")
+        ranked, room, least = (batch.pop(name) for name in ("ranked", "room", "least"))
         visible = masking.visible(ranked, self.mask.length(table))
         batch["visible"] = visible
         batch["hidden"] = masking.complement(visible, ranked.shape[1])
         if self.mask.shortage == "drop_pair":
-            batch["counted"] = (room >= visible.shape[1]).astype(np.float32)
+            length = visible.shape[1]
+            batch["counted"] = ((least <= length) & (length <= room)).astype(np.float32)
         return batch
 
 

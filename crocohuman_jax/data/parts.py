@@ -180,5 +180,4 @@ def _row(settings, frame: Frame, split: str, sample: Sample, box: crop.Box) -> d
         "silhouette": sample.silhouette is not None,
         "box": np.asarray(box, np.float32).tolist(),
         "shown": np.asarray(shown, np.float32).tolist(),
-        "unboxed": frame.box is None,  # counted, no column of the index
     }

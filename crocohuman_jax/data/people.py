@@ -30,6 +30,7 @@ class Source:
     notes: notes.Notes
     rows: np.ndarray  # those used
     groups: groups_lib.Groups | None  # where the second picture comes from
+    split: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +154,7 @@ def open_sources(
             groups = groups_lib.Groups(frames.index, split, second, gap)
         chosen = np.random.default_rng(seed).permutation(len(rows))
         chosen = np.sort(chosen[: max(round(fraction * len(rows)), min(1, len(rows)))])
-        found.append(Source(frames, known, rows[chosen], groups))
+        found.append(Source(frames, known, rows[chosen], groups, split))
     return found
 
 
@@ -268,8 +269,8 @@ def _nobody(sources: list[Source]) -> str:
         there = ", ".join(f"{split} {n}" for split, n in zip(splits, counts, strict=True))
         folders.append(f"{source.frames.folder} (frames: {there})")
     return (
-        f"{', '.join(folders)}: not one frame of this split can be used. Name another, in "
-        "`evaluate` with --split, or another folder."
+        f"{', '.join(folders)}: not one frame of the split {sources[0].split!r} can be used. "
+        "Name another split, in `evaluate` with --split, or another folder."
     )
 
 

@@ -33,6 +33,7 @@ ABOUT = {
     truth.NAME: "What is known of the frames, in their order.",
     labels.NAME: "What is annotated of the people in the frames, in their order.",
 }
+WHO = ("source", "subject", "instant")  # tell the frames of a folder apart
 MANIFEST_LISTS = 1000  # skips and lone groups listed by name; all are counted
 
 
@@ -124,8 +125,11 @@ def prepare(
     parts = _parts(plan.jobs)
     _claim(output, settings, plan)
     if (output / "manifest.json").exists():
-        return records.read_manifest(output)
-
+        manifest = records.read_manifest(output)
+        if "unboxed" not in manifest["counts"]:  # finished by an earlier version
+            rows = pyarrow.parquet.read_table(output / "index.parquet", columns=list(WHO))
+            manifest["counts"]["unboxed"] = _unboxed(settings, plan, rows.to_pylist())
+        return manifest
     total = sum(len(job.frames) for job in plan.jobs)
     todo = [i for i in range(len(parts)) if not parts_lib.rows_path(output, i).exists()]
     progress(
@@ -161,8 +165,8 @@ def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
     instants of each sequence that has four or more (or one whole sequence, if none has). "auto"
     takes sequences where there are MANY, and instants where each sequence is needed to train.
 
-    A dataset that says itself what is for what has its way; only of what it says is to train
-    a share is held out, if one is asked for. Of datasets with labels "auto" takes sequences.
+    If a dataset defines its own splits, they stay; --held_out takes a share of its training split.
+    Of datasets with labels "auto" takes sequences.
 
     Returns:
         {sequence: "train", "validation", "test", or the first instant that is held out}.
@@ -236,6 +240,8 @@ def _claim(output: pathlib.Path, settings: Settings, plan: Plan) -> None:
     path = output / "preparation.json"
     if path.exists():
         theirs = json.loads(path.read_text())
+        if settings.source is None:  # it does not change pictures that are made
+            theirs["fit"] = settings.fit
         changes = [
             f"{k}: {theirs.get(k)!r} -> {mine[k]!r}" for k in mine if theirs.get(k) != mine[k]
         ]
@@ -265,7 +271,7 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
     if not rows:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in skips[:20])
         raise ValueError(f"Not one frame of {_origin(settings)} can be used:\n{reasons}")
-    lone = _number_groups(rows)
+    lone, unboxed = _number_groups(rows), {"unboxed": _unboxed(settings, plan, rows)}
     pyarrow.parquet.write_table(
         pa.Table.from_pylist(rows, schema=records.COLUMNS), output / "index.parquet"
     )
@@ -289,8 +295,7 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
         "licence": getattr(registry.find("data.datasets", settings.dataset), "LICENCE", ""),
         "keypoints": list(parts_lib.keypoints(settings)),
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
-        "counts": _counts(rows)
-        | {"skipped": len(skips), "lone groups": len(lone), "unboxed": _unboxed(settings, rows)},
+        "counts": _counts(rows) | {"skipped": len(skips), "lone groups": len(lone)} | unboxed,
         "skips": skips[:MANIFEST_LISTS],
         "lone_groups": lone[:MANIFEST_LISTS],
         "remarks": list(plan.remarks),
@@ -364,14 +369,16 @@ def _number_groups(rows: list[dict]) -> list[str]:
     return lone
 
 
-def _unboxed(settings: Settings, rows: list[dict]) -> int:
+def _unboxed(settings: Settings, plan: Plan, rows: list[dict]) -> int:
     """Returns how many frames show a picture without a box for the person in it.
 
     None of a dataset that is made or has labels: its pictures are themselves crops of a person.
     """
     if settings.source is None or parts_lib.keypoints(settings):
         return 0
-    return sum(row.get("unboxed", False) for row in rows)
+    frames = (frame for job in plan.jobs for frame in job.frames if frame.box is None)
+    whole = {tuple(getattr(frame, name) for name in WHO) for frame in frames}
+    return sum(tuple(row[name] for name in WHO) in whole for row in rows)
 
 
 def _counts(rows: list[dict]) -> dict:

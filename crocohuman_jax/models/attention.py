@@ -117,7 +117,8 @@ def _odd_length(lengths: tuple[int, ...]) -> str:
         return ""
     return (
         f"its backward pass takes even lengths only, not {odd[0]}; config.data.mask.visible and "
-        "config.model.image set the lengths, multiples of 8 are best"
+        "config.model.image set the lengths, multiples of 8 are best, and config.model.keep_cls "
+        "adds one token to the encoder's"
     )
 
 

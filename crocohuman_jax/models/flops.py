@@ -1,4 +1,4 @@
-"""Floating-point operations of networks, by formula: what shares of a chip's peak are of."""
+"""Floating-point operations of networks, by formula, used to compute MFU."""
 
 import itertools
 

@@ -1,5 +1,7 @@
 """The encoder of MAE and of vision transformers: a class token and a table of positions."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,9 @@ class Encoder(nnx.Module):
         patch: side of a patch in pixels.
         grid: (rows, columns) of patches in a picture.
         compute: types and switches.
+
+    Raises:
+        ValueError: sizes that do not fit, or cudnn by name where 1 + N tokens are odd.
     """
 
     def __init__(
@@ -30,6 +35,7 @@ class Encoder(nnx.Module):
         compute: croco.Compute,
         rngs: nnx.Rngs,
     ):
+        croco._check(shape, "cosine", compute, 1 + math.prod(grid))
         dtype, width = jnp.dtype(compute.dtype), shape.width
         self.embed = layers.Linear(3 * patch**2, width, dtype=dtype, rngs=rngs)
         self.class_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (width,)))

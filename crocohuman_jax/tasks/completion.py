@@ -80,7 +80,14 @@ def _check_visible(completion: "Completion", compute: croco.Compute, mask) -> No
     if compute.attention != "cudnn":
         return
     nobody = np.zeros((1, completion.grid[0] * completion.grid[1]), bool)
-    drawn = masking.Masking(nobody.size, **mask)(nobody, nobody[:, 0], np.zeros(nobody.shape))
+    rule = masking.Masking(nobody.size, **mask)
+    if rule.varies and rule.multiple % 2:
+        raise ValueError(
+            f"config.data.mask.multiple={rule.multiple} makes lengths of the visible set that are "
+            "odd, but the backward pass of attention 'cudnn' takes even lengths only: set an even "
+            "multiple, 8 is best, or config.model.attention=auto."
+        )
+    drawn = rule(nobody, nobody[:, 0], np.zeros(nobody.shape))
     width = completion.encoder.width // completion.encoder.heads
     lengths = (drawn.shape[1],) * 2
     attention.choose(compute.attention, jnp.dtype(compute.dtype), width, lengths)

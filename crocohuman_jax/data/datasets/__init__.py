@@ -7,8 +7,9 @@ to find in the source folder; "" if it needs none) and two functions, of `shards
     read(settings, job) -> iterator of Sample
 
 It may have `LICENCE`, a text for the cards of models that learn from it, and `KEYPOINTS`, the names
-of the joints it annotates: then its samples have labels. `SIZE` is the size of frames where
-`prepare` names none and the usual one does not fit.
+of the joints it annotates: then its samples have labels. `SIZE` is the size of frames of whole
+pictures where `prepare` names none and the usual one does not fit; it does not hold where an option
+`box` asks for another crop than "picture".
 
 `read` yields once for each of the job's frames, in their order. Everything else (crops, shards,
 splits, progress, checks) is the same for all of them.
@@ -87,7 +88,7 @@ class Plan:
         jobs: what to read.
         skips: the frames given up before it, (name, reason).
         owners: {sequence: what is held out with it}; empty where each sequence stands alone.
-        splits: {sequence: split}, where the dataset says itself what is for what.
+        splits: {sequence: split}, if the dataset defines its own splits.
         mark: changes with what the same list of frames would show.
         remarks: what is missing without frames being skipped for it; the manifest lists them.
     """
