@@ -9,7 +9,7 @@ from absl import flags
 
 from crocohuman_jax import command, filenames, registry, report
 from crocohuman_jax import config as config_lib
-from crocohuman_jax.data import labels, records, shards, sheets, truth
+from crocohuman_jax.data import datasets, labels, records, shards, sheets, truth
 
 flags.DEFINE_string(
     "dataset", None, "synthetic for built-in people, video, coco_eft, ...: docs/data.md."
@@ -31,11 +31,6 @@ flags.DEFINE_string("options", "", "The dataset's own options, as fps=5,takes=fi
 flags.DEFINE_string("sheet", None, "Only draw the contact sheets of a prepared folder anew.")
 flags.DEFINE_string("check", None, "Only verify the SHA-256 of every file of a prepared folder.")
 
-# Size and enlargement by default: to pre-train on; with labels, to fine-tune on pictures of 224.
-# There, a crop that is scaled by 1.25 and turned by 45 degrees reaches 1.25 * 1.414 of the square.
-SIZES = {"pairs": ("256", 1.25), "labels": ("400", 1.77)}
-
-
 def main(_) -> None:
     args = flags.FLAGS
     report.say_progress()
@@ -54,7 +49,7 @@ def main(_) -> None:
             options = vars(config_lib.parse(args.options, **dataset.OPTIONS))
         except ValueError as error:
             raise ValueError(f"--options={args.options}: {error}") from error
-        size, enlarge = defaults(dataset, options)
+        size, enlarge = datasets.defaults(dataset, options)
         settings = shards.Settings(
             dataset=args.dataset,
             source=pathlib.Path(args.source) if args.source else None,
@@ -88,14 +83,6 @@ def main(_) -> None:
         sys.exit(f"prepare: {error}")
     except KeyboardInterrupt:
         sys.exit("prepare: interrupted. What is finished is kept; the same command goes on.")
-
-
-def defaults(dataset, options: dict) -> tuple[str, float]:
-    """Returns a dataset's size of frames and factor on boxes where the user names none."""
-    size, enlarge = SIZES["labels" if hasattr(dataset, "KEYPOINTS") else "pairs"]
-    if options.get("box", "picture") == "picture":  # a smaller box is enlarged as any other
-        size = getattr(dataset, "SIZE", size)
-    return size, enlarge
 
 
 def verify(folder: pathlib.Path) -> None:

@@ -249,12 +249,13 @@ def measured(folder, count=0, seed=0):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     seen = json.loads(done.stdout)
-    assert seen["slowest"] < 1 and seen["grown_mb"] < 512, seen
+    # Without limits each of these would take hours. A machine's speed is measured beside them.
+    assert seen["slowest"] < 50 * seen["honest"] and seen["grown_mb"] < 512, seen
     return seen
 
 
 @linux
-def test_small_files_with_much_in_them_take_a_second_and_512_mb_at_most(tmp_path):
+def test_small_files_with_much_in_them_take_seconds_and_512_mb_at_most(tmp_path):
     count = bombs.write(tmp_path / "bombs")
     seen = measured(tmp_path / "bombs")
     assert seen["refused"] == count - 2, seen  # where only names are shared, there is no harm

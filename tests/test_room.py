@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from crocohuman_jax import config, prepare, registry
-from crocohuman_jax.data import people, placing, records, shards
+from crocohuman_jax import config, registry
+from crocohuman_jax.data import datasets, people, placing, records, shards
 
 BODY = crowds.form("open_body")
 CHANGE = placing.Change(flip=0.5, scale=0.25, rotation=30)  # as configs/mesh.py has it
@@ -41,7 +41,7 @@ def worst(folder):
 
 def test_frames_with_labels_are_by_default_large_enough_for_every_crop(tmp_path):
     dataset = registry.find("data.datasets", "spin_npz")
-    picture, known = worst(prepared(tmp_path, *prepare.defaults(dataset, dataset.OPTIONS)))
+    picture, known = worst(prepared(tmp_path, *datasets.defaults(dataset, dataset.OPTIONS)))
     assert known["crop"][2] >= 224 and picture.min() > 240  # white to the corners
 
 
@@ -53,14 +53,14 @@ def test_small_margins_leave_black_corners(tmp_path):
 def test_pictures_that_are_crops_already_keep_their_size():
     for name in ("freihand", "hanco"):
         dataset = registry.find("data.datasets", name)
-        assert prepare.defaults(dataset, dataset.OPTIONS)[0] == "224"
+        assert datasets.defaults(dataset, dataset.OPTIONS)[0] == "224"
     video = registry.find("data.datasets", "video")
-    assert prepare.defaults(video, video.OPTIONS) == ("256", 1.25)
+    assert datasets.defaults(video, video.OPTIONS) == ("256", 1.25)
 
 
 def test_squares_around_joints_are_enlarged_as_any_box():
     dataset = registry.find("data.datasets", "freihand")
-    assert prepare.defaults(dataset, dataset.OPTIONS | {"box": "hull"}) == ("400", 1.77)
+    assert datasets.defaults(dataset, dataset.OPTIONS | {"box": "hull"}) == ("400", 1.77)
 
 
 @pytest.mark.parametrize(

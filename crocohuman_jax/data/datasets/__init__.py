@@ -101,6 +101,21 @@ class Plan:
     remarks: tuple[str, ...] = ()
 
 
+# Size of frames and factor on boxes by default: to pre-train on; with labels, to fine-tune on
+# pictures of 224. There, a crop that is scaled by 1.25 and turned by 45 degrees reaches
+# 1.25 * 1.414 of the square.
+_PAIRS = ("256", 1.25)
+_LABELLED = ("400", 1.77)
+
+
+def defaults(dataset, options: Mapping[str, Any]) -> tuple[str, float]:
+    """Returns a dataset module's size of frames and factor on boxes where the user names none."""
+    size, enlarge = _LABELLED if hasattr(dataset, "KEYPOINTS") else _PAIRS
+    if options.get("box", "picture") == "picture":  # a smaller box is enlarged as any other
+        size = getattr(dataset, "SIZE", size)
+    return size, enlarge
+
+
 def people(entry: Any) -> dict[str, crop.Box]:
     """Returns {name: box} from what a boxes file says of one frame.
 
