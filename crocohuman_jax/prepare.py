@@ -31,6 +31,7 @@ flags.DEFINE_string("options", "", "The dataset's own options, as fps=5,takes=fi
 flags.DEFINE_string("sheet", None, "Only draw the contact sheets of a prepared folder anew.")
 flags.DEFINE_string("check", None, "Only verify the SHA-256 of every file of a prepared folder.")
 
+
 def main(_) -> None:
     args = flags.FLAGS
     report.say_progress()

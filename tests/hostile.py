@@ -2,8 +2,8 @@
 
 COUNT mutations of the files in FOLDER are read, or with COUNT = 0 each of them as it is. Prints one
 JSON object: how many were read and refused, the slowest and its time on the processor, the time of
-an honest file's 300,000 numbers, and by how much they raised the peak of memory. Anything but a ValueError, and anything that is run, or opened
-for writing, ends it with what happened.
+an honest file's 300,000 numbers, and by how much they raised the peak of memory. Anything but a
+ValueError, and anything that is run, or opened for writing, ends it with what happened.
 """
 
 import collections
