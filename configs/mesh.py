@@ -160,8 +160,8 @@ def _iterative(hand, small, spin):
         loss = {"keypoints_2d": 5.0 * 24 / 49, "keypoints_3d": 5.0, "pose": 1.0, "root": 0.0}
         loss |= {"betas": 0.001, "vertices": 0.0, "depth": 1.0, "total": 60.0}
         return head, loss | {"frame": "camera", "unit": "metre"}
-    # The pose apart from the orientation, lengths relative to the model's size: every term is of
-    # order one at the mean person, for bodies and hands alike.
+    # The orientation has a term of its own, apart from the pose, and lengths are relative to the
+    # model's size: bodies and hands begin with terms of the same order.
     loss = {"keypoints_2d": 2.5, "keypoints_3d": 20.0, "pose": 4.0, "root": 1.0}
     loss |= {"betas": 0.01, "vertices": 0.0, "depth": 0.0, "total": 1.0}
     return head, loss | {"frame": "root", "unit": "size"}

@@ -52,19 +52,7 @@ def get_config(arg=None):
     config.init_from = ""  # workdir of another run, or what `convert import` wrote
     config.init_parts = ("encoder", "decoder", "head")
 
-    config.model = ml_collections.ConfigDict()
-    config.model.encoder = dict(encoder)
-    config.model.decoder = dict(decoder)
-    config.model.image = config_lib.size(arg.size)  # height, width
-    config.model.patch = 16
-    config.model.position = arg.position
-    # Of the computation: bfloat16 also between the blocks. Parameters, LayerNorm's statistics,
-    # softmax and loss are float32 always.
-    config.model.dtype = "auto"  # bfloat16 on GPUs and TPUs, float32 on CPUs; or one of them
-    config.model.attention = "auto"  # xla, cudnn
-    config.model.remat = "none"  # dots, full: less memory, more time
-    config.model.unroll = 1  # blocks per turn of the scan
-
+    config.model = _model(arg, encoder, decoder)
     config.loss = ml_collections.ConfigDict()
     config.loss.norm_pix = True
     config.loss.region = "masked"  # masked_human, all
@@ -74,22 +62,9 @@ def get_config(arg=None):
     multiple = 8 if grid >= 100 else 4
     config.data = data(arg.rule, multiple, held_out_pairs=64 if small else 512)
 
-    config.optimizer = ml_collections.ConfigDict()
-    config.optimizer.base_lr = 1e-2 if small else 1.5e-4  # per 256 examples
-    config.optimizer.min_lr = 0.0
-    config.optimizer.warmup = "10%"
-    config.optimizer.cosine = "100%"  # its end; beyond 100% the schedule is cut short
-    config.optimizer.betas = (0.9, 0.95)
-    config.optimizer.eps = 1e-8
-    config.optimizer.weight_decay = 0.05
-    config.optimizer.no_decay = r"(bias|scale)$"
-    config.optimizer.clip = 0.0  # largest gradient norm; 0 is no limit
-    config.optimizer.layer_decay = 1.0  # factor on the rate from each block to the one below
-    config.optimizer.freeze = ()  # patterns of parameters that stay as they are
-
+    config.optimizer = _optimizer(small)
     config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
     config.sharding = {"width": "fsdp", "heads": "tensor", "hidden": "tensor"}
-
     config.checkpoint = {"save": "5%", "keep": 3, "keep_every": "0"}
     config.report = {"log": "10" if small else "50", "evaluate": "5%", "panel": 6}
     config.report.tensorboard = True
@@ -103,6 +78,40 @@ def get_config(arg=None):
         config.checkpoint.save = config.report.evaluate = "3"
         config.report.log = "1"
     return config.lock()
+
+
+def _model(arg, encoder, decoder):
+    """Returns the sizes of the network and how it is computed."""
+    config = ml_collections.ConfigDict()
+    config.encoder = dict(encoder)
+    config.decoder = dict(decoder)
+    config.image = config_lib.size(arg.size)  # height, width
+    config.patch = 16
+    config.position = arg.position
+    # Of the computation: bfloat16 also between the blocks. Parameters, LayerNorm's statistics,
+    # softmax and loss are float32 always.
+    config.dtype = "auto"  # bfloat16 on GPUs and TPUs, float32 on CPUs; or one of them
+    config.attention = "auto"  # xla, cudnn
+    config.remat = "none"  # dots, full: less memory, more time
+    config.unroll = 1  # blocks per turn of the scan
+    return config
+
+
+def _optimizer(small):
+    """Returns the settings of AdamW."""
+    config = ml_collections.ConfigDict()
+    config.base_lr = 1e-2 if small else 1.5e-4  # per 256 examples
+    config.min_lr = 0.0
+    config.warmup = "10%"
+    config.cosine = "100%"  # its end; beyond 100% the schedule is cut short
+    config.betas = (0.9, 0.95)
+    config.eps = 1e-8
+    config.weight_decay = 0.05
+    config.no_decay = r"(bias|scale)$"
+    config.clip = 0.0  # largest gradient norm; 0 is no limit
+    config.layer_decay = 1.0  # factor on the rate from each block to the one below
+    config.freeze = ()  # patterns of parameters that stay as they are
+    return config
 
 
 def data(rule, multiple, held_out_pairs):

@@ -28,6 +28,7 @@ class Checkpoints:
         kept = [policies.LatestN(keep)]
         if keep_every:
             kept.append(policies.EveryNSteps(keep_every))
+        self._folder = folder
         self._checkpointer = orbax.training.Checkpointer(
             folder.absolute(),
             preservation_policy=policies.AnyPreservationPolicy(kept),
@@ -55,10 +56,16 @@ class Checkpoints:
 
         Args:
             state: arrays, or their shapes with shardings.
+
+        Raises:
+            ValueError: a parameter has another shape there, as after a change of the network.
         """
         step = self.latest()
         if step is None:
             return None
+        saved = self._checkpointer.checkpointables_metadata(step).metadata[STATE]
+        found = dict(trees.named_leaves(saved["params"]))
+        _compare(self._folder, dict(trees.named_leaves(state["params"])), found)
         wanted = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
         )

@@ -174,16 +174,7 @@ def build(config, task, mesh, steps: "Durations"):
         step: (state, batch) -> (state, {name: scalar}), jitted; the old state is given up.
         abstract: the state's shapes and shardings.
     """
-    options = config.optimizer
-    config_lib.check_number("config.optimizer.base_lr", options.base_lr, least=0)
-    peak = options.base_lr * config.batch_size / 256
-    config_lib.check_number("config.optimizer.min_lr", options.min_lr, least=0, most=peak)
-    rate = optim.schedule(
-        peak=peak,
-        least=options.min_lr,
-        warmup=steps.warmup,
-        cosine=steps.cosine,
-    )
+    options, rate = config.optimizer, _rate(config, steps)
     optimizer = optim.make(
         rate,
         betas=tuple(options.betas),
@@ -230,6 +221,15 @@ def build(config, task, mesh, steps: "Durations"):
     )
     step = jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
     return jax.jit(init, out_shardings=places), step, abstract
+
+
+def _rate(config, steps: "Durations"):
+    """Returns the learning rate of a step, in proportion to the size of a batch."""
+    options = config.optimizer
+    config_lib.check_number("config.optimizer.base_lr", options.base_lr, least=0)
+    peak = options.base_lr * config.batch_size / 256
+    config_lib.check_number("config.optimizer.min_lr", options.min_lr, least=0, most=peak)
+    return optim.schedule(peak=peak, least=options.min_lr, warmup=steps.warmup, cosine=steps.cosine)
 
 
 class Durations:

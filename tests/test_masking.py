@@ -113,12 +113,6 @@ def test_a_fixed_length_is_the_multiple_that_a_wholly_human_picture_can_show():
     assert make(rule="fixed", visible=33, multiple=8).fixed == 33  # as asked for
 
 
-def test_a_config_saved_with_buckets_is_still_read():
-    old = {"mode": "human", "ratio": 0.75, "rule": "max_human", "visible": 0, "buckets": 4}
-    still = masking.Masking(N, **(old | {"rule": "fixed"}))
-    assert still.fixed == 49  # held-out pairs are masked as they were
-
-
 def test_a_shortage_of_background_shows_humans_or_leaves_the_pair_out():
     drawn = batch(180, 100, 20)  # 45, 25 and 5 are kept; 61, 121 and 181 can be shown
     assert make(multiple=8)(*drawn).shape[1] == 56

@@ -77,7 +77,7 @@ def stream(folder, **change):
         split="train",
         size=(64, 64),
         patch=16,
-        mask={"mode": "human", "ratio": 0.5, "rule": "fixed", "visible": 0, "buckets": 1},
+        mask={"mode": "human", "ratio": 0.5, "rule": "fixed", "visible": 0},
         change=augment.Augment(**change),
         kinds={"view": 1.0, "pose": 1.0},
         weights=(),

@@ -241,3 +241,14 @@ def test_a_run_that_waits_for_its_data_stops_at_once(prepared, tmp_path, monkeyp
     # Of each batch that is kept ready, the picture that is read next is finished, no more.
     assert len(after) <= config.data.prefetch < config.batch_size * config.data.prefetch
     assert list((tmp_path / "run/checkpoints").iterdir())
+
+
+def test_a_run_whose_network_has_changed_since_is_refused_by_the_name_of_the_array(straight):
+    workdir, state = straight
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=2)
+    kernel = state["params"]["head"]["kernel"]
+    other = jax.ShapeDtypeStruct((kernel.shape[0], 9), kernel.dtype, sharding=kernel.sharding)
+    changed = state["params"] | {"head": state["params"]["head"] | {"kernel": other}}
+    with pytest.raises(ValueError, match=r"head/kernel: \(32, 768\) there, \(32, 9\) here"):
+        checkpoints.restore(state | {"params": changed})
+    checkpoints.close()

@@ -100,7 +100,6 @@ class Masking:
         shortage: what is done where a picture has too few background patches for the rule's
             length: "clamp" shortens the length for all; "reveal_human" shows more human patches
             of that picture than the ratio allows; "drop_pair" leaves it out of the loss.
-        buckets: of earlier versions' configs; not used.
 
     Attributes:
         varies: whether the length depends on the pictures.
@@ -120,9 +119,7 @@ class Masking:
         multiple: int = 1,
         scope: str = "global",
         shortage: str = "clamp",
-        buckets: int = 0,
     ):
-        del buckets
         for name, value, known in (
             ("mode", mode, MODES),
             ("rule", rule, RULES),

@@ -74,7 +74,7 @@ class Encoder(nnx.Module):
         compute: Compute,
         rngs: nnx.Rngs,
     ):
-        _check(shape, position, compute, math.prod(grid))
+        check(shape, position, compute, math.prod(grid))
         pixels, dtype = 3 * patch**2, jnp.dtype(compute.dtype)
         self.embed = layers.Linear(pixels, shape.width, dtype=dtype, rngs=rngs)
         # The one bias that does not start at zero, as in the reference.
@@ -158,7 +158,7 @@ class Decoder(nnx.Module):
         compute: Compute,
         rngs: nnx.Rngs,
     ):
-        _check(shape, position, compute, math.prod(grid))
+        check(shape, position, compute, math.prod(grid))
         dtype = jnp.dtype(compute.dtype)
         self.embed = layers.Linear(memory_width, shape.width, dtype=dtype, rngs=rngs)
         self.mask_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (shape.width,)))
@@ -302,7 +302,7 @@ def shapes(
         patch_grid(image, patch)
         for part, shape in found.items():
             name = f"config.model.{part}.width, config.model.{part}.heads"
-            _check(shape, position, Compute(attention="xla"))
+            check(shape, position, Compute(attention="xla"))
             _positions(position, (1, 1), shape)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
@@ -313,7 +313,7 @@ def _nearest(side: int, patch: int) -> int:
     return max(1, round(side / patch)) * patch
 
 
-def _check(shape: Shape, position: str, compute: Compute, patches: int = 0) -> None:
+def check(shape: Shape, position: str, compute: Compute, patches: int = 0) -> None:
     """Raises a ValueError if sizes do not fit, or the attention asked for cannot run here."""
     if shape.width % shape.heads:
         raise ValueError(f"Width {shape.width} does not divide into {shape.heads} heads.")

@@ -87,10 +87,5 @@ def metro(
         forward += depth * (2 * tokens * linear + 4 * tokens**2 * inside)
         fan_in = out
     forward += sum(2 * 3 * few * many for few, many in itertools.pairwise(sizes))
-    return float(
-        3
-        * (
-            forward
-            + 2 * (3 * sizes[0] + sizes[0] * metro_lib.CAMERA_WIDTH + 3 * metro_lib.CAMERA_WIDTH)
-        )
-    )
+    forward += 2 * (3 * sizes[0] + (sizes[0] + 3) * metro_lib.CAMERA_WIDTH)  # the camera
+    return float(3 * forward)

@@ -105,7 +105,11 @@ class Regressor(nnx.Module):
         return {"pose": pose.reshape(*pose.shape[:2], -1, 6), "shape": shape, "camera": camera}
 
     def _relative(self, mean: jax.Array) -> jax.Array:
-        """Returns the mean with its camera as the head changes it: no logarithm, a shift."""
+        """Returns the mean in the head's parameters, in which the camera is relative to it.
+
+        They are pose, shape, log(scale / mean scale), which is 0 at the mean, and mean scale times
+        shift.
+        """
         rest, scale, shift = jnp.split(mean, [sum(self.sizes[:2]), sum(self.sizes[:2]) + 1])
         return jnp.concatenate([rest, jnp.zeros(1), scale * shift])
 

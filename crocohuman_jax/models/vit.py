@@ -35,7 +35,7 @@ class Encoder(nnx.Module):
         compute: croco.Compute,
         rngs: nnx.Rngs,
     ):
-        croco._check(shape, "cosine", compute, 1 + math.prod(grid))
+        croco.check(shape, "cosine", compute, 1 + math.prod(grid))
         dtype, width = jnp.dtype(compute.dtype), shape.width
         self.embed = layers.Linear(3 * patch**2, width, dtype=dtype, rngs=rngs)
         self.class_token = nnx.Param(0.02 * jax.random.normal(rngs.params(), (width,)))

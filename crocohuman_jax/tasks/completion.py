@@ -33,15 +33,17 @@ def make(config) -> Task:
         norm_pix=config.loss.norm_pix,
         region=config.loss.region,
     )
-    _check_visible(completion, compute, data.mask)
+    # Earlier versions' configs have `buckets`, by which held-out pairs were never masked.
+    mask = {name: value for name, value in data.mask.items() if name != "buckets"}
+    _check_visible(completion, compute, mask)
 
-    def stream(split, mask, change, count):
+    def stream(split, drawn, change, count):
         return pairs.stream(
             data.folders,
             split=split,
             size=tuple(model.image),
             patch=model.patch,
-            mask=mask,
+            mask=drawn,
             change=change,
             kinds=dict(data.kinds),
             weights=tuple(data.weights),
@@ -53,7 +55,7 @@ def make(config) -> Task:
 
     def held_out():
         # Masked alike in every run, whatever the rule of training.
-        still = dict(data.mask) | {"rule": "fixed", "visible": 0, "scope": "global"}
+        still = mask | {"rule": "fixed", "visible": 0, "scope": "global"}
         center = augment.Augment(crop="center")
         try:
             return stream("validation", still, center, data.held_out_pairs)
@@ -69,7 +71,7 @@ def make(config) -> Task:
         predict=completion.predict,
         picture=picture,
         flops=completion.flops,
-        train=lambda: stream("train", dict(data.mask), augment.Augment(**data.augment), None),
+        train=lambda: stream("train", mask, augment.Augment(**data.augment), None),
         held_out=held_out,
         axes=croco.AXES,
     )
@@ -180,8 +182,8 @@ class Completion:
         if self.norm_pix:
             mean, deviation = pixels.patch_statistics(target)
             out = out * deviation + mean
-        seen = jnp.zeros(target.shape[:2], bool)
-        seen = seen.at[jnp.arange(len(seen))[:, None], batch["visible"]].set(True)[..., None]
+        nothing = jnp.zeros(target.shape[1], bool)
+        seen = jax.vmap(lambda at: nothing.at[at].set(True))(batch["visible"])[..., None]
         grey = jnp.tile((GREY - pixels.MEAN) / pixels.STD, self.patch**2)
         shown = {
             "hidden": jnp.where(seen, target, grey),

@@ -196,7 +196,7 @@ class Mesh:
     def counts(self, batch):
         """Returns how many people each term is the mean over; without those of weight zero."""
         counted = self._counted(batch)
-        return {name: jnp.sum(each) for name, each in counted.items() if self.weights.get(name)}
+        return {name: jnp.sum(each) for name, each in counted.items() if self.weights[name]}
 
     def _counted(self, batch) -> dict:
         """Returns how much each person counts in each term, {name: [B]}, from labels alone."""
