@@ -29,7 +29,7 @@ import pathlib
 import ml_collections
 
 from configs import variants
-from crocohuman_jax import config as config_lib
+from crocohuman_jax.configuration import options
 
 # Of what the method learns, {name: ((folder, share), ...)}; without shares by numbers of frames.
 # How Mix was mixed is not published: SPIN's shares, those in the wild by their sizes.
@@ -51,7 +51,7 @@ RECIPES = {"own": False, "spin": True}  # of the iterative head: whether it is S
 
 def get_config(arg=None):
     """Returns the locked config; see the module for what `arg` may say."""
-    arg = config_lib.parse(
+    arg = options.parse(
         arg,
         variant="base",
         body="open_body",
@@ -66,8 +66,8 @@ def get_config(arg=None):
         batch=0,
         debug=False,
     )
-    encoder = config_lib.choose("variant", variants.ENCODERS, arg.variant, or_switch="debug")
-    decoder = config_lib.choose(
+    encoder = options.choose("variant", variants.ENCODERS, arg.variant, or_switch="debug")
+    decoder = options.choose(
         "decoder", variants.DECODERS, arg.decoder or variants.DECODER_OF[arg.variant]
     )
     body = pathlib.PurePath(arg.body).name.lower()
@@ -87,13 +87,13 @@ def get_config(arg=None):
     config.model = _model(arg, encoder, decoder)
     config.body = _body(arg, hand)
     heads = {"iterative": _iterative, "metro": _metro}
-    head = config_lib.choose("head", heads, arg.head)
-    spin = config_lib.choose("recipe", RECIPES, arg.recipe)
+    head = options.choose("head", heads, arg.head)
+    spin = options.choose("recipe", RECIPES, arg.recipe)
     if spin and arg.head != "iterative":
         raise ValueError(f"recipe={arg.recipe} is of head=iterative, not of head={arg.head}.")
     config.head, config.loss = head(hand, small, spin)
     config.data = _data(hand, small, arg.second)
-    mixture = config_lib.choose("data", MIXTURES, arg.data)
+    mixture = options.choose("data", MIXTURES, arg.data)
     config.data.folders = ",".join(f"{arg.root}/{name}" for name, _ in mixture)
     config.data.weights = tuple(share for _, share in mixture if share)
     config.optimizer = _optimizer(small)
@@ -112,7 +112,7 @@ def _model(arg, encoder, decoder):
     config = ml_collections.ConfigDict()
     config.encoder = dict(encoder)
     config.decoder = dict(decoder)  # used with a second picture only
-    config.image = config_lib.size(arg.size)
+    config.image = options.size(arg.size)
     config.patch = 16
     config.position = arg.position
     config.drop_path = 0.0

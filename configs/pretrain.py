@@ -19,12 +19,12 @@ on 3DPW with COCO-Part. The predecessor trained 400 epochs at batch 256 on four 
 import ml_collections
 
 from configs import variants
-from crocohuman_jax import config as config_lib
+from crocohuman_jax.configuration import options
 
 
 def get_config(arg=None):
     """Returns the locked config; see the module for what `arg` may say."""
-    arg = config_lib.parse(
+    arg = options.parse(
         arg,
         variant="base",
         decoder="",
@@ -34,8 +34,8 @@ def get_config(arg=None):
         batch=0,
         debug=False,
     )
-    encoder = config_lib.choose("variant", variants.ENCODERS, arg.variant, or_switch="debug")
-    decoder = config_lib.choose(
+    encoder = options.choose("variant", variants.ENCODERS, arg.variant, or_switch="debug")
+    decoder = options.choose(
         "decoder", variants.DECODERS, arg.decoder or variants.DECODER_OF[arg.variant]
     )
     small = arg.variant in variants.SMALL
@@ -85,7 +85,7 @@ def _model(arg, encoder, decoder):
     config = ml_collections.ConfigDict()
     config.encoder = dict(encoder)
     config.decoder = dict(decoder)
-    config.image = config_lib.size(arg.size)  # height, width
+    config.image = options.size(arg.size)  # height, width
     config.patch = 16
     config.position = arg.position
     # Of the computation: bfloat16 also between the blocks. Parameters, LayerNorm's statistics,

@@ -16,19 +16,15 @@ import PIL.Image
 from absl import flags
 from ml_collections import config_flags
 
-from crocohuman_jax import (
-    bodies,
-    command,
-    loop,
-    measuring,
-    peaks,
-    registry,
-    report,
-    sharding,
-)
-from crocohuman_jax import config as config_lib
-from crocohuman_jax.data import augment, loader, masking, records, shards
+from crocohuman_jax.body_models import supervision
+from crocohuman_jax.configuration import command_line, options, registry
+from crocohuman_jax.data import loader
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.data.storage import records
+from crocohuman_jax.data.streams import augmentation, masking
+from crocohuman_jax.evaluation import runner
 from crocohuman_jax.models import attention
+from crocohuman_jax.training import loop, metric_writer, peaks, sharding
 
 config_flags.DEFINE_config_file("config", "configs/pretrain.py:base", "What to measure.")
 flags.DEFINE_integer("steps", 10, "Steps, batches, calls or persons that are timed.", lower_bound=1)
@@ -44,7 +40,7 @@ flags.DEFINE_integer("cores", 1, "loader: cores to use; 0 for all.", lower_bound
 
 def main(argv) -> None:
     args = flags.FLAGS
-    report.say_progress()
+    metric_writer.say_progress()
     kinds = {
         "step": bench_step,
         "loader": bench_loader,
@@ -55,7 +51,7 @@ def main(argv) -> None:
     try:
         if len(argv) != 2:
             raise ValueError(f"Name what to measure: {', '.join(kinds)}.")
-        for row in config_lib.choose("benchmark", kinds, argv[1])(args):
+        for row in options.choose("benchmark", kinds, argv[1])(args):
             print(json.dumps(row))
             sys.stdout.flush()
     except (ValueError, OSError) as error:
@@ -79,7 +75,7 @@ def bench_step(args):
     unrolls = args.unrolls or [str(config.model.unroll)]
     if not all(unroll.isdecimal() for unroll in unrolls):
         raise ValueError(f"--unrolls are whole numbers with commas between, not {unrolls}.")
-    config.model.dtype = config_lib.compute_type(config.model.dtype, jax.default_backend())
+    config.model.dtype = options.compute_type(config.model.dtype, jax.default_backend())
     peak_name, peak = peaks.measure(config.model.dtype)
     sheet = peaks.data_sheet(jax.devices()[0])
     for impl in args.attentions or [config.model.attention]:
@@ -118,7 +114,7 @@ def time_step(config, visible: int, warmup: int, steps: int) -> dict:
     return times | {
         "batch": config.batch_size,
         **({"visible": batch["visible"].shape[1]} if "visible" in batch else {}),
-        "dtype": config_lib.compute_type(config.model.dtype, mesh.devices.flat[0].platform),
+        "dtype": options.compute_type(config.model.dtype, mesh.devices.flat[0].platform),
         f"{task.unit}_per_second": config.batch_size / times["seconds"],
         "tflops": flops / times["seconds"] / 1e12,
         "gflop_per_example": flops / config.batch_size / 1e9,
@@ -137,7 +133,7 @@ def random_batch(config, visible: int) -> dict[str, np.ndarray]:
     nobody = np.zeros((count, patches), bool)
     shown = draw(nobody, nobody[:, 0], rng.random((count, patches)))
     images = rng.integers(0, 256, (2, count, height, width, 3), np.uint8)
-    color = [augment.Augment(brightness=0.4).draw(rng)["color"] for _ in range(2 * count)]
+    color = [augmentation.Augment(brightness=0.4).draw(rng)["color"] for _ in range(2 * count)]
     return {
         "target": images[0],
         "reference": images[1],
@@ -152,7 +148,7 @@ def random_people(config, visible: int = 0) -> dict[str, np.ndarray]:
     """Returns a batch of noise with the shapes of mesh recovery; nothing is known of anybody."""
     del visible
     rng, count = np.random.default_rng(0), config.batch_size
-    body = bodies.Bodies(**config.body)
+    body = supervision.Bodies(**config.body)
     unknown = body.unknown(count)
     pictures = ("image",) if config.data.second == "none" else ("image", "second")
     shape = (count, *config.model.image, 3)
@@ -170,11 +166,11 @@ def bench_evaluation(args):
     config.data.folders = args.folders
     mesh = sharding.make_mesh(config.mesh)
     task = registry.find("tasks", config.task).make(config)
-    stream, body = task.everyone("validation"), bodies.Bodies(**config.body)
+    stream, body = task.everyone("validation"), supervision.Bodies(**config.body)
     batch = min(config.batch_size, len(stream.elements))
     with jax.set_mesh(mesh):
         params = task.init(jax.random.key(0)) | task.from_data()
-        run = measuring.Run(task, params, mesh, body, "similarity")
+        run = runner.Run(task, params, mesh, body, "similarity")
         one = stream.collate([stream.elements[i] for i in range(batch)])
         one = sharding.put_batch(one, mesh)
         times = []
@@ -247,8 +243,8 @@ def make_frames(folder: pathlib.Path, count: int = 256, side: int = 256) -> str:
         mask = np.zeros((side, side), np.uint8)
         mask[40:220, 90:170] = 255
         PIL.Image.fromarray(mask).save(path.with_name(f"{path.stem}.mask.png"))
-    settings = shards.Settings("pairs_folder", source, {}, size=(side, side), held_out=0.0)
-    shards.prepare(settings, output, 1, lambda done, total: None)
+    settings = pipeline.Settings("pairs_folder", source, {}, size=(side, side), held_out=0.0)
+    pipeline.prepare(settings, output, 1, lambda done, total: None)
     return str(output)
 
 
@@ -258,7 +254,7 @@ def bench_people(args):
         for kind in ("body", "hand"):
             numbers = map(str, (args.steps, args.warmup, 256, 2))
             done = subprocess.run(
-                [sys.executable, "-m", "crocohuman_jax.synthetic.speed", kind, *numbers],
+                [sys.executable, "-m", "crocohuman_jax.benchmarks.people", kind, *numbers],
                 env=os.environ | {"CROCOHUMAN_NUMBA": numba},
                 stdout=subprocess.PIPE,
                 check=True,
@@ -269,7 +265,7 @@ def bench_people(args):
 def bench_attention(args):
     """Yields the time of attention forward and backward, for the network's shapes."""
     config = args.config
-    dtype = jnp.dtype(config_lib.compute_type(config.model.dtype, jax.default_backend()))
+    dtype = jnp.dtype(options.compute_type(config.model.dtype, jax.default_backend()))
     patches = (config.model.image[0] // config.model.patch) * (
         config.model.image[1] // config.model.patch
     )
@@ -305,4 +301,4 @@ def bench_attention(args):
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command_line.run(main)

@@ -7,18 +7,22 @@ import jax
 import numpy as np
 from absl import flags
 
-from crocohuman_jax import checkpoint, command, model, report, trees
-from crocohuman_jax import config as config_lib
+from crocohuman_jax.configuration import command_line, options
 from crocohuman_jax.data.datasets import pw3d
-from crocohuman_jax.weights import bodies, card, exchange, folder, hub, layouts, receipt
+from crocohuman_jax.inference import model
+from crocohuman_jax.models import parameters
+from crocohuman_jax.training import checkpoint, metric_writer
+from crocohuman_jax.weights.exchange import body_files, conversion
+from crocohuman_jax.weights.names import architectures
+from crocohuman_jax.weights.sharing import hub, model_card, model_folder, provenance
 
 flags.DEFINE_string("source", None, "The file, the folder of a model, or the workdir of a run.")
 flags.DEFINE_string("output", None, "The folder to write; for body, the .npz file.")
-flags.DEFINE_enum("format", "safetensors", exchange.FORMATS, "export: for whom.")
+flags.DEFINE_enum("format", "safetensors", conversion.FORMATS, "export: for whom.")
 flags.DEFINE_list("heads", [], "import: attention heads, ENCODER[,DECODER], if the file has none.")
 flags.DEFINE_string("image", "", "import: SIDE or HEIGHTxWIDTH, if the file does not tell.")
 flags.DEFINE_list("hooks", [], "import: blocks a dense head looks at, if not CroCo's own choice.")
-flags.DEFINE_enum("class_token", "keep", exchange.CLASS_TOKEN, "import: of MAE and timm's ViT.")
+flags.DEFINE_enum("class_token", "keep", conversion.CLASS_TOKEN, "import: of MAE and timm's ViT.")
 flags.DEFINE_string("allow_missing", "", "import: names that may be absent, as 'dec_*,mask_token'.")
 flags.DEFINE_string("allow_unexpected", "", "import: names that are ignored, as 'fc_norm.*'.")
 flags.DEFINE_alias("allow-missing", "allow_missing")
@@ -32,12 +36,12 @@ flags.mark_flags_as_required(["source"])
 
 def main(argv) -> None:
     args = flags.FLAGS
-    report.say_progress()
+    metric_writer.say_progress()
     verbs = {"import": import_, "export": export, "body": body, "3dpw": sequences, "push": push}
     try:
         if len(argv) != 2:
             raise ValueError(f"Say what to do: {', '.join(verbs)}.")
-        for line in config_lib.choose("conversion", verbs, argv[1])(args):
+        for line in options.choose("conversion", verbs, argv[1])(args):
             print(line)
     except (ValueError, OSError) as error:
         sys.exit(f"convert: {error}")
@@ -46,20 +50,20 @@ def main(argv) -> None:
 def import_(args) -> list[str]:
     """Makes another project's weights into a model of ours; returns what to say."""
     source, output = pathlib.Path(args.source), _new(args.output)
-    description, params, passed = exchange.read(
+    description, params, passed = conversion.read(
         source,
         heads=_numbers("heads", args.heads),
         hooks=_numbers("hooks", args.hooks),
-        image=config_lib.size(args.image, "--image") if args.image else None,
+        image=options.size(args.image, "--image") if args.image else None,
         class_token=args.class_token,
         allow_missing=args.allow_missing,
         allow_unexpected=args.allow_unexpected,
     )
-    file = exchange.file_of(source)
-    text = card.of_import(description, receipt.about(file))
-    written = folder.write(output, description, params, text)
+    file = conversion.file_of(source)
+    text = model_card.of_import(description, provenance.about(file))
+    written = model_folder.write(output, description, params, text)
     details = {"model": description.as_json(), "passed over": passed}
-    receipt.write(output, file, written, details)
+    provenance.write(output, file, written, details)
     count = sum(array.size for array in params.values())
     return [*passed, f"{output}: {_line(description)}, {count:,} parameters."]
 
@@ -68,35 +72,41 @@ def export(args) -> list[str]:
     """Writes a model for others; returns what to say."""
     source, output = pathlib.Path(args.source), _new(args.output)
     licences = dict(_licence(text) for text in args.licence)
-    if folder.holds_model(source):
+    if model_folder.holds_model(source):
         if args.ema:
             raise ValueError(f"--ema is for a run; {source} holds one set of weights.")
-        file, step = source / folder.WEIGHTS, None
-        description, params = folder.read(source)
-        text = (source / folder.CARD).read_text() if (source / folder.CARD).exists() else ""
+        file, step = source / model_folder.WEIGHTS, None
+        description, params = model_folder.read(source)
+        text = (
+            (source / model_folder.CARD).read_text()
+            if (source / model_folder.CARD).exists()
+            else ""
+        )
     else:
         file, step = source / "config.json", checkpoint.newest(source)
         loaded = model.load(source, ema=args.ema)
         description = loaded.description
-        params = {k: np.asarray(v) for k, v in trees.named_leaves(jax.device_get(loaded.params))}
-        text = card.of_run(description, source, step, licences)
+        params = {
+            k: np.asarray(v) for k, v in parameters.named_leaves(jax.device_get(loaded.params))
+        }
+        text = model_card.of_run(description, source, step, licences)
     if args.format == "safetensors":
-        written = folder.write(output, description, params, text)
+        written = model_folder.write(output, description, params, text)
     elif args.format == "torch-names":
-        written = exchange.write_torch_names(output, description, params)
+        written = conversion.write_torch_names(output, description, params)
     else:
-        written = exchange.write_timm(output, description, params)
+        written = conversion.write_timm(output, description, params)
     details = {"format": args.format, "step": step, "ema": args.ema}
-    receipt.write(output, file, written, details)
+    provenance.write(output, file, written, details)
     return [f"{output}: {_line(description)}, as {args.format}."]
 
 
 def body(args) -> list[str]:
     """Makes a body model's file into a plain one; returns what to say."""
     source, output = pathlib.Path(args.source), pathlib.Path(args.output or "")
-    what = bodies.convert(source, output)
+    what = body_files.convert(source, output)
     name = f"{output.stem}.receipt.json"
-    receipt.write(output.parent, source, [output], {"content": what}, name=name)
+    provenance.write(output.parent, source, [output], {"content": what}, name=name)
     return [f"{output}: {what}."]
 
 
@@ -111,7 +121,7 @@ def sequences(args) -> list[str]:
         new.parent.mkdir(parents=True, exist_ok=True)
         temporary = new.with_name(f".{new.name}")
         try:
-            np.savez(temporary, **pw3d.plain(bodies.content(path)))
+            np.savez(temporary, **pw3d.plain(body_files.content(path)))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         temporary.replace(new)
@@ -145,11 +155,11 @@ def _licence(text: str) -> tuple[str, str]:
     return dataset, licence
 
 
-def _line(d: layouts.Description) -> str:
+def _line(d: architectures.Description) -> str:
     sizes = [f"{s.width}/{s.depth}/{s.heads}" for s in (d.encoder, d.decoder) if s]
     side = f"{d.image[0]}x{d.image[1]}"
     return f"{d.kind} {' + '.join(sizes)} (width/depth/heads), {side}, {d.position} positions"
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command_line.run(main)

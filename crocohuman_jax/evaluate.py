@@ -5,8 +5,12 @@ import sys
 
 from absl import flags
 
-from crocohuman_jax import bodies, command, measuring, metrics, protocol, report
-from crocohuman_jax.data import records
+from crocohuman_jax.body_models import supervision
+from crocohuman_jax.configuration import command_line
+from crocohuman_jax.data.storage import records
+from crocohuman_jax.evaluation import protocol, runner
+from crocohuman_jax.metrics import pose
+from crocohuman_jax.training import metric_writer
 
 flags.DEFINE_string("workdir", None, "The run to measure.")
 flags.DEFINE_string("folder", None, "The prepared folder to measure it on; by default the run's.")
@@ -18,13 +22,13 @@ flags.DEFINE_string("name", "", "What tables call the result; by default the wor
 flags.DEFINE_enum(
     "alignment",
     "auto",
-    ["auto", *metrics.ALIGNMENTS],
+    ["auto", *pose.ALIGNMENTS],
     "Of the PA- errors; auto: as the dataset's own tools do, freihand for FreiHAND.",
 )
 flags.DEFINE_enum(
     "root",
     "auto",
-    bodies.ROOTS,
+    supervision.ROOTS,
     "What unaligned errors are about; auto: the pelvis, or the wrist of hands; mid_hip is METRO's; "
     "none compares where the camera sees people.",
 )
@@ -44,7 +48,7 @@ flags.DEFINE_bool("apart", False, "With --compare: one table for each protocol."
 
 def main(_) -> None:
     args = flags.FLAGS
-    report.say_progress()
+    metric_writer.say_progress()
     try:
         if args.compare:
             results = [protocol.Result.load(pathlib.Path(path)) for path in args.compare]
@@ -52,10 +56,10 @@ def main(_) -> None:
             return
         if not args.workdir:
             raise ValueError("Say what to measure: --workdir=RUN (or --compare=A.json,B.json).")
-        print(measuring.evaluate(args))
+        print(runner.evaluate(args))
     except (ValueError, OSError) as error:
         sys.exit(f"evaluate: {error}")
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command_line.run(main)

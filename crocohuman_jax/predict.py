@@ -4,7 +4,9 @@ import sys
 
 from absl import flags
 
-from crocohuman_jax import command, photographs, report
+from crocohuman_jax.configuration import command_line
+from crocohuman_jax.inference import photographs
+from crocohuman_jax.training import metric_writer
 
 flags.DEFINE_string("workdir", None, "A run of mesh recovery.")
 flags.DEFINE_list("images", None, "Pictures, or folders of them.")
@@ -20,7 +22,7 @@ flags.mark_flags_as_required(["workdir", "images", "output"])
 
 def main(_) -> None:
     args = flags.FLAGS
-    report.say_progress()
+    metric_writer.say_progress()
     try:
         for line in photographs.predict(args):
             print(line)
@@ -29,4 +31,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command_line.run(main)

@@ -7,9 +7,12 @@ import sys
 import tqdm
 from absl import flags
 
-from crocohuman_jax import command, filenames, registry, report
-from crocohuman_jax import config as config_lib
-from crocohuman_jax.data import datasets, labels, records, shards, sheets, truth
+from crocohuman_jax.configuration import command_line, filenames, registry
+from crocohuman_jax.configuration import options as options_lib
+from crocohuman_jax.data import datasets
+from crocohuman_jax.data.preparation import contact_sheets, pipeline
+from crocohuman_jax.data.storage import labels, records, synthetic_truth
+from crocohuman_jax.training import metric_writer
 
 flags.DEFINE_string(
     "dataset", None, "synthetic for built-in people, video, coco_eft, ...: docs/data.md."
@@ -34,7 +37,7 @@ flags.DEFINE_string("check", None, "Only verify the SHA-256 of every file of a p
 
 def main(_) -> None:
     args = flags.FLAGS
-    report.say_progress()
+    metric_writer.say_progress()
     try:
         if args.check:
             verify(pathlib.Path(args.check))
@@ -47,15 +50,15 @@ def main(_) -> None:
             raise ValueError(f"Needed: {', '.join(missing)}. --help lists every flag.")
         dataset = registry.find("data.datasets", args.dataset, "--dataset")
         try:
-            options = vars(config_lib.parse(args.options, **dataset.OPTIONS))
+            options = vars(options_lib.parse(args.options, **dataset.OPTIONS))
         except ValueError as error:
             raise ValueError(f"--options={args.options}: {error}") from error
         size, enlarge = datasets.defaults(dataset, options)
-        settings = shards.Settings(
+        settings = pipeline.Settings(
             dataset=args.dataset,
             source=pathlib.Path(args.source) if args.source else None,
             options=options,
-            size=config_lib.size(size if args.size is None else args.size, "--size"),
+            size=options_lib.size(size if args.size is None else args.size, "--size"),
             enlarge=enlarge if args.enlarge is None else args.enlarge,
             fit=args.fit,
             quality=args.quality,
@@ -73,7 +76,7 @@ def main(_) -> None:
             bar.update(done)
 
         try:
-            manifest = shards.prepare(settings, output, args.workers or os.cpu_count(), progress)
+            manifest = pipeline.prepare(settings, output, args.workers or os.cpu_count(), progress)
         finally:
             if bar:
                 bar.close()
@@ -99,10 +102,10 @@ def draw_sheets(folder: pathlib.Path) -> list[pathlib.Path]:
     """Draws sheet.png, and truth.png where there is ground truth; returns their paths."""
     frames = records.Frames(folder)
     drawn = [folder / "sheet.png"]
-    sheets.pairs(frames).save(drawn[0])
-    if (folder / truth.NAME).is_dir():
+    contact_sheets.pairs(frames).save(drawn[0])
+    if (folder / synthetic_truth.NAME).is_dir():
         drawn.append(folder / "truth.png")
-        sheets.truths(frames, truth.Truths(folder)).save(drawn[1])
+        contact_sheets.truths(frames, synthetic_truth.Truths(folder)).save(drawn[1])
     return drawn
 
 
@@ -147,4 +150,4 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command_line.run(main)

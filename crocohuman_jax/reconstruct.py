@@ -8,8 +8,9 @@ import ml_collections
 import PIL.Image
 from absl import flags
 
-from crocohuman_jax import command, judge, model, registry, report, sharding
-from crocohuman_jax import config as config_lib
+from crocohuman_jax.configuration import command_line, options, registry
+from crocohuman_jax.inference import model
+from crocohuman_jax.training import metric_writer, sharding, validation
 
 flags.DEFINE_string("workdir", None, "Folder of the run.")
 flags.DEFINE_string("output", None, "The picture to write (.png or .jpg).")
@@ -23,7 +24,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 def main(_) -> None:
     args = flags.FLAGS
-    report.say_progress()
+    metric_writer.say_progress()
     try:
         if args.pairs < 1:
             raise ValueError(f"--pairs is at least 1, not {args.pairs}.")
@@ -42,14 +43,14 @@ def main(_) -> None:
         PIL.Image.fromarray(picture).save(args.output)
     except (ValueError, OSError) as error:
         sys.exit(f"reconstruct: {error}")
-    for line in report.held_out(pathlib.Path(args.workdir)):
+    for line in metric_writer.held_out(pathlib.Path(args.workdir)):
         print(line)
     print(f"{args.output}: one row a pair: hidden | reference | completed | truth.")
 
 
 def draw(workdir: pathlib.Path, pairs: int, folders: str, ema: bool):
     """Returns the picture of held-out pairs, [H, W, 3] uint8."""
-    saved = config_lib.load(workdir / "config.json")["config"]
+    saved = options.load(workdir / "config.json")["config"]
     saved["mesh"] = {"data": 1, "fsdp": 1, "tensor": 1}
     saved["data"]["held_out_pairs"] = pairs
     if folders:
@@ -60,10 +61,10 @@ def draw(workdir: pathlib.Path, pairs: int, folders: str, ema: bool):
     held_out = task.held_out()
     if held_out is None:
         raise ValueError(f"{saved['data']['folders']} holds no validation pair to draw.")
-    judged = judge.Judge(task, mesh, held_out, batch_size=pairs, threads=0)
+    judged = validation.Judge(task, mesh, held_out, batch_size=pairs, threads=0)
     with jax.set_mesh(mesh):
         return judged.draw(model.load(workdir, ema=ema).params, pairs)
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command_line.run(main)

@@ -9,7 +9,8 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from crocohuman_jax import command, loop, report
+from crocohuman_jax.configuration import command_line
+from crocohuman_jax.training import loop, metric_writer
 
 config_flags.DEFINE_config_file("config", None, "File, with its options after a colon.")
 flags.DEFINE_string("workdir", None, "Folder of the run; the same one again resumes it.")
@@ -44,7 +45,7 @@ def check(workdir: str, coordinator: str | None, hosts: int | None, host: int | 
 
 def main(_) -> None:
     args = flags.FLAGS
-    log = report.say_progress()
+    log = metric_writer.say_progress()
     check(args.workdir, args.coordinator, args.hosts, args.host)
     if args.compile_cache:
         jax.config.update("jax_compilation_cache_dir", args.compile_cache)
@@ -72,4 +73,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command_line.run(main)

@@ -6,10 +6,12 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from crocohuman_jax import joints, registry
-from crocohuman_jax.data import labels, records, shards
+from crocohuman_jax.body_models import joint_names as joint_names_lib
+from crocohuman_jax.configuration import registry
 from crocohuman_jax.data.datasets import pw3d
-from crocohuman_jax.synthetic import rotations
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.data.storage import labels, records
+from crocohuman_jax.synthetic.graphics import rotations
 
 RNG = np.random.default_rng(0)
 CENTER, SIDE = (100.0, 80.0), 100.0
@@ -40,7 +42,7 @@ def points(names, columns=3):
 def settings_of(name, source, **options):
     defaults = registry.find("data.datasets", name).OPTIONS
     assert set(options) <= set(defaults)
-    return shards.Settings(name, source, {**defaults, **options}, size=(128, 128))
+    return pipeline.Settings(name, source, {**defaults, **options}, size=(128, 128))
 
 
 def plan(name, source, **options):
@@ -49,9 +51,9 @@ def plan(name, source, **options):
 
 def prepare(name, source, output, **options):
     """Prepares a dataset; returns its frames, their labels and the manifest."""
-    manifest = shards.prepare(settings_of(name, source, **options), output, 1, lambda *_: None)
+    manifest = pipeline.prepare(settings_of(name, source, **options), output, 1, lambda *_: None)
     frames, found = records.Frames(output), labels.Labels(output)
-    assert len(frames) == len(found) and found.names == joints.PEOPLE
+    assert len(frames) == len(found) and found.names == joint_names_lib.PEOPLE
     return frames, [found.read(row) for row in range(len(frames))], manifest
 
 
@@ -65,7 +67,7 @@ def assert_lands(frames, known, row, names=tuple(WHERE)):
     """The row's keypoints are where the picture's spots are."""
     picture = frames.read(row)[0].astype(int)
     for name in names:
-        x, y, seen = known[row]["keypoints"][joints.PEOPLE.index(name)]
+        x, y, seen = known[row]["keypoints"][joint_names_lib.PEOPLE.index(name)]
         channel = ["red", "lime", "blue"].index(COLORS[name])
         spot = picture[..., channel] - picture.sum(2) / 3 > 60
         middle = np.argwhere(spot).mean(0)[::-1] + 0.5
@@ -73,7 +75,7 @@ def assert_lands(frames, known, row, names=tuple(WHERE)):
     assert (known[row]["keypoints"][:, 2] > 0).sum() == len(names)
 
 
-def spin_file(path, names, joint_names=joints.PEOPLE, **arrays):
+def spin_file(path, names, joint_names=joint_names_lib.PEOPLE, **arrays):
     """Writes a file in SPIN's form, of one person in each picture named."""
     n = len(names)
     found = {

@@ -13,8 +13,8 @@ import pictures
 import pytest
 import runs
 
-from crocohuman_jax import loop, sharding
-from crocohuman_jax.data import shards
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.training import loop, sharding
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,10 +52,10 @@ def prepared(tmp_path_factory) -> pathlib.Path:
     """A prepared folder of small scenes: 6 sequences, 3 instants, 2 cameras, with silhouettes."""
     root = tmp_path_factory.mktemp("scenes")
     source = pictures.write(root / "source")
-    settings = shards.Settings(
+    settings = pipeline.Settings(
         "pairs_folder", source, {}, size=(80, 80), held_out=0.3, held_out_by="sequence"
     )
-    shards.prepare(settings, root / "prepared", 1, lambda done, total: None)
+    pipeline.prepare(settings, root / "prepared", 1, lambda done, total: None)
     return root / "prepared"
 
 

@@ -7,10 +7,12 @@ import pathlib
 import numpy as np
 import pytest
 
-from crocohuman_jax import registry
-from crocohuman_jax.body import landmarks, load
-from crocohuman_jax.data import datasets, notes, shards
+from crocohuman_jax.body_models import form as form_lib
+from crocohuman_jax.body_models import landmarks, loading
+from crocohuman_jax.configuration import registry
+from crocohuman_jax.data import datasets
 from crocohuman_jax.data.datasets import synthetic
+from crocohuman_jax.data.preparation import pipeline
 
 
 @functools.cache
@@ -18,11 +20,11 @@ def builtin(folder: pathlib.Path) -> pathlib.Path:
     """Prepares three built-in people, bodies and hands of both sides, once in a session."""
     options = {"kind": "both", "people": 3, "views": 2, "instants": 2, "truth": "numbers"}
     options |= {"place": "studio", "hands": "palm+peace+fist", "supersample": 1}
-    settings = shards.Settings(
+    settings = pipeline.Settings(
         "synthetic", None, {**synthetic.OPTIONS, **options}, size=(96, 96), seed=6, held_out=0.3
     )
     output = folder / "builtin_people"
-    shards.prepare(settings, output, 1, lambda *_: None)
+    pipeline.prepare(settings, output, 1, lambda *_: None)
     return output
 
 
@@ -30,8 +32,8 @@ def drawn(output: pathlib.Path, size=(80, 80), **options) -> dict:
     """Prepares the dataset of `tests/datasets/drawn.py`; returns the manifest."""
     with with_drawn() as dataset:
         known = {**dataset.OPTIONS, **options}
-        settings = shards.Settings("drawn", None, known, size=size, enlarge=1.0)
-        return shards.prepare(settings, output, 1, lambda *_: None)
+        settings = pipeline.Settings("drawn", None, known, size=size, enlarge=1.0)
+        return pipeline.prepare(settings, output, 1, lambda *_: None)
 
 
 @contextlib.contextmanager
@@ -44,9 +46,9 @@ def with_drawn():
 
 
 @functools.cache
-def form(name: str, **changes) -> notes.Form:
+def form(name: str, **changes) -> form_lib.Form:
     """Returns the form of a built-in body model, with what it is trained on."""
-    body = load.load(name)
+    body = loading.load(name)
     names = landmarks.keypoints(body).names
     found = {
         "kind": body.kind,
@@ -58,4 +60,4 @@ def form(name: str, **changes) -> notes.Form:
         "root_shapes": np.asarray(body.joint_shapes[:, 0], np.float64),
         "mean_pose": np.asarray(body.mean_pose, np.float64),
     }
-    return notes.Form(**(found | changes))
+    return form_lib.Form(**(found | changes))

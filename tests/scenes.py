@@ -4,12 +4,15 @@ import functools
 
 import numpy as np
 
-from crocohuman_jax.synthetic import body, cameras, people, places, rotations
+from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.graphics import cameras, rotations
+from crocohuman_jax.synthetic.people import person as person_lib
+from crocohuman_jax.synthetic.scenes import scene
 
 
 @functools.cache
-def person(seed: int = 3) -> people.Person:
-    return people.Person(body.load(), seed)
+def person(seed: int = 3) -> person_lib.Person:
+    return person_lib.Person(parametric.load(), seed)
 
 
 def pose(seed: int = 3, bend: float = 0.6):
@@ -22,7 +25,7 @@ def pose(seed: int = 3, bend: float = 0.6):
         ("upperleg01.L", (-bend / 2, 0, 0)),
         ("lowerleg01.R", (bend / 2, 0, 0)),
     ):
-        turns[body.load().bone[name]] = rotations.from_vector(np.array(vector))
+        turns[parametric.load().bone[name]] = rotations.from_vector(np.array(vector))
     return person(seed).pose(turns)
 
 
@@ -39,7 +42,7 @@ def views(posed, azimuths=(0.2, 1.0), side: int = 96, **record) -> list[cameras.
     return found
 
 
-def place(kind: str, seed: int, seen: list[cameras.Camera], **own) -> places.Place:
-    made = places.Place(seed, kind=kind, **own)
+def place(kind: str, seed: int, seen: list[cameras.Camera], **own) -> scene.Place:
+    made = scene.Place(seed, kind=kind, **own)
     made.fit(seen, 0.9)
     return made

@@ -8,7 +8,10 @@ import optax
 import pytest
 
 from configs import mesh, pretrain
-from crocohuman_jax import benchmark, optim, registry, trees
+from crocohuman_jax import benchmark
+from crocohuman_jax.configuration import registry
+from crocohuman_jax.models import parameters
+from crocohuman_jax.training import optimizer
 
 PARTS = 4
 # Two programs that run once.
@@ -25,14 +28,14 @@ def compared(task, batch):
     gradient = jax.value_and_grad(task.loss, has_aux=True)
     arguments, found = (params, batch, jax.random.key(1)), []
     for parts in (1, PARTS):
-        lowered = jax.jit(optim.accumulated(gradient, task.counts, parts)).lower(*arguments)
+        lowered = jax.jit(optimizer.accumulated(gradient, task.counts, parts)).lower(*arguments)
         found.append(jax.device_get(lowered.compile(QUICKLY)(*arguments)))
     (_, whole), slopes = found[0]
     (_, summed), others = found[1]
     least = 1e-2 * optax.tree.norm(slopes)
     apart = {name: abs(value - summed[name]) / abs(value) for name, value in whole.items()}
     for (path, a), (_, b) in zip(
-        trees.named_leaves(slopes), trees.named_leaves(others), strict=True
+        parameters.named_leaves(slopes), parameters.named_leaves(others), strict=True
     ):
         apart[path] = np.linalg.norm(a - b) / max(np.linalg.norm(a), least)
     return whole, apart
@@ -106,7 +109,7 @@ def test_a_term_of_weight_zero_is_left_out_whatever_it_would_be(tmp_path_factory
     params = jax.jit(task.init)(jax.random.key(0))
     params["mean"] = params["mean"].at[-3].set(-1e4)  # exp(-10 scale) is infinite
     gradient = jax.value_and_grad(task.loss, has_aux=True)
-    whole = jax.jit(optim.accumulated(gradient, task.counts, 1))
+    whole = jax.jit(optimizer.accumulated(gradient, task.counts, 1))
     (total, scalars), slopes = whole(params, batch, jax.random.key(1))
     assert jnp.isfinite(total) and "loss_depth" not in scalars
     assert all(jnp.isfinite(slope).all() for slope in jax.tree.leaves(slopes))

@@ -3,20 +3,18 @@
 import numpy as np
 import pytest
 
-from crocohuman_jax.synthetic import (
-    amass,
-    motion,
+from crocohuman_jax.synthetic.figure import (
     open_fit,
     open_models,
-    rigs,
-    rotations,
-    smpl_body,
-    smpl_people,
-    surface,
+    parametric,
+    smpl_joints,
+    smpl_model,
 )
-from crocohuman_jax.synthetic import body as bodies
+from crocohuman_jax.synthetic.graphics import rotations, surface
+from crocohuman_jax.synthetic.motion import amass, motion
+from crocohuman_jax.synthetic.people import smpl_person
 
-UPRIGHT = rotations.to_vector(rigs.AXES.T)  # the turn from SMPL's axes to the z-up world
+UPRIGHT = rotations.to_vector(smpl_joints.AXES.T)  # the turn from SMPL's axes to the z-up world
 
 
 def poses(frames=6, joints=52, seed=0, spread=0.15):
@@ -83,8 +81,8 @@ def test_between_frames_joints_turn_evenly(tmp_path):
 
 
 def test_our_body_strikes_the_pose_of_the_file():
-    full, model = bodies.load(), open_models.body(32)
-    posable = smpl_body.SmplBody(model)
+    full, model = parametric.load(), open_models.body(32)
+    posable = smpl_model.SmplBody(model)
     coefficients = open_models.adults(1, 3)[0]
     betas = (coefficients - model["shape_mean"]) @ model["shape_projection"]
     vertices, heads = full.rest(coefficients)
@@ -102,19 +100,19 @@ def test_our_body_strikes_the_pose_of_the_file():
 
 
 def test_the_zero_pose_of_the_file_is_ours_exactly():
-    full, model = bodies.load(), open_models.body(32)
+    full, model = parametric.load(), open_models.body(32)
     coefficients = open_models.adults(1, 4)[0]
     betas = (coefficients - model["shape_mean"]) @ model["shape_projection"]
     vertices, heads = full.rest(coefficients)
     pose = np.zeros((24, 3))
     pose[0] = UPRIGHT
     skin = full.skin(vertices, full.transforms(heads, amass.to_bones(pose, full)))
-    expected = smpl_body.SmplBody(model).pose(betas, pose)[0]
+    expected = smpl_model.SmplBody(model).pose(betas, pose)[0]
     assert np.ptp(skin - expected, axis=0).max() < 1e-5
 
 
 def test_fingers_bend_as_the_hand_model_bends_them():
-    full, model = bodies.load(), open_models.hand("left", 32)
+    full, model = parametric.load(), open_models.hand("left", 32)
     coefficients = open_models.adults(1, 5)[0]
     vertices, heads = full.rest(coefficients)
     fingers = np.random.default_rng(2).normal(0, 0.3, (2, 15, 3))
@@ -124,21 +122,21 @@ def test_fingers_bend_as_the_hand_model_bends_them():
     skin = full.skin(vertices, full.transforms(heads, turns))
     fitted = open_fit.fit_hand(coefficients, skin, "left", 32)
     assert angles(fitted.pose[1:], fingers[0]).mean() < 1.5
-    rebuilt = smpl_body.SmplBody(model).pose(fitted.betas, fitted.pose, fitted.transl)[0]
+    rebuilt = smpl_model.SmplBody(model).pose(fitted.betas, fitted.pose, fitted.transl)[0]
     assert np.linalg.norm(rebuilt - skin[model["vertices"]], axis=1).mean() < 5e-4
 
 
 def test_a_motion_can_be_drawn_from_a_clip(tmp_path):
     write(tmp_path / "a.npz")
-    full, clip = bodies.load(), amass.Clip(tmp_path / "a.npz")
+    full, clip = parametric.load(), amass.Clip(tmp_path / "a.npz")
     heads = full.rest(open_models.adults(1, 0)[0])[1]
     turns = clip.rotations(0.1, full, heads)
     assert turns.shape == (104, 3, 3) and np.allclose(np.linalg.det(turns), 1)
     drawn = motion.draw(full, heads, 3, clips=(clip,))
-    world = rigs.chain(drawn.at(0.05).rotations, full.parents)
+    world = smpl_joints.chain(drawn.at(0.05).rotations, full.parents)
     assert drawn.name == "clip"
     # But for the heading, every bone does what the file says.
-    start = rigs.chain(clip.rotations(0.05, full), full.parents)
+    start = smpl_joints.chain(clip.rotations(0.05, full), full.parents)
     bone = full.bone["lowerleg01.L"]
     assert np.allclose(world[0].T @ world[bone], start[0].T @ start[bone], atol=0.2)
 
@@ -147,7 +145,7 @@ def test_hands_that_nobody_recorded_stay_free(tmp_path):
     still = poses()
     still[:, 22:] = 0
     write(tmp_path / "a.npz", poses=still.reshape(6, -1))
-    clip, full = amass.Clip(tmp_path / "a.npz"), bodies.load()
+    clip, full = amass.Clip(tmp_path / "a.npz"), parametric.load()
     assert clip.fingers is None
     turns = clip.rotations(0.1, full)
     fingers = [k for k, name in enumerate(full.bones) if name.startswith("finger")]
@@ -186,8 +184,8 @@ def test_a_cut_off_file_is_an_error_that_names_it(tmp_path):
 def test_a_users_model_is_dressed_and_posed(tmp_path):
     open_models.save(open_models.body(), tmp_path / "SMPL.npz")
     write(tmp_path / "a.npz")
-    model, clip = smpl_body.load(tmp_path / "SMPL.npz"), amass.Clip(tmp_path / "a.npz")
-    person = smpl_people.SmplPerson(model, 3)
+    model, clip = smpl_model.load(tmp_path / "SMPL.npz"), amass.Clip(tmp_path / "a.npz")
+    person = smpl_person.SmplPerson(model, 3)
     turns, place = person.turns(clip, 0.1), np.array([0.5, -0.2, 7.0])
     posed = person.pose(turns, place, lift=0.2)
     assert posed.vertices[:, 2].min() == pytest.approx(0.2, abs=1e-5)
@@ -203,14 +201,14 @@ def test_a_users_model_is_dressed_and_posed(tmp_path):
     known = person.parameters(turns, posed)
     assert np.abs(model.pose(known.betas, known.pose, known.transl)[0] - posed.skin).max() < 1e-5
     assert set(np.unique(person.surface.part)) <= set(range(1, 18))
-    assert (person.surface.part == bodies.load().face_part).mean() > 0.95
+    assert (person.surface.part == parametric.load().face_part).mean() > 0.95
 
 
 def test_a_recorded_motion_starts_above_the_origin(tmp_path):
     write(tmp_path / "a.npz")
     clip = amass.Clip(tmp_path / "a.npz")
-    person = smpl_people.SmplPerson(smpl_body.SmplBody(open_models.body()), 0)
-    recorded = smpl_people.Recorded(person, clip, 5)
+    person = smpl_person.SmplPerson(smpl_model.SmplBody(open_models.body()), 0)
+    recorded = smpl_person.Recorded(person, clip, 5)
     assert recorded.duration == clip.duration
     first, last = recorded.at(0), recorded.at(recorded.duration)
     posed = person.pose(first.rotations, first.translation)
@@ -220,9 +218,9 @@ def test_a_recorded_motion_starts_above_the_origin(tmp_path):
 
 
 def test_nobody_is_without_clothes():
-    model = smpl_body.SmplBody(open_models.body())
+    model = smpl_model.SmplBody(open_models.body())
     for seed in range(8):
-        person = smpl_people.SmplPerson(model, seed)
+        person = smpl_person.SmplPerson(model, seed)
         middles = person.surface.canonical[model.faces].mean(1)
         attributes = person.surface.attributes[model.faces].mean(1)
         worn = person._worn(middles, attributes)
@@ -233,8 +231,8 @@ def test_nobody_is_without_clothes():
 
 
 def test_shading_is_a_function_of_the_seed():
-    model = smpl_body.SmplBody(open_models.body())
-    first, again, other = (smpl_people.SmplPerson(model, seed) for seed in (1, 1, 2))
+    model = smpl_model.SmplBody(open_models.body())
+    first, again, other = (smpl_person.SmplPerson(model, seed) for seed in (1, 1, 2))
     faces = np.arange(0, len(model.faces), 7)
     pixels = surface.Pixels(
         first.surface.canonical[model.faces[faces]].mean(1),
@@ -253,4 +251,4 @@ def test_shading_is_a_function_of_the_seed():
 
 def test_a_model_without_a_body_is_an_error():
     with pytest.raises(ValueError, match=r"16 joints.*24, 52, 55"):
-        smpl_people.SmplPerson(smpl_body.SmplBody(open_models.hand()), 0)
+        smpl_person.SmplPerson(smpl_model.SmplBody(open_models.hand()), 0)

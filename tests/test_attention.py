@@ -9,8 +9,10 @@ import pytest
 from jax.sharding import NamedSharding
 
 from configs import pretrain
-from crocohuman_jax import benchmark, loop, registry, sharding
+from crocohuman_jax import benchmark
+from crocohuman_jax.configuration import registry
 from crocohuman_jax.models import attention
+from crocohuman_jax.training import loop, sharding
 
 LENGTHS = range(28, 257)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from crocohuman_jax.synthetic import smpl_body
-from crocohuman_jax.weights import bodies
+from crocohuman_jax.synthetic.figure import smpl_model
+from crocohuman_jax.weights.exchange import body_files
 
 
 def model(joints=24, vertices=30):
@@ -62,7 +62,7 @@ def test_pickles_with_chumpy_and_sparse_arrays_become_plain(tmp_path, chumpy, pr
     content["v_template"] = np.asfortranarray(plain["v_template"])
     path = tmp_path / "smpl.pkl"
     path.write_bytes(pickle.dumps(content, protocol))
-    what, read = bodies.plain(path)
+    what, read = body_files.plain(path)
     assert what == "SMPL of 30 vertices"
     for name in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights"):
         np.testing.assert_array_equal(read[name], plain[name])
@@ -74,28 +74,28 @@ def test_sparse_regressors_of_every_layout_are_read(tmp_path, kind):
     plain = model()
     sparse = getattr(scipy.sparse, f"{kind}_matrix")(plain["J_regressor"])
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(plain | {"J_regressor": sparse}, 2))
-    read = bodies.plain(tmp_path / "a.pkl")[1]
+    read = body_files.plain(tmp_path / "a.pkl")[1]
     np.testing.assert_array_equal(read["J_regressor"], plain["J_regressor"])
 
 
 def test_a_converted_body_poses_and_is_written_once(tmp_path):
     (tmp_path / "smpl.pkl").write_bytes(pickle.dumps(model(), 2))
-    assert bodies.convert(tmp_path / "smpl.pkl", tmp_path / "smpl.npz") == "SMPL of 30 vertices"
-    loaded = smpl_body.load(tmp_path / "smpl.npz")
+    assert body_files.convert(tmp_path / "smpl.pkl", tmp_path / "smpl.npz") == "SMPL of 30 vertices"
+    loaded = smpl_model.load(tmp_path / "smpl.npz")
     assert loaded.pose(np.zeros(10), np.zeros((24, 3)))[0].shape == (30, 3)
     with pytest.raises(ValueError, match="exists: choose another"):
-        bodies.convert(tmp_path / "smpl.pkl", tmp_path / "smpl.npz")
+        body_files.convert(tmp_path / "smpl.pkl", tmp_path / "smpl.npz")
     with pytest.raises(ValueError, match="is to be a .npz file"):
-        bodies.convert(tmp_path / "smpl.pkl", tmp_path / "smpl.pkl2")
+        body_files.convert(tmp_path / "smpl.pkl", tmp_path / "smpl.pkl2")
     with pytest.raises(ValueError, match="is no file"):
-        bodies.convert(tmp_path / "none.pkl", tmp_path / "none.npz")
+        body_files.convert(tmp_path / "none.pkl", tmp_path / "none.npz")
 
 
 def test_regressors_and_mean_parameters_are_converted(tmp_path):
     np.save(tmp_path / "J_regressor_h36m.npy", np.ones((17, 30)))
-    assert bodies.plain(tmp_path / "J_regressor_h36m.npy")[0] == "a regressor of 17 joints"
+    assert body_files.plain(tmp_path / "J_regressor_h36m.npy")[0] == "a regressor of 17 joints"
     np.savez(tmp_path / "mean.npz", pose=np.zeros(144), shape=np.zeros(10), cam=np.ones(3))
-    what, read = bodies.plain(tmp_path / "mean.npz")
+    what, read = body_files.plain(tmp_path / "mean.npz")
     assert what == "mean parameters" and set(read) == {"pose", "shape", "cam"}
 
 
@@ -114,13 +114,13 @@ def test_bodies_that_do_not_fit_together_are_refused(tmp_path, change, message):
     content = {k: v for k, v in (model() | change).items() if v is not None}
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(content, 2))
     with pytest.raises(ValueError, match=message):
-        bodies.plain(tmp_path / "a.pkl")
+        body_files.plain(tmp_path / "a.pkl")
 
 
 @pytest.mark.parametrize("name", ["SMPL_TINY", "MANO_RIGHT_TINY"])
 def test_the_reference_files_are_the_same_as_pickle_and_npz(oracles, name):
     (kind, one), (same, other) = (
-        bodies.plain(oracles / f"{name}{suffix}") for suffix in (".pkl", ".npz")
+        body_files.plain(oracles / f"{name}{suffix}") for suffix in (".pkl", ".npz")
     )
     assert kind == same and set(one) == set(other)
     for field in one:

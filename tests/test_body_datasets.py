@@ -9,10 +9,12 @@ import PIL.ExifTags
 import PIL.Image
 import pytest
 
-from crocohuman_jax import joints
-from crocohuman_jax.data import annotations, crop, shards
+from crocohuman_jax.body_models import joint_names
+from crocohuman_jax.data import crop
 from crocohuman_jax.data.datasets import h36m, mpi_inf_3dhp, mpii, pw3d
-from crocohuman_jax.synthetic import rotations
+from crocohuman_jax.data.formats import annotations
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.synthetic.graphics import rotations
 
 
 def test_a_spin_file_gives_squares_joints_and_poses(tmp_path):
@@ -34,7 +36,7 @@ def test_a_spin_file_gives_squares_joints_and_poses(tmp_path):
         annotated.assert_lands(frames, found, row)
         x, y, side = found[row]["crop"]
         np.testing.assert_allclose([x, y, side], [64, 64, 128 / 1.25], rtol=1e-5)
-        ankle = found[row]["joints"][joints.PEOPLE.index("left_ankle")]
+        ankle = found[row]["joints"][joint_names.PEOPLE.index("left_ankle")]
         np.testing.assert_allclose(ankle, [120, 110, 3, 1])
         if theirs == 1:
             assert not len(found[row]["pose"]) and found[row]["model"] == ""
@@ -139,7 +141,7 @@ def test_names_of_files_say_their_splits():
 @pytest.mark.parametrize("name", ["coco_eft", "mpii"])
 def test_labelled_pictures_are_not_turned_by_their_exif_orientation(tmp_path, name):
     """Annotations are of the pixels as they are stored."""
-    rows = np.vstack([np.zeros((25, 3)), np.nan_to_num(annotated.points(joints.PEOPLE))])
+    rows = np.vstack([np.zeros((25, 3)), np.nan_to_num(annotated.points(joint_names.PEOPLE))])
     annotated.eft_file(
         tmp_path / "fit.json", [annotated.eft_person("a.jpg", gt_keypoint_2d=rows.tolist())]
     )
@@ -206,13 +208,13 @@ def test_of_human36ms_training_whole_subjects_are_held_out_if_asked_for(tmp_path
     annotated.spin_file(tmp_path / "h36m_train.npz", names, h36m.ORDER)
     settings = annotated.settings_of("h36m", tmp_path)
     settings = dataclasses.replace(settings, held_out=share)
-    splits = shards.assign_splits(h36m.plan(settings), settings)
+    splits = pipeline.assign_splits(h36m.plan(settings), settings)
     found = {name: split for name, split in splits.items() if split == "validation"}
     assert len({name.partition("_")[0] for name in found}) == held and len(found) == 3 * held
     assert all(splits[f"S9_{what}"] == "test" for what in "abc")
 
 
-@pytest.mark.parametrize("order", [joints.PEOPLE, h36m.ORDER])
+@pytest.mark.parametrize("order", [joint_names.PEOPLE, h36m.ORDER])
 def test_human36m_has_its_subjects_cameras_and_sides(tmp_path, order):
     names = h36m_names()
     for name in names:
@@ -223,7 +225,7 @@ def test_human36m_has_its_subjects_cameras_and_sides(tmp_path, order):
     for row in range(len(frames)):
         annotated.assert_lands(frames, known, row)
         assert index["split"][row] == ("train" if index["subject"][row] == "S1" else "test")
-        ankle = known[row]["joints"][joints.PEOPLE.index("left_ankle")]
+        ankle = known[row]["joints"][joint_names.PEOPLE.index("left_ankle")]
         np.testing.assert_allclose(ankle, [120, 110, 3, 1])
     counts = manifest["counts"]
     assert counts["train"] == {"frames": 4, "view pairs": 4, "pose pairs": 4}
@@ -246,7 +248,7 @@ def test_mpi_inf_3dhp_reads_both_ways_of_naming_pictures(tmp_path):
     spin.append("mpi_inf_3dhp_test_set/TS3/imageSequence/img_000007.jpg")
     mmpose = ["S1_Seq2_Cam0_000011.jpg", "S1_Seq2_Cam4_000011.jpg", "TS3_000007.jpg"]
     for form, names, order in (
-        ("spin", spin, joints.PEOPLE),
+        ("spin", spin, joint_names.PEOPLE),
         ("mmpose", mmpose, mpi_inf_3dhp.ORDER),
     ):
         for name in names:
@@ -317,7 +319,7 @@ def test_3dpws_pickles_are_never_opened_but_converted(tmp_path):
 
 def forward(table):
     """How far knees bend forwards, if left is left: left x up is forwards (metres cubed)."""
-    at = {name: table[joints.PEOPLE.index(name), :3] for name in joints.PEOPLE}
+    at = {name: table[joint_names.PEOPLE.index(name), :3] for name in joint_names.PEOPLE}
     across = at["left_hip_lsp"] - at["right_hip_lsp"]
     bend = sum(
         at[f"{s}_knee"] - (at[f"{s}_hip_lsp"] + at[f"{s}_ankle"]) / 2 for s in ("left", "right")
@@ -349,7 +351,7 @@ def test_real_rows_of_mpi_inf_3dhp_prepare(samples, tmp_path):
         assert frames.index["split"].tolist() == [split]
         assert frames.index["sequence"].tolist() == [sequence]
         theirs = np.load(samples / "mpi_inf_3dhp" / file)
-        order = joints.positions(mpi_inf_3dhp.ORDER, joints.PEOPLE)
+        order = joint_names.positions(mpi_inf_3dhp.ORDER, joint_names.PEOPLE)
         points = annotated.in_source(frames, 0, known[0]["keypoints"][order, :2])
         np.testing.assert_allclose(points, theirs["part"][0, :, :2], atol=0.01)
         assert forward(known[0]["joints"]) > 0
@@ -362,7 +364,7 @@ def test_real_rows_of_mpii_prepare(samples, tmp_path):
     )
     assert manifest["counts"]["skipped"] == 0 and len(frames) == 3
     people = {p["image"]: p for p in json.loads((samples / "mpii/annot/valid.json").read_text())}
-    order = joints.positions(mpii.ORDER, joints.PEOPLE)
+    order = joint_names.positions(mpii.ORDER, joint_names.PEOPLE)
     for row in range(3):
         person = people[frames.index["source"][row].removeprefix("images/")]
         seen = np.array(person["joints_vis"]) > 0

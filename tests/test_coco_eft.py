@@ -7,13 +7,13 @@ import annotated
 import numpy as np
 import pytest
 
-from crocohuman_jax import joints
+from crocohuman_jax.body_models import joint_names
 from crocohuman_jax.data.datasets import coco_eft
-from crocohuman_jax.synthetic import rotations
+from crocohuman_jax.synthetic.graphics import rotations
 
 
 def test_efts_cameras_poses_and_keypoints_become_ours(tmp_path):
-    rows = np.vstack([np.zeros((25, 3)), np.nan_to_num(annotated.points(joints.PEOPLE))])
+    rows = np.vstack([np.zeros((25, 3)), np.nan_to_num(annotated.points(joint_names.PEOPLE))])
     people = [
         annotated.eft_person("a.jpg", gt_keypoint_2d=rows.tolist()),
         annotated.eft_person("b.jpg"),
@@ -36,7 +36,7 @@ def test_efts_cameras_poses_and_keypoints_become_ours(tmp_path):
 
 
 def test_eft_without_keypoints_takes_those_of_the_annotations_it_refers_to(tmp_path, caplog):
-    rows = np.vstack([np.zeros((25, 3)), np.nan_to_num(annotated.points(joints.PEOPLE))])
+    rows = np.vstack([np.zeros((25, 3)), np.nan_to_num(annotated.points(joint_names.PEOPLE))])
     people = [
         annotated.eft_person("a.jpg", annotId=5),
         annotated.eft_person("b.jpg", annotId=6),
@@ -77,7 +77,7 @@ def test_real_annotations_of_coco_have_the_form_that_eft_refers_to(samples, tmp_
     (job,) = annotated.plan("coco_eft", tmp_path, **options).jobs
     for row, item in zip(job.extra["part"], theirs, strict=True):
         points = np.array(item["keypoints"]).reshape(17, 3)
-        mine = row[joints.positions(coco_eft.COCO, joints.PEOPLE)]
+        mine = row[joint_names.positions(coco_eft.COCO, joint_names.PEOPLE)]
         np.testing.assert_array_equal(mine[:, 2], points[:, 2] > 0)
         np.testing.assert_allclose(mine[:, :2], points[:, :2] * (points[:, 2:] > 0))
         assert (row[:, 2] > 0).sum() == item["num_keypoints"]

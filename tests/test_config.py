@@ -6,13 +6,14 @@ import ml_collections
 import pytest
 
 from configs import pretrain, variants
-from crocohuman_jax import config, registry
+from crocohuman_jax.configuration import options as options_lib
+from crocohuman_jax.configuration import registry
 
 
 def test_options_take_the_type_of_their_defaults():
-    options = config.parse("large,size=3,debug", variant="base", size=1, debug=False)
+    options = options_lib.parse("large,size=3,debug", variant="base", size=1, debug=False)
     assert vars(options) == {"variant": "large", "size": 3, "debug": True}
-    assert config.parse(None, variant="base").variant == "base"
+    assert options_lib.parse(None, variant="base").variant == "base"
 
 
 @pytest.mark.parametrize(
@@ -25,42 +26,44 @@ def test_options_take_the_type_of_their_defaults():
 )
 def test_misspelt_options_are_named(text, message):
     with pytest.raises(ValueError, match=message):
-        config.parse(text, variant="base", size=1, debug=False)
+        options_lib.parse(text, variant="base", size=1, debug=False)
 
 
 def test_durations_are_steps_epochs_or_shares():
     scale = {"epoch": 1000, "batch_size": 10}
-    assert config.duration("2000", **scale) == 2000
-    assert config.duration(7, **scale) == 7
-    assert config.duration("3ep", **scale) == 300
-    assert config.duration("2.5%", total=400, **scale) == 10
+    assert options_lib.duration("2000", **scale) == 2000
+    assert options_lib.duration(7, **scale) == 7
+    assert options_lib.duration("3ep", **scale) == 300
+    assert options_lib.duration("2.5%", total=400, **scale) == 10
     for text in ("many", "-3", "5%", "3 epochs"):
         with pytest.raises(ValueError, match=f"Duration '{text}' is none of: '2000'"):
-            config.duration(text, **scale)
+            options_lib.duration(text, **scale)
 
 
 def test_differences_are_named_by_their_path():
     old = {"a": {"b": 1, "c": (1, 2)}, "d": 0}
-    assert config.difference(old, {"a": {"b": 1, "c": [1, 2]}, "d": 0}) == []
-    assert config.difference(old, {"a": {"b": 2}, "d": 0}) == [
+    assert options_lib.difference(old, {"a": {"b": 1, "c": [1, 2]}, "d": 0}) == []
+    assert options_lib.difference(old, {"a": {"b": 2}, "d": 0}) == [
         "a.b: 1 -> 2",
         "a.c: [1, 2] -> '(absent)'",
     ]
-    assert config.without(old, ("a.c", "d")) == {"a.b": 1}
+    assert options_lib.without(old, ("a.c", "d")) == {"a.b": 1}
 
 
 def test_sizes_are_a_side_or_two():
-    assert config.size("224") == (224, 224)
-    assert config.size("256x192") == (256, 192)
+    assert options_lib.size("224") == (224, 224)
+    assert options_lib.size("256x192") == (256, 192)
     with pytest.raises(ValueError, match="not '1x2x3'"):
-        config.size("1x2x3")
+        options_lib.size("1x2x3")
 
 
 def test_a_config_survives_its_file(tmp_path):
-    config.save(pretrain.get_config().to_dict(), tmp_path / "c.json")
-    assert not config.difference(pretrain.get_config().to_dict(), config.load(tmp_path / "c.json"))
+    options_lib.save(pretrain.get_config().to_dict(), tmp_path / "c.json")
+    assert not options_lib.difference(
+        pretrain.get_config().to_dict(), options_lib.load(tmp_path / "c.json")
+    )
     with pytest.raises(ValueError, match="is not the workdir of a run"):
-        config.load(tmp_path / "d" / "c.json")
+        options_lib.load(tmp_path / "d" / "c.json")
 
 
 def test_configs_of_earlier_versions_say_what_these_did(tmp_path):
@@ -77,16 +80,16 @@ def test_configs_of_earlier_versions_say_what_these_did(tmp_path):
     }
     found = {}
     for name, saved in before.items():
-        config.save({"config": saved}, tmp_path / "c.json")
-        found[name] = config.flatten(config.load(tmp_path / "c.json")["config"])
+        options_lib.save({"config": saved}, tmp_path / "c.json")
+        found[name] = options_lib.flatten(options_lib.load(tmp_path / "c.json")["config"])
     mask = {name: value for name, value in found["completion"].items() if "mask" in name}
     assert mask.pop("data.mask.multiple") == 1 and "data.mask.buckets" not in mask
     assert found["mesh"]["head.camera"] == "direct" and found["mesh"]["loss.frame"] == "camera"
     assert found["mesh"]["model.keep_cls"] is False
     # What a config says itself stays.
     newer = {"kind": "iterative", "camera": "relative"}
-    config.save({"config": before["mesh"] | {"head": newer}}, tmp_path / "c.json")
-    assert config.load(tmp_path / "c.json")["config"]["head"] == newer
+    options_lib.save({"config": before["mesh"] | {"head": newer}}, tmp_path / "c.json")
+    assert options_lib.load(tmp_path / "c.json")["config"]["head"] == newer
 
 
 @pytest.mark.parametrize("arg", [*variants.ENCODERS, "base,decoder=base,position=rope100", "debug"])

@@ -15,8 +15,11 @@ import test_names
 
 import crocohuman_jax as ch
 from crocohuman_jax import convert
-from crocohuman_jax.models import positions
-from crocohuman_jax.weights import arrays, exchange, folder, layouts, names
+from crocohuman_jax.models import position_embeddings
+from crocohuman_jax.weights.exchange import conversion
+from crocohuman_jax.weights.names import architectures, leaf_names
+from crocohuman_jax.weights.safe import arrays
+from crocohuman_jax.weights.sharing import model_folder
 
 FLAGS = {
     "format": "safetensors",
@@ -57,7 +60,7 @@ def close(found, wanted):
 def file(tmp_path):
     """A safetensors file with the names that CroCo's class has, as anyone could have made it."""
     state = test_names.state_dict(test_names.TINY)
-    settings = json.dumps(layouts.croco_kwargs(test_names.TINY))
+    settings = json.dumps(architectures.croco_kwargs(test_names.TINY))
     arrays.write_safetensors(tmp_path / "x.safetensors", state, {"croco_kwargs": settings})
     return tmp_path / "x.safetensors"
 
@@ -140,10 +143,10 @@ def test_reference_files_come_back_bit_for_bit(oracles, tmp_path, name):
     again = take_in(out, tmp_path / "again")
     assert again.description == model.description
     runs.equal(again.params, model.params)
-    one, other = (tmp_path / x / folder.WEIGHTS for x in ("in", "again"))
+    one, other = (tmp_path / x / model_folder.WEIGHTS for x in ("in", "again"))
     assert one.read_bytes() == other.read_bytes()
-    theirs = exchange.torch_files.read(oracles / f"{name}.pth")["model"]
-    ours, _ = arrays.read_safetensors(out / folder.WEIGHTS)
+    theirs = conversion.torch_files.read(oracles / f"{name}.pth")["model"]
+    ours, _ = arrays.read_safetensors(out / model_folder.WEIGHTS)
     assert set(ours) - {"dec_pos_embed"} == set(theirs) - {"dec_pos_embed"}
     for key, array in ours.items():
         assert array.shape == theirs[key].shape, key
@@ -156,14 +159,14 @@ def test_a_folder_says_where_its_weights_come_from(file, tmp_path):
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert digest in (tmp_path / "model" / "README.md").read_text()
     receipt = (tmp_path / "model" / "receipt.json").read_text()
-    weights = hashlib.sha256((tmp_path / "model" / folder.WEIGHTS).read_bytes()).hexdigest()
+    weights = hashlib.sha256((tmp_path / "model" / model_folder.WEIGHTS).read_bytes()).hexdigest()
     assert digest in receipt and weights in receipt
 
 
 def test_parts_that_are_absent_by_permission_are_left_out(tmp_path):
     state = test_names.state_dict(test_names.TINY)
     state = {k: v for k, v in state.items() if not k.startswith(("prediction_head", "dec_norm"))}
-    settings = json.dumps(layouts.croco_kwargs(test_names.TINY))
+    settings = json.dumps(architectures.croco_kwargs(test_names.TINY))
     arrays.write_safetensors(tmp_path / "x.safetensors", state, {"croco_kwargs": settings})
     with pytest.raises(ValueError, match=r"(?s)missing: dec_norm.bias.*missing: prediction_head"):
         take_in(tmp_path / "x.safetensors", tmp_path / "model")
@@ -195,11 +198,11 @@ def test_a_runs_model_is_exported_with_a_card_of_the_run(straight, tmp_path):
 def test_an_encoder_goes_to_timm_with_its_table(tmp_path, file):
     take_in(file, tmp_path / "model")
     out = give_out(tmp_path / "model", tmp_path / "timm", format="timm")
-    state, _ = arrays.read_safetensors(out / folder.WEIGHTS)
+    state, _ = arrays.read_safetensors(out / model_folder.WEIGHTS)
     about = json.loads((out / "config.json").read_text())
     assert about["model_args"]["class_token"] is False and about["num_classes"] == 0
     assert about["model_args"]["num_heads"] == 3
-    np.testing.assert_array_equal(state["pos_embed"][0], positions.cosine((2, 3), 24))
+    np.testing.assert_array_equal(state["pos_embed"][0], position_embeddings.cosine((2, 3), 24))
     theirs = test_names.state_dict(test_names.TINY)
     encoder = {k.replace("enc_", "", 1) for k in theirs if k.startswith("enc_")}
     assert set(state) == encoder | {"patch_embed.proj.weight", "patch_embed.proj.bias"}
@@ -209,9 +212,11 @@ def test_an_encoder_goes_to_timm_with_its_table(tmp_path, file):
 
 
 def test_a_vision_transformer_goes_to_timm_whole(tmp_path):
-    folder.write(tmp_path / "model", test_names.VIT, test_names.parameters(test_names.VIT), "")
+    model_folder.write(
+        tmp_path / "model", test_names.VIT, test_names.parameters(test_names.VIT), ""
+    )
     out = give_out(tmp_path / "model", tmp_path / "timm", format="timm")
-    state, _ = arrays.read_safetensors(out / folder.WEIGHTS)
+    state, _ = arrays.read_safetensors(out / model_folder.WEIGHTS)
     theirs = test_names.state_dict(test_names.VIT)
     assert set(state) == {name for name in theirs if not name.startswith("head.")}
     np.testing.assert_array_equal(state["pos_embed"], theirs["pos_embed"])
@@ -220,7 +225,7 @@ def test_a_vision_transformer_goes_to_timm_whole(tmp_path):
 
 def test_a_model_that_turns_has_no_counterpart_in_timm(tmp_path):
     rope = test_names.ROPE
-    folder.write(tmp_path / "model", rope, test_names.parameters(rope), "")
+    model_folder.write(tmp_path / "model", rope, test_names.parameters(rope), "")
     with pytest.raises(ValueError, match=r"\(rope100\): use --format=torch-names"):
         give_out(tmp_path / "model", tmp_path / "timm", format="timm")
     assert not (tmp_path / "timm").exists()
@@ -229,13 +234,15 @@ def test_a_model_that_turns_has_no_counterpart_in_timm(tmp_path):
 def test_a_table_for_another_grid_is_interpolated_when_a_run_starts_from_it(tmp_path):
     vit = test_names.VIT
     params = test_names.parameters(vit)
-    folder.write(tmp_path / "model", vit, params, "")
+    model_folder.write(tmp_path / "model", vit, params, "")
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     wanted = {"encoder": {"positions": jax.ShapeDtypeStruct((7, 24), jnp.float32, sharding=place)}}
-    found = folder.load_params(tmp_path / "model", wanted, (2, 3), "table")["encoder"]["positions"]
+    found = model_folder.load_params(tmp_path / "model", wanted, (2, 3), "table")["encoder"][
+        "positions"
+    ]
     table = params["encoder/positions"]
     np.testing.assert_array_equal(found[0], table[0])
-    np.testing.assert_allclose(found[1:], positions.resize(table[1:], (2, 2), (2, 3)))
+    np.testing.assert_allclose(found[1:], position_embeddings.resize(table[1:], (2, 2), (2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -297,5 +304,5 @@ def test_a_body_model_becomes_one_file_with_a_receipt(oracles, tmp_path, name):
 def test_names_leave_nothing_of_a_model_out():
     for description in test_names.EVERY.values():
         flat = test_names.parameters(description)
-        assert {path.split("/")[0] for path in flat} == set(layouts.parts(description))
-        assert names.nested(flat).keys() == set(layouts.parts(description))
+        assert {path.split("/")[0] for path in flat} == set(architectures.parts(description))
+        assert leaf_names.nested(flat).keys() == set(architectures.parts(description))

@@ -17,11 +17,11 @@ import runs
 import scipy.sparse
 
 from configs import mesh
-from crocohuman_jax import bodies as bodies_lib
-from crocohuman_jax import convert, registry
-from crocohuman_jax.body import coarse, load
+from crocohuman_jax import convert
+from crocohuman_jax.body_models import loading, mesh_downsampling, supervision
+from crocohuman_jax.configuration import registry
 from crocohuman_jax.data.datasets import pw3d
-from crocohuman_jax.weights import bodies
+from crocohuman_jax.weights.exchange import body_files
 
 LEVELS = (195, 49)
 
@@ -58,8 +58,8 @@ def python2(content) -> bytes:
 @pytest.fixture(scope="module")
 def hand():
     """The open hand and two coarse versions of it."""
-    body = load.load("open_hand_right")
-    return coarse.cached(np.asarray(body.template), body.faces.array, LEVELS, None)
+    body = loading.load("open_hand_right")
+    return mesh_downsampling.cached(np.asarray(body.template), body.faces.array, LEVELS, None)
 
 
 def sparse(matrix):
@@ -104,7 +104,7 @@ def test_metros_matrices_become_a_file_that_a_run_takes(hand, tmp_path):
     assert "sampling matrices between 1611, 195, 49 vertices" in taken(source, output)
     assert not (tmp_path / "trace").exists()
     assert (tmp_path / "sampling.receipt.json").exists()
-    found = coarse.from_arrays(dict(np.load(output)))
+    found = mesh_downsampling.from_arrays(dict(np.load(output)))
     for mine, theirs in zip(found.down + found.up, hand.down + hand.up, strict=True):
         assert not (sparse(mine) != sparse(theirs)).nnz
     runs.equal(found.faces, hand.faces)
@@ -113,7 +113,7 @@ def test_metros_matrices_become_a_file_that_a_run_takes(hand, tmp_path):
     network = registry.find("tasks", "mesh").make(config).loss.__self__
     assert network.coarse.levels == (1611, 195)
     vertices = np.random.default_rng(0).normal(size=(2, 1611, 3))
-    small = coarse.pyramid(network.coarse, vertices)[1]
+    small = mesh_downsampling.pyramid(network.coarse, vertices)[1]
     np.testing.assert_allclose(small[1], sparse(hand.down[0]) @ vertices[1], atol=1e-6)
 
 
@@ -254,21 +254,21 @@ def test_a_body_model_that_is_not_there_says_how_to_get_one_and_what_works_witho
 def test_smpl_files_run_once_converted_with_the_regressor_that_measures_them(oracles, tmp_path):
     for name in ("neutral", "male"):
         taken(oracles / "SMPL_TINY.pkl", tmp_path / f"{name}.npz")
-    vertices = len(load.load(str(tmp_path / "neutral.npz")).template)
+    vertices = len(loading.load(str(tmp_path / "neutral.npz")).template)
     rows = np.random.default_rng(0).random((17, vertices))
     np.save(tmp_path / "J_regressor_h36m.npy", rows / rows.sum(1, keepdims=True))
     taken(tmp_path / "J_regressor_h36m.npy", tmp_path / "h36m.npz")
     options = mesh.get_config("debug").body.to_dict() | {"model": str(tmp_path / "neutral.npz")}
     with pytest.raises(ValueError, match=r"name the regressor in config\.body\.h36m"):
-        bodies_lib.Bodies(**options)
+        supervision.Bodies(**options)
     options |= {"h36m": str(tmp_path / "h36m.npz"), "male": str(tmp_path / "male.npz")}
-    assert bodies_lib.Bodies(**options).genders() == ("neutral", "male")
+    assert supervision.Bodies(**options).genders() == ("neutral", "male")
     with pytest.raises(ValueError, match="holds no J_regressor"):
-        bodies_lib.Bodies(**options | {"h36m": _means(tmp_path)})
+        supervision.Bodies(**options | {"h36m": _means(tmp_path)})
     with pytest.raises(ValueError, match=r"config\.body\.h36m is \(17, \d+\), expected"):
         np.save(tmp_path / "other.npy", rows[:, :-1])
         taken(tmp_path / "other.npy", tmp_path / "other.npz")
-        bodies_lib.Bodies(**options | {"h36m": str(tmp_path / "other.npz")})
+        supervision.Bodies(**options | {"h36m": str(tmp_path / "other.npz")})
 
 
 def _means(folder) -> str:
@@ -279,10 +279,10 @@ def _means(folder) -> str:
 
 def test_converted_mean_parameters_are_where_estimates_begin(tmp_path):
     options = mesh.get_config("debug").body.to_dict()
-    form = bodies_lib.Bodies(**options).form()
+    form = supervision.Bodies(**options).form()
     path = _means(tmp_path)
-    np.testing.assert_array_equal(bodies_lib.mean_file(path, form), np.ones(157))
-    assert bodies.plain(pathlib.Path(path))[0] == "mean parameters"
-    hand = bodies_lib.Bodies(**options | {"model": "open_hand_right"}).form()
+    np.testing.assert_array_equal(supervision.mean_file(path, form), np.ones(157))
+    assert body_files.plain(pathlib.Path(path))[0] == "mean parameters"
+    hand = supervision.Bodies(**options | {"model": "open_hand_right"}).form()
     with pytest.raises(ValueError, match="has 144 numbers of pose and 10 of shape, expected 96"):
-        bodies_lib.mean_file(path, hand)
+        supervision.mean_file(path, hand)

@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 import reference
 
-from crocohuman_jax import models, pixels, trees
-from crocohuman_jax.models import attention, croco, flops, layers, positions
+from crocohuman_jax import models
+from crocohuman_jax.models import (
+    attention,
+    croco,
+    flops,
+    layers,
+    parameters,
+    pixels,
+    position_embeddings,
+)
 
 TINY = {"encoder": croco.Shape(96, 3, 4), "decoder": croco.Shape(64, 2, 4)}
 GRID, PATCH = (4, 4), 16
@@ -90,11 +98,11 @@ def test_a_hidden_patch_is_predicted_alike_alone_or_among_all(oracles, name, pos
 def test_the_cosine_tables_equal_the_reference(oracles):
     oracle = np.load(oracles / "croco_v1_tiny.npz")
     for key, width in (("enc_pos_embed", 96), ("dec_pos_embed", 64)):
-        np.testing.assert_allclose(positions.cosine(GRID, width), oracle[key], atol=1e-6)
+        np.testing.assert_allclose(position_embeddings.cosine(GRID, width), oracle[key], atol=1e-6)
 
 
 def test_the_cosine_table_puts_the_column_first():
-    table = positions.cosine((3, 5), 64).reshape(3, 5, 2, 32)
+    table = position_embeddings.cosine((3, 5), 64).reshape(3, 5, 2, 32)
     assert (table[:, :, 0] == table[:1, :, 0]).all()  # the first half ignores the row
     assert (table[:, :, 1] == table[:, :1, 1]).all()  # the second half ignores the column
     origin = table[0, 0].reshape(-1)
@@ -109,21 +117,24 @@ def test_rotary_positions_equal_the_reference(oracles):
     index = where[..., 0] * columns + where[..., 1]
     for base in (100, 10000):
         wanted = next(v for k, v in oracle.items() if k.endswith(str(base)) and v.ndim == 4)
-        table = positions.rotary((int(rows), int(columns)), 24, float(base))[index]
-        turned = positions.rotate(jnp.swapaxes(tokens, 1, 2), jnp.asarray(table))
+        table = position_embeddings.rotary((int(rows), int(columns)), 24, float(base))[index]
+        turned = position_embeddings.rotate(jnp.swapaxes(tokens, 1, 2), jnp.asarray(table))
         np.testing.assert_allclose(jnp.swapaxes(turned, 1, 2), wanted, atol=1e-5)
 
 
 def test_rotary_logits_depend_on_the_offset_only():
-    table = positions.rotary((6, 6), 16, 100.0).reshape(6, 6, 2, 2, 4)
+    table = position_embeddings.rotary((6, 6), 16, 100.0).reshape(6, 6, 2, 2, 4)
     q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 16))
 
     def logit(at, to):
-        turned = [positions.rotate(t, jnp.asarray(table[p])[None]) for t, p in ((q, at), (k, to))]
+        turned = [
+            position_embeddings.rotate(t, jnp.asarray(table[p])[None])
+            for t, p in ((q, at), (k, to))
+        ]
         return float((turned[0] * turned[1]).sum())
 
     assert logit((0, 1), (2, 0)) == pytest.approx(logit((3, 4), (5, 3)), abs=1e-5)
-    np.testing.assert_array_equal(positions.rotate(q, jnp.asarray(table[0, 0])[None]), q)
+    np.testing.assert_array_equal(position_embeddings.rotate(q, jnp.asarray(table[0, 0])[None]), q)
 
 
 @pytest.mark.parametrize("unroll, remat", [(1, "dots"), (1, "full"), (2, "none"), (12, "none")])
@@ -193,7 +204,7 @@ def test_initial_weights_are_as_specified_and_of_each_part_alone():
     jax.tree.map(
         np.testing.assert_array_equal, params["encoder"], other(jax.random.key(3))["encoder"]
     )
-    for path, leaf in trees.named_leaves(params):
+    for path, leaf in parameters.named_leaves(params):
         if path == "encoder/embed/bias":
             assert 0 < np.abs(leaf).max() <= 1 / np.sqrt(768)
         elif path.endswith("bias"):
@@ -252,9 +263,9 @@ def test_sizes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="Unknown positions 'learned'. Known: cosine, rope100"):
         build("learned")
     with pytest.raises(ValueError, match="multiple of 4, not 6"):
-        positions.cosine((2, 2), 6)
+        position_embeddings.cosine((2, 2), 6)
     with pytest.raises(ValueError, match="multiple of 4, not 6"):
-        positions.rotary((2, 2), 6, 100.0)
+        position_embeddings.rotary((2, 2), 6, 100.0)
     for option, message in (
         ({"remat": "some"}, "Unknown config.model.remat 'some'. Known: none, dots, full"),
         ({"dtype": "bf16"}, "Unknown config.model.dtype 'bf16'. Known: auto, float32, bfloat16"),

@@ -4,7 +4,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from crocohuman_jax.data import crop, datasets
+from crocohuman_jax.data import crop
+from crocohuman_jax.data.formats import samples
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "CMYK", "1", "LA"])
@@ -68,4 +69,4 @@ def test_impossible_boxes_are_skipped_with_their_reason(box, reason):
 )
 def test_impossible_entries_of_a_boxes_file_are_explained(entry, reason):
     with pytest.raises(crop.Skip, match=reason):
-        datasets.people(entry)
+        samples.people(entry)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import crocohuman_jax as ch
-from crocohuman_jax import models, trees
-from crocohuman_jax.models import croco, dpt
-from crocohuman_jax.weights import exchange, layouts, names
+from crocohuman_jax import models
+from crocohuman_jax.models import croco, parameters
+from crocohuman_jax.models.heads import dpt
+from crocohuman_jax.weights.exchange import conversion
+from crocohuman_jax.weights.names import architectures, leaf_names
 
 CASES = {
     "dpt_monocular_small": {"heads": (4,)},
@@ -18,8 +20,8 @@ CASES = {
 
 def read(oracles, name):
     """Returns the model, its dense head as a function of (parameters, tokens), and the outputs."""
-    description, flat, _ = exchange.read(oracles / f"{name}.pth", **CASES[name])
-    model = ch.Model(description, names.nested(flat), croco.Compute())
+    description, flat, _ = conversion.read(oracles / f"{name}.pth", **CASES[name])
+    model = ch.Model(description, leaf_names.nested(flat), croco.Compute())
     sizes = description.dense
     fans = tuple(
         (description.encoder if hook < description.encoder.depth else description.decoder).width
@@ -60,9 +62,9 @@ def test_every_gradient_equals_the_reference(oracles, name):
         return jnp.sum(head(params)(tokens, (4, 4)) * weights)
 
     found = jax.jit(jax.grad(loss))(model.params["dense"])
-    flat = {f"dense/{path}": np.asarray(x) for path, x in trees.named_leaves(found)}
-    leaves = [x for x in layouts.leaves(model.description) if x.path.startswith("dense/")]
-    state = names.export_arrays(flat, leaves, {})
+    flat = {f"dense/{path}": np.asarray(x) for path, x in parameters.named_leaves(found)}
+    leaves = [x for x in architectures.leaves(model.description) if x.path.startswith("dense/")]
+    state = leaf_names.export_arrays(flat, leaves, {})
     wanted = {k.removeprefix("grad/"): v for k, v in oracle.items() if k.startswith("grad/")}
     for key, gradient in wanted.items():
         near = 1e-6 + 1e-4 * np.abs(gradient).max()

@@ -6,8 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from crocohuman_jax import drawing, pixels
-from crocohuman_jax.synthetic import kernels, open_models, raster, smpl_body
+from crocohuman_jax.models import pixels
+from crocohuman_jax.synthetic.figure import open_models, smpl_model
+from crocohuman_jax.synthetic.graphics import kernels, raster
+from crocohuman_jax.visualize import drawing
 
 LENS = (500.0, 500.0, 112.0, 112.0)
 needs_numba = pytest.mark.skipif(not kernels.AVAILABLE, reason="numba is not installed")
@@ -24,7 +26,7 @@ def either(request, monkeypatch):
 @functools.cache
 def person():
     """Returns the open body in front of the camera and facing it, and its faces."""
-    model = smpl_body.SmplBody(open_models.body())
+    model = smpl_model.SmplBody(open_models.body())
     pose = np.zeros((24, 3))
     pose[16, 2], pose[17, 2], pose[1, 0] = -0.9, 0.5, -0.5
     vertices, _ = model.pose(np.zeros(10), pose)

@@ -14,8 +14,13 @@ import runs
 import trimesh
 
 from configs import mesh
-from crocohuman_jax import loop, measuring, mesh_results, photographs, protocol
-from crocohuman_jax.data import people, shards, truth
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.data.storage import synthetic_truth
+from crocohuman_jax.data.streams import labelled_people
+from crocohuman_jax.evaluation import mesh as mesh_lib
+from crocohuman_jax.evaluation import protocol, runner
+from crocohuman_jax.inference import photographs
+from crocohuman_jax.training import loop
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +55,12 @@ def predict_args(run, images, output, **changes):
 
 
 def test_an_evaluation_measures_everybody_and_keeps_its_protocol(run, tmp_path):
-    text = measuring.evaluate(args(run, output=str(tmp_path / "out")))
+    text = runner.evaluate(args(run, output=str(tmp_path / "out")))
     result = protocol.Result.load(tmp_path / "out" / "result.json")
     found = np.load(tmp_path / "out" / "people.npz")
     assert len(found["mpjpe"]) == result.protocol.frames == 4  # one of three people, right or left
     assert result.protocol.skipped == 0 and result.protocol.joints.startswith("hand21")
-    for name in mesh_results.MEASURES:
+    for name in mesh_lib.MEASURES:
         np.testing.assert_allclose(result.metrics[name], found[name].mean(), rtol=1e-6)
     assert {"pve_sc", "pve_t_sc", "f@5", "f_aligned@15", "auc_joint"} <= set(result.metrics)
     assert result.metrics["pa_mpjpe"] < result.metrics["mpjpe"]
@@ -66,7 +71,7 @@ def test_an_evaluation_measures_everybody_and_keeps_its_protocol(run, tmp_path):
 def test_batches_do_not_change_what_is_measured(run, tmp_path):
     sizes = {}
     for batch in (1, 4):
-        measuring.evaluate(args(run, batch=batch, output=str(tmp_path / str(batch)), pictures=0))
+        runner.evaluate(args(run, batch=batch, output=str(tmp_path / str(batch)), pictures=0))
         sizes[batch] = np.load(tmp_path / str(batch) / "people.npz")
     for name in ("row", "mpjpe", "points"):
         np.testing.assert_allclose(sizes[1][name], sizes[4][name], rtol=1e-4, atol=1e-5)
@@ -76,7 +81,7 @@ def test_another_alignment_is_another_protocol(run, tmp_path):
     results = []
     for kind in ("auto", "freihand"):
         output = tmp_path / kind
-        measuring.evaluate(args(run, alignment=kind, output=str(output), pictures=0))
+        runner.evaluate(args(run, alignment=kind, output=str(output), pictures=0))
         results.append(protocol.Result.load(output / "result.json"))
     with pytest.raises(ValueError, match="alignment"):
         protocol.table(results)
@@ -92,19 +97,19 @@ def results(run):
 
 def test_no_evaluation_replaces_another(run, folder):
     """Folders have the name and the protocol in theirs; the same again is replaced whole."""
-    measuring.evaluate(args(run))
+    runner.evaluate(args(run))
     ((first, result),) = results(run).items()
     assert first == f"{folder.name}_validation_run_{result.protocol.stamp}"
     at = run / "evaluations" / first
     before = {path.name: path.read_bytes() for path in at.iterdir()}
     assert set(before) == {"result.json", "people.npz", "worst.png", "best.png"}
     for changes in ({"alignment": "freihand"}, {"name": "mine"}, {"root": "none"}):
-        measuring.evaluate(args(run, pictures=0, **changes))
+        runner.evaluate(args(run, pictures=0, **changes))
     every = results(run)
     assert len(every) == 4 and {r.name for r in every.values()} == {"run", "mine"}
     assert all(name.endswith(r.protocol.stamp) for name, r in every.items())
     assert {path.name: path.read_bytes() for path in at.iterdir()} == before
-    measuring.evaluate(args(run, pictures=0))
+    runner.evaluate(args(run, pictures=0))
     assert results(run).keys() == every.keys()
     assert {path.name for path in at.iterdir()} == {"result.json", "people.npz"}
     assert not list((run / "evaluations").glob(".*"))
@@ -112,19 +117,19 @@ def test_no_evaluation_replaces_another(run, folder):
 
 def test_a_folder_that_is_named_keeps_what_it_has(run, tmp_path, monkeypatch):
     output = tmp_path / "out"
-    measuring.evaluate(args(run, output=str(output)))
+    runner.evaluate(args(run, output=str(output)))
     (output / "notes.txt").write_text("mine")
     before = {path.name: path.read_bytes() for path in output.iterdir()}
     with monkeypatch.context() as patch:
-        patch.setattr(measuring.Run, "everyone", None)  # nobody is measured before it is refused
+        patch.setattr(runner.Run, "everyone", None)  # nobody is measured before it is refused
         with pytest.raises(ValueError, match="alignment is 'similarity' there, 'freihand' here"):
-            measuring.evaluate(args(run, output=str(output), alignment="freihand"))
+            runner.evaluate(args(run, output=str(output), alignment="freihand"))
         with pytest.raises(ValueError, match="name is 'run' there, 'other' here"):
-            measuring.evaluate(args(run, output=str(output), name="other"))
+            runner.evaluate(args(run, output=str(output), name="other"))
         with pytest.raises(ValueError, match="without slashes"):
-            measuring.evaluate(args(run, name="a/b"))
+            runner.evaluate(args(run, name="a/b"))
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
-    measuring.evaluate(args(run, output=str(output), pictures=0))
+    runner.evaluate(args(run, output=str(output), pictures=0))
     left = {path.name for path in output.iterdir()}
     assert left == {"notes.txt", "result.json", "people.npz"}
 
@@ -132,20 +137,20 @@ def test_a_folder_that_is_named_keeps_what_it_has(run, tmp_path, monkeypatch):
 @pytest.fixture
 def one_fails(monkeypatch):
     """Lets the second person's prediction be one of numbers that are not finite."""
-    measure = measuring.Run.everyone
+    measure = runner.Run.everyone
 
     def everyone(self, *arguments):
         found = {name: np.array(values) for name, values in measure(self, *arguments).items()}
         found["finite"][1] = False
-        for name in mesh_results.MEASURES:
+        for name in mesh_lib.MEASURES:
             found[name][1] = np.nan
         return found
 
-    monkeypatch.setattr(measuring.Run, "everyone", everyone)
+    monkeypatch.setattr(runner.Run, "everyone", everyone)
 
 
 def test_a_prediction_that_is_not_finite_is_named_and_counted(run, tmp_path, one_fails):
-    text = measuring.evaluate(args(run, output=str(tmp_path / "a")))
+    text = runner.evaluate(args(run, output=str(tmp_path / "a")))
     result = protocol.Result.load(tmp_path / "a" / "result.json")
     found = np.load(tmp_path / "a" / "people.npz")
     assert all(np.isnan(value) for value in result.metrics.values())
@@ -153,17 +158,17 @@ def test_a_prediction_that_is_not_finite_is_named_and_counted(run, tmp_path, one
     assert name.startswith(f"row {found['row'][1]} ") and "instant" in name
     assert result.protocol.frames == 4 and result.protocol.non_finite == 0
     assert f"1 prediction is not finite, so the means are NaN ({name})" in text
-    measuring.evaluate(args(run, output=str(tmp_path / "b"), allow_non_finite=True))
+    runner.evaluate(args(run, output=str(tmp_path / "b"), allow_non_finite=True))
     allowed = protocol.Result.load(tmp_path / "b" / "result.json")
     assert allowed.protocol.frames == 3 and allowed.protocol.non_finite == 1
     assert allowed.non_finite == result.non_finite
-    for measure in mesh_results.MEASURES:
+    for measure in mesh_lib.MEASURES:
         wanted = found[measure][[0, 2, 3]].mean()
         np.testing.assert_allclose(allowed.metrics[measure], wanted, rtol=1e-6)
     with pytest.raises(ValueError, match="non_finite: 0 of run; 1 of run"):
         protocol.table([result, allowed])
     # What another number of failures makes another protocol does not lie over the first.
-    measuring.evaluate(args(run, output=str(tmp_path / "a"), allow_non_finite=True))
+    runner.evaluate(args(run, output=str(tmp_path / "a"), allow_non_finite=True))
     assert protocol.Result.load(tmp_path / "a" / "result.json").protocol == result.protocol
     stamp = allowed.protocol.stamp
     assert protocol.Result.load(tmp_path / f"a_{stamp}" / "result.json").non_finite == (name,)
@@ -172,14 +177,14 @@ def test_a_prediction_that_is_not_finite_is_named_and_counted(run, tmp_path, one
 def test_freihand_is_aligned_as_by_its_toolbox_and_has_places(run, tmp_path):
     annotated.freihand(tmp_path / "source", 3, "evaluation")
     settings = annotated.settings_of("freihand", tmp_path / "source")
-    shards.prepare(settings, tmp_path / "hands", 1, lambda *_: None)
+    pipeline.prepare(settings, tmp_path / "hands", 1, lambda *_: None)
     shown, there = {}, {"folder": str(tmp_path / "hands"), "split": "test", "pictures": 0}
     for kind, changes in {
         "auto": {},
         "similarity": {"alignment": "similarity"},
         "none": {"root": "none"},
     }.items():
-        measuring.evaluate(args(run, output=str(tmp_path / kind), **there, **changes))
+        runner.evaluate(args(run, output=str(tmp_path / kind), **there, **changes))
         shown[kind] = protocol.Result.load(tmp_path / kind / "result.json")
     assert shown["auto"].protocol.alignment == "freihand"
     assert shown["similarity"].protocol.alignment == "similarity"
@@ -196,7 +201,7 @@ def test_freihand_is_aligned_as_by_its_toolbox_and_has_places(run, tmp_path):
 
 def test_a_submission_has_everybody_in_order(run, tmp_path):
     path = tmp_path / "pred.json"
-    measuring.evaluate(args(run, submission=str(path), output=str(tmp_path / "o"), pictures=0))
+    runner.evaluate(args(run, submission=str(path), output=str(tmp_path / "o"), pictures=0))
     joints, vertices = json.loads(path.read_text())
     found = np.load(tmp_path / "o" / "people.npz")
     np.testing.assert_allclose(joints, found["points"], atol=1e-4)
@@ -216,12 +221,12 @@ def test_a_submission_has_everybody_in_order(run, tmp_path):
 )
 def test_what_cannot_be_measured_is_said(run, changes, message):
     with pytest.raises(ValueError, match=message):
-        measuring.evaluate(args(run, **changes))
+        runner.evaluate(args(run, **changes))
 
 
 def test_a_run_of_another_task_has_no_protocol(straight):
     with pytest.raises(ValueError, match="completion"):
-        measuring.evaluate(args(straight[0]))
+        runner.evaluate(args(straight[0]))
 
 
 def test_accelerations_need_three_frames_equally_apart():
@@ -232,14 +237,14 @@ def test_accelerations_need_three_frames_equally_apart():
     index = {"pose_group": np.zeros(6, int), "instant": np.arange(6) * 2}
     of_roots = moved - moved[:, :1]
     expected = 1000 * np.linalg.norm(np.diff(of_roots, 2, axis=0), axis=-1).mean()
-    np.testing.assert_allclose(mesh_results.acceleration(found, index, 0), expected, rtol=1e-4)
+    np.testing.assert_allclose(mesh_lib.acceleration(found, index, 0), expected, rtol=1e-4)
     # A root that is not measured does not count, for it is put together.
-    apart = mesh_results.acceleration(found, index, 1)
+    apart = mesh_lib.acceleration(found, index, 1)
     np.testing.assert_allclose(apart, 5 / 4 * expected, rtol=1e-4)
     gap = index | {"instant": np.array([0, 1, 5, 6, 10, 11])}
-    assert mesh_results.acceleration(found, gap, 0) is None
+    assert mesh_lib.acceleration(found, gap, 0) is None
     two = index | {"pose_group": np.array([0, 0, 1, 1, -1, -1])}
-    assert mesh_results.acceleration(found, two, 0) is None
+    assert mesh_lib.acceleration(found, two, 0) is None
 
 
 def test_prediction_writes_picture_mesh_and_numbers(run, folder, tmp_path):
@@ -377,7 +382,7 @@ def test_the_commands_run(run, tmp_path):
 
 
 def test_truth_of_the_wrong_kind_is_refused(folder):
-    frames = people.records.Frames(folder)
-    assert (folder / truth.NAME).is_dir()
+    frames = labelled_people.records.Frames(folder)
+    assert (folder / synthetic_truth.NAME).is_dir()
     with pytest.raises(ValueError, match=r"config\.body\.model"):
-        people.open_notes(frames, crowds.form("open_body", kind="smpl"))
+        labelled_people.open_notes(frames, crowds.form("open_body", kind="smpl"))

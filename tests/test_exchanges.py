@@ -9,8 +9,10 @@ import pytest
 from jax.sharding import NamedSharding
 
 from configs import mesh, pretrain
-from crocohuman_jax import benchmark, loop, registry, sharding, trees
-from crocohuman_jax.models import layers
+from crocohuman_jax import benchmark
+from crocohuman_jax.configuration import registry
+from crocohuman_jax.models import layers, parameters
+from crocohuman_jax.training import loop, sharding
 
 EACH = 11  # examples a device; it divides no size of a parameter
 MOVES = "all-gather|all-to-all|collective-permute"
@@ -50,7 +52,7 @@ def compiled(config, sizes):
     task = registry.find("tasks", config.task).make(config)
     steps = loop.Durations(config, 10 * config.batch_size)
     _, step, state = loop.build(config, task, devices, steps)
-    for path, leaf in trees.named_leaves(state):
+    for path, leaf in parameters.named_leaves(state):
         assert not any(n % EACH == 0 for n in leaf.shape), path
     random = benchmark.random_people if config.task == "mesh" else benchmark.random_batch
     place = NamedSharding(devices, sharding.BATCH)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from crocohuman_jax import freihand_files
+from crocohuman_jax.evaluation import submissions
 
 RNG = np.random.default_rng(0)
 
@@ -18,7 +18,7 @@ def hands(count=3):
 def test_a_file_is_two_lists_in_order_and_metres(tmp_path):
     joints, vertices = hands()
     path = tmp_path / "new" / "pred.json"
-    freihand_files.write(path, joints, vertices, count=3)
+    submissions.write(path, joints, vertices, count=3)
     content = json.loads(path.read_text())
     assert [len(part) for part in content] == [3, 3]
     assert [np.shape(part) for part in content] == [(3, 21, 3), (3, 778, 3)]
@@ -29,19 +29,19 @@ def test_a_file_is_two_lists_in_order_and_metres(tmp_path):
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
-    joints, vertices = (np.round(part, freihand_files.DECIMALS) for part in hands())
+    joints, vertices = (np.round(part, submissions.DECIMALS) for part in hands())
     path = tmp_path / "pred.json"
-    freihand_files.write(path, joints, vertices, count=None)
-    for read, written in zip(freihand_files.read(path), (joints, vertices), strict=True):
+    submissions.write(path, joints, vertices, count=None)
+    for read, written in zip(submissions.read(path), (joints, vertices), strict=True):
         np.testing.assert_array_equal(read, written)
-    freihand_files.write(path, joints.astype(np.float32), vertices.astype(np.float32), count=None)
-    np.testing.assert_allclose(freihand_files.read(path)[0], joints, atol=1e-6)
+    submissions.write(path, joints.astype(np.float32), vertices.astype(np.float32), count=None)
+    np.testing.assert_allclose(submissions.read(path)[0], joints, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"count": freihand_files.COUNT}, "evaluation set has 3960 hands, not 3"),
+        ({"count": submissions.COUNT}, "evaluation set has 3960 hands, not 3"),
         (
             {"joints": np.zeros((3, 16, 3))},
             "hands, of 21 points; the run's body model is measured by 16",
@@ -58,7 +58,7 @@ def test_what_is_refused_leaves_the_file_as_it_was(tmp_path, change, message):
     path.write_text("before")
     given = {"joints": joints, "vertices": vertices, "count": 3} | change
     with pytest.raises(ValueError, match=message):
-        freihand_files.write(path, **given)
+        submissions.write(path, **given)
     assert path.read_text() == "before" and len(list(tmp_path.iterdir())) == 1
 
 
@@ -66,7 +66,7 @@ def test_the_first_hand_that_is_not_finite_is_named(tmp_path):
     joints, vertices = hands()
     vertices[2, 700, 1] = np.inf
     with pytest.raises(ValueError, match="The vertices of hand 2 are not finite"):
-        freihand_files.write(tmp_path / "pred.json", joints, vertices, count=3)
+        submissions.write(tmp_path / "pred.json", joints, vertices, count=3)
     assert not list(tmp_path.iterdir())
 
 
@@ -76,4 +76,4 @@ def test_a_file_of_another_form_is_named(tmp_path, content):
     if content is not None:
         path.write_text(content)
     with pytest.raises(ValueError, match=r"pred.json is not FreiHAND's \[joints, vertices\]"):
-        freihand_files.read(path)
+        submissions.read(path)

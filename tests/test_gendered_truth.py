@@ -10,9 +10,9 @@ import runs
 import trimesh
 
 from configs import mesh
-from crocohuman_jax import registry
-from crocohuman_jax.body import load, rotations, skinning
-from crocohuman_jax.data import people
+from crocohuman_jax.body_models import lbs, loading, rotations
+from crocohuman_jax.configuration import registry
+from crocohuman_jax.data.streams import labelled_people
 
 GENDERS = ("neutral", "male", "female")
 HEADS = {
@@ -72,7 +72,7 @@ def shown(config, count=8):
     """Returns the task's network and its first batch."""
     task = registry.find("tasks", "mesh").make(config)
     elements = task.train().elements
-    return task, people.stack([elements[i] for i in range(count)])
+    return task, labelled_people.stack([elements[i] for i in range(count)])
 
 
 def counted(config) -> set[str]:
@@ -99,9 +99,9 @@ def test_the_truth_to_learn_from_is_the_mesh_of_the_annotated_genders_model(mode
     truth = jax.jit(network._truth)(batch)
     assert set(batch["gender"]) == {1, 2} and batch["has_mesh"].all()
     for i, gender in enumerate(batch["gender"]):
-        body = load.load(f"{models}/{GENDERS[gender]}.npz", 10)
+        body = loading.load(f"{models}/{GENDERS[gender]}.npz", 10)
         turns = rotations.exp(batch["pose"][i : i + 1])
-        vertices, places = skinning.pose(body, batch["betas"][i : i + 1], turns)
+        vertices, places = lbs.pose(body, batch["betas"][i : i + 1], turns)
         np.testing.assert_allclose(truth["vertices"][i], vertices[0], atol=1e-5)
         points = network.learned[1](vertices, places)[0]
         np.testing.assert_allclose(truth["joints"][i, :, :3], points, atol=1e-5)

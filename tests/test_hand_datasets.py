@@ -4,19 +4,20 @@ import annotated
 import numpy as np
 import pytest
 
-from crocohuman_jax import joints
-from crocohuman_jax.data import labels, records, shards
-from crocohuman_jax.synthetic import rotations
+from crocohuman_jax.body_models import joint_names
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.data.storage import labels, records
+from crocohuman_jax.synthetic.graphics import rotations
 
 
 def prepare(name, source, output, size=(32, 32), **changes):
     """Prepares a dataset; returns its frames, their labels and the manifest."""
     known = {field: changes.pop(field) for field in ("held_out", "held_out_by") if field in changes}
     settings = annotated.settings_of(name, source, **changes)
-    settings = shards.Settings(name, source, settings.options, size=size, **known)
-    manifest = shards.prepare(settings, output, 1, lambda *_: None)
+    settings = pipeline.Settings(name, source, settings.options, size=size, **known)
+    manifest = pipeline.prepare(settings, output, 1, lambda *_: None)
     frames, found = records.Frames(output), labels.Labels(output)
-    assert len(frames) == len(found) and found.names == joints.HAND
+    assert len(frames) == len(found) and found.names == joint_names.HAND
     return frames, [found.read(row) for row in range(len(frames))], manifest
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from crocohuman_jax.synthetic import body as bodies
-from crocohuman_jax.synthetic import grasps, grip, hands, motion
-from crocohuman_jax.synthetic import skeleton as skeletons
+from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.motion import grasps, grip, hand_poses, motion
+from crocohuman_jax.synthetic.motion import skeleton as skeletons
 
 # Which of index, middle, ring and little finger stand in each gesture.
 STANDING = {
@@ -18,7 +18,7 @@ STANDING = {
 
 @pytest.fixture(scope="module")
 def skeleton():
-    figure = bodies.load()
+    figure = parametric.load()
     shape = figure.coefficients({"age": 0.75, "gender": 0.3})
     return skeletons.Skeleton(figure, figure.rest(shape)[1])
 
@@ -34,9 +34,9 @@ def shown(skeleton, name, side, seed=3):
 
 
 def test_there_are_the_18_gestures_and_the_33_grasps():
-    assert len(hands.GESTURES) == 18
+    assert len(hand_poses.GESTURES) == 18
     assert len(grasps.GRASPS) == 33
-    assert set(STANDING) | {"ok"} == set(hands.GESTURES)
+    assert set(STANDING) | {"ok"} == set(hand_poses.GESTURES)
 
 
 @pytest.mark.parametrize("side", ["L", "R"])
@@ -55,14 +55,14 @@ def test_gestures_stretch_the_fingers_that_they_mean(skeleton, side):
 @pytest.mark.parametrize("side", ["L", "R"])
 def test_gestures_show_the_palm_and_inverted_ones_the_back(skeleton, side):
     sign, wrist = skeletons.SIDES[side], skeleton.bone[f"wrist.{side}"]
-    for name in hands.GESTURES:
+    for name in hand_poses.GESTURES:
         if name in ("like", "dislike", "call", "mute"):
             continue
         _, total = shown(skeleton, name, side)
         palm = total[wrist] @ np.array([-sign, 0, 0])
         fingers = total[wrist] @ np.array([0, 0, -1.0])
         ahead = -palm[1]
-        assert (ahead < -0.5) if name in hands.INVERTED else (ahead > 0.5), (name, ahead)
+        assert (ahead < -0.5) if name in hand_poses.INVERTED else (ahead > 0.5), (name, ahead)
         assert fingers[2] > 0.5, name  # upright
 
 
@@ -86,7 +86,7 @@ def test_peace_spreads_what_two_up_keeps_together(skeleton):
 def test_ok_brings_thumb_and_index_together_and_leaves_the_others_standing(skeleton):
     for side in skeletons.SIDES:
         hand = grip.Hand(skeleton, side)
-        shape = grasps.bring_together(skeleton, side, hands.SHAPES["ok"])
+        shape = grasps.bring_together(skeleton, side, hand_poses.SHAPES["ok"])
         thumb, index = (hand.points(f, shape[None])[0, 2] for f in (1, 2))
         assert np.linalg.norm(thumb[:, None] - index, axis=-1).min() < 0.005
         assert (shape[2:, :3] < 25).all()
@@ -115,7 +115,7 @@ def test_call_holds_the_thumb_to_the_ear(skeleton):
 
 
 def test_shapes_keep_the_limits_of_fingers():
-    for name, shape in hands.SHAPES.items():
+    for name, shape in hand_poses.SHAPES.items():
         low, high = skeletons.THUMB_LIMITS.T
         assert ((shape[0] >= low) & (shape[0] <= high)).all(), name
         low, high = skeletons.FINGER_LIMITS.T
@@ -166,4 +166,4 @@ def test_unknown_names_are_errors_that_list_the_known_ones(skeleton):
     with pytest.raises(ValueError, match=r"Unknown grasp 'hug'. Known: large_diameter"):
         grasps.take(skeleton, "L", "hug", rng)
     with pytest.raises(ValueError, match=r"Unknown gesture 'hug'. Known: call"):
-        hands.gesture_arm("hug", rng)
+        hand_poses.gesture_arm("hug", rng)

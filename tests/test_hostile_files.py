@@ -15,7 +15,8 @@ import scipy.sparse
 import test_bodies
 import torch_writer
 
-from crocohuman_jax.weights import arrays, bodies, objects, pickles, torch_files
+from crocohuman_jax.weights.exchange import body_files
+from crocohuman_jax.weights.safe import arrays, pickles, rebuild, torch_files
 
 HERE = pathlib.Path(__file__).parent
 # Where a process can tell the peak of its own memory.
@@ -74,8 +75,8 @@ def test_a_call_in_a_pickle_is_not_made(tmp_path, protocol):
         data = pickle.dumps(content, protocol)
         (tmp_path / "body.pkl").write_bytes(data)
         with pytest.raises(ValueError):
-            bodies.plain(tmp_path / "body.pkl")
-        read = objects.rebuild(pickles.read(data)[0], "it", 0)
+            body_files.plain(tmp_path / "body.pkl")
+        read = rebuild.rebuild(pickles.read(data)[0], "it", 0)
         assert "system" in repr(read)  # it is seen, as a name
         path = torch_zip(tmp_path / "weights.pth", data)
         if isinstance(content, dict):
@@ -87,8 +88,8 @@ def test_a_call_in_a_pickle_is_not_made(tmp_path, protocol):
 
 
 def test_a_state_is_not_set():
-    read = objects.rebuild(pickles.read(pickle.dumps(Sly(), 2))[0], "it", 0)
-    assert isinstance(read, objects.Unknown) and read.state == {"x": 1}
+    read = rebuild.rebuild(pickles.read(pickle.dumps(Sly(), 2))[0], "it", 0)
+    assert isinstance(read, rebuild.Unknown) and read.state == {"x": 1}
 
 
 @pytest.mark.parametrize(
@@ -118,14 +119,14 @@ def test_broken_pickles_are_refused(data, message):
 def test_what_is_shared_stays_shared_and_what_has_no_end_is_refused():
     # Each tuple holds the one before it twice.
     data = b"\x80\x02K\x01" + b"2\x86" * 10 + b"."
-    value = objects.rebuild(pickles.read(data)[0], "it", 0)
+    value = rebuild.rebuild(pickles.read(data)[0], "it", 0)
     assert len(value) == 2 and value[0] is value[1]
     with pytest.raises(ValueError, match="unfolds to more than 1000000 values"):
-        objects.rebuild(pickles.read(b"\x80\x02K\x01" + b"2\x86" * 90 + b".")[0], "it", 0)
+        rebuild.rebuild(pickles.read(b"\x80\x02K\x01" + b"2\x86" * 90 + b".")[0], "it", 0)
     with pytest.raises(ValueError, match="without an end"):
-        objects.rebuild(pickles.read(b"\x80\x02K\x01" + b"\x85" * 300 + b".")[0], "it", 0)
+        rebuild.rebuild(pickles.read(b"\x80\x02K\x01" + b"\x85" * 300 + b".")[0], "it", 0)
     with pytest.raises(ValueError, match="without an end"):  # a list within itself
-        objects.rebuild(pickles.read(b"\x80\x02]q\x00h\x00a.")[0], "it", 0)
+        rebuild.rebuild(pickles.read(b"\x80\x02]q\x00h\x00a.")[0], "it", 0)
 
 
 def test_archives_with_tricks_are_refused(tmp_path):

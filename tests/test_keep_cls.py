@@ -7,9 +7,11 @@ import pytest
 import test_names
 
 from configs import mesh
-from crocohuman_jax import loop, model, pixels
+from crocohuman_jax.inference import model
+from crocohuman_jax.models import pixels
 from crocohuman_jax.tasks import mesh as tasks
-from crocohuman_jax.weights import folder
+from crocohuman_jax.training import loop
+from crocohuman_jax.weights.sharing import model_folder
 
 
 def configured(source, **changes):
@@ -24,7 +26,7 @@ def configured(source, **changes):
 
 def test_the_tokens_of_patches_are_those_of_the_encoder_with_its_class_token(tmp_path):
     source = tmp_path / "model"
-    folder.write(source, test_names.VIT, test_names.parameters(test_names.VIT), "")
+    model_folder.write(source, test_names.VIT, test_names.parameters(test_names.VIT), "")
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     patches = pixels.patchify(pixels.normalize(pixels.to_float(images)), 8)
     config = configured(source, model__keep_cls=True)

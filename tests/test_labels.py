@@ -10,7 +10,9 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-from crocohuman_jax.data import crop, labels, parts, records, shards, truth
+from crocohuman_jax.data import crop
+from crocohuman_jax.data.preparation import pipeline, shard_writer
+from crocohuman_jax.data.storage import labels, records, synthetic_truth
 
 NAMES = ("head", "hand", "foot")
 
@@ -189,7 +191,7 @@ def assert_told(folder):
 def settings(**options):
     with crowds.with_drawn() as dataset:
         known = {**dataset.OPTIONS, **options}
-        return shards.Settings("drawn", None, known, size=(80, 80), enlarge=1.0)
+        return pipeline.Settings("drawn", None, known, size=(80, 80), enlarge=1.0)
 
 
 def test_labels_lie_in_the_order_of_the_frames(tmp_path):
@@ -211,7 +213,7 @@ def test_splits_that_a_dataset_leaves_open_are_decided():
     with crowds.with_drawn() as dataset:
         fixed = settings(splits="test+validation", sequences=6, instants=2)
         fixed = dataclasses.replace(fixed, held_out=0.1)
-        found = shards.assign_splits(dataset.plan(fixed), fixed)
+        found = pipeline.assign_splits(dataset.plan(fixed), fixed)
     assert found["s0"] == "test" and found["s1"] == "validation"
     # One of the others is held out: they have too few instants for the last ones.
     assert sorted(found[f"s{s}"] for s in range(2, 6)) == ["train"] * 3 + ["validation"]
@@ -235,7 +237,7 @@ def test_tfds_reads_the_labels(tmp_path):
 
 def test_an_interrupted_preparation_with_labels_goes_on(tmp_path, monkeypatch):
     straight = crowds.drawn(tmp_path / "straight", faults="no crop")
-    write_, written = parts.write, []
+    write_, written = shard_writer.write, []
 
     def failing(settings, output, number, *rest):
         if len(written) == 1:
@@ -243,13 +245,13 @@ def test_an_interrupted_preparation_with_labels_goes_on(tmp_path, monkeypatch):
         written.append(number)
         return write_(settings, output, number, *rest)
 
-    monkeypatch.setattr(parts, "write", failing)
+    monkeypatch.setattr(shard_writer, "write", failing)
     with pytest.raises(KeyboardInterrupt):
         crowds.drawn(tmp_path / "cut", faults="no crop")
     assert written == [0] and (tmp_path / "cut/parts/00000.rows.json").exists()
     with pytest.raises(ValueError, match="its preparation was not finished"):
         labels.Labels(tmp_path / "cut")
-    monkeypatch.setattr(parts, "write", write_)
+    monkeypatch.setattr(shard_writer, "write", write_)
     assert crowds.drawn(tmp_path / "cut", faults="no crop")["files"] == straight["files"]
     assert_told(tmp_path / "cut")
 
@@ -273,17 +275,17 @@ def test_an_interruption_while_labels_are_put_together_loses_nothing(tmp_path, m
 
 def test_other_datasets_have_no_labels_and_old_folders_open(tmp_path):
     source = pictures.write(tmp_path / "source", 2, 2, 2)
-    plain = shards.Settings("pairs_folder", source, {}, size=(64, 64))
+    plain = pipeline.Settings("pairs_folder", source, {}, size=(64, 64))
     output = tmp_path / "out"
-    shards.prepare(plain, output, 1, lambda *_: None)
-    assert parts.keypoints(plain) == () and set(parts.kinds(plain)) == {records.NAME}
+    pipeline.prepare(plain, output, 1, lambda *_: None)
+    assert shard_writer.keypoints(plain) == () and set(shard_writer.kinds(plain)) == {records.NAME}
     with crowds.with_drawn():
-        assert set(parts.kinds(settings())) == {records.NAME, labels.NAME}
-    assert not (output / labels.NAME).exists() and not (output / truth.NAME).exists()
+        assert set(shard_writer.kinds(settings())) == {records.NAME, labels.NAME}
+    assert not (output / labels.NAME).exists() and not (output / synthetic_truth.NAME).exists()
     # Folders that were prepared before there were labels say nothing of keypoints.
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest.pop("keypoints") == []
     (output / "manifest.json").write_text(json.dumps(manifest))
     frames = records.Frames(output)
     assert len(frames) == 8 and frames.read(0)[0].shape == (64, 64, 3)
-    assert shards.prepare(plain, output, 1, lambda *_: None) == manifest
+    assert pipeline.prepare(plain, output, 1, lambda *_: None) == manifest

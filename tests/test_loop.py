@@ -14,7 +14,10 @@ import pytest
 import runs
 
 from configs import pretrain
-from crocohuman_jax import benchmark, checkpoint, loop, meter, registry, report, sharding, trees
+from crocohuman_jax import benchmark
+from crocohuman_jax.configuration import registry
+from crocohuman_jax.models import parameters
+from crocohuman_jax.training import checkpoint, loop, metric_writer, sharding, throughput
 
 
 def test_a_run_leaves_what_it_promises(straight):
@@ -122,7 +125,7 @@ def test_rows_of_all_hosts_are_collected_without_being_waited_for():
 
 
 def test_the_meter_says_how_often_each_length_was_met(caplog):
-    gauge = meter.Meter(batch_size=4, total=10, dtype="float32")
+    gauge = throughput.Meter(batch_size=4, total=10, dtype="float32")
     for length in (48, 48, 56, 48):
         gauge.met({"visible": np.zeros((4, length))})
     gauge.settle([(1, {"loss": jnp.float32(2.0), "lr": jnp.float32(0.1)})])
@@ -145,7 +148,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_itself(prepared, tmp_
 
 
 def test_tensorboard_is_written_without_tensorflow(tmp_path):
-    shown = report.Report(tmp_path, writes=True, step=0, total=9, tensorboard=True)
+    shown = metric_writer.Report(tmp_path, writes=True, step=0, total=9, tensorboard=True)
     shown.scalars(1, {"train/loss": 0.5})
     shown.picture(1, "panel", np.zeros((4, 4, 3), np.uint8))
     shown.close()
@@ -154,7 +157,7 @@ def test_tensorboard_is_written_without_tensorflow(tmp_path):
 
 
 def test_the_meter_averages_and_counts_only_training():
-    gauge = meter.Meter(batch_size=4, total=10, dtype="float32")
+    gauge = throughput.Meter(batch_size=4, total=10, dtype="float32")
     gauge.settle([(1, {"loss": jnp.float32(2.0), "lr": jnp.float32(0.1)})])
     gauge.started(1e9)
     gauge.settle([(2, {"loss": jnp.float32(4.0), "lr": jnp.float32(0.2)})])
@@ -162,7 +165,7 @@ def test_the_meter_averages_and_counts_only_training():
     assert values["train/loss"] == 3.0 and values["train/lr"] == pytest.approx(0.2)
     assert values["perf/pairs_per_second"] > 0 and values["perf/data_wait"] == 0
     assert "loss 3.0000" in " ".join(f"{k} {v}" for k, v in gauge.line(2).items())
-    assert meter.clock(3725) == "1:02:05"
+    assert throughput.clock(3725) == "1:02:05"
 
 
 def steps_on_noise(config, count):
@@ -205,8 +208,8 @@ def test_one_batch_is_learned_by_heart():
 
 def test_names_of_leaves_read_as_paths():
     tree = {"a": {"b": np.zeros(2)}, "c": np.ones(1)}
-    assert [path for path, _ in trees.named_leaves(tree)] == ["a/b", "c"]
-    table = trees.parameter_table(tree)
+    assert [path for path, _ in parameters.named_leaves(tree)] == ["a/b", "c"]
+    table = parameters.parameter_table(tree)
     assert "a/b" in table and table.splitlines()[-1].split() == ["total", "3"]
 
 

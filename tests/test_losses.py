@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crocohuman_jax import losses
-from crocohuman_jax.body import camera, landmarks, load, rotations, skinning
+from crocohuman_jax.body_models import cameras as cameras_lib
+from crocohuman_jax.body_models import landmarks, lbs, loading, rotations
+from crocohuman_jax.metrics import losses
 
 
 def test_keypoints_in_the_picture_count_by_their_confidence():
@@ -73,14 +74,14 @@ def test_a_camera_of_negative_scale_costs_a_lot():
 
 @pytest.mark.parametrize("frame", losses.FRAMES)
 def test_limbs_are_folded_by_a_wrong_orientation_in_the_cameras_frame_only(frame):
-    body = load.load("open_body", 10)
+    body = loading.load("open_body", 10)
     marks = landmarks.keypoints(body, None, "freihand")
     hips = tuple(i for i, name in enumerate(marks.names) if "hip" in name)
     turns = jnp.tile(jnp.eye(3), (1, 24, 1, 1))
-    vertices, places = skinning.pose(body, jnp.zeros((1, 10)), turns)
+    vertices, places = lbs.pose(body, jnp.zeros((1, 10)), turns)
     points = marks(vertices, places)
     certain = jnp.ones((*points.shape[:2], 1))
-    seen = camera.project(points, jnp.array([[0.9, 0, 0]]))
+    seen = cameras_lib.project(points, jnp.array([[0.9, 0, 0]]))
     truth = {"turns": turns, "betas": jnp.zeros((1, 10)), "vertices": vertices, "places": places}
     truth["joints"] = jnp.concatenate([points, certain], -1)
     truth |= {"keypoints": jnp.concatenate([seen, certain], -1), "has_pose": jnp.ones(1)}

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crocohuman_jax import models, pixels
-from crocohuman_jax.models import croco, mae
+from crocohuman_jax import models
+from crocohuman_jax.models import croco, mae, pixels
 from crocohuman_jax.tasks import completion
-from crocohuman_jax.weights import exchange, names
+from crocohuman_jax.weights.exchange import conversion
+from crocohuman_jax.weights.names import leaf_names
 
 SIZES = {"encoder": croco.Shape(96, 3, 4), "decoder": croco.Shape(64, 2, 4)}
 
@@ -23,7 +24,7 @@ def close(found, wanted):
 
 
 def test_tokens_predictions_and_losses_equal_the_reference(oracles):
-    _, flat, _ = exchange.read(oracles / "mae_tiny.pth", heads=(4, 4))
+    _, flat, _ = conversion.read(oracles / "mae_tiny.pth", heads=(4, 4))
     oracle = np.load(oracles / "mae_tiny.npz")
     target = pixels.patchify(jnp.moveaxis(oracle["img"], 1, -1), 16)
     kept = np.argsort(oracle["noise"], 1)[:, :4]  # in the reference's order, that of its latent
@@ -35,7 +36,7 @@ def test_tokens_predictions_and_losses_equal_the_reference(oracles):
         model = bind(params)
         return model.encoder(target, kept), model(target, np.sort(kept), None)
 
-    latent, predicted = run(names.nested(flat))
+    latent, predicted = run(leaf_names.nested(flat))
     close(latent, oracle["latent"])
     close(predicted, oracle["prediction"])
     for norm_pix, key in ((True, "loss"), (False, "loss_normpix0")):

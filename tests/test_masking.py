@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from crocohuman_jax.data import masking, pairs
+from crocohuman_jax.data.streams import masking, pairs
 
 N = 196
 QUARTERS = fractions.Fraction(3, 4)

@@ -4,10 +4,10 @@ import pytest
 import test_mesh_task
 
 from configs import mesh, variants
-from crocohuman_jax.data import people
+from crocohuman_jax.data.streams import labelled_people
 
 BUILT = [*variants.ENCODERS, "tiny,head=metro,body=open_hand_right", "debug,head=metro"]
-BUILT += [f"micro,second={second}" for second in people.SECONDS[1:]]
+BUILT += [f"micro,second={second}" for second in labelled_people.SECONDS[1:]]
 BUILT += ["base,decoder=base,position=rope100,second=view,body=open_hand_right,size=112,batch=16"]
 
 

@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 from crocohuman_jax import models
-from crocohuman_jax.models import croco, flops, mesh_head, mesh_net
+from crocohuman_jax.models import croco, finetune_net, flops
+from crocohuman_jax.models.heads import regressor
 
 TINY = {"joints": 3, "shapes": 4, "hidden": 16, "steps": 3, "dropout": 0.5, "activation": "none"}
 TINY |= {"camera": "direct"}
@@ -16,7 +17,7 @@ STATE = 6 * 3 + 4 + 3
 
 def build(features=8, **changes):
     return models.functional(
-        lambda key: mesh_head.Regressor(
+        lambda key: regressor.Regressor(
             features, dtype=jnp.float32, rngs=nnx.Rngs(params=key), **(TINY | changes)
         )
     )
@@ -51,7 +52,7 @@ def test_the_regressor_is_the_formula(activation, steps):
         x = np.concatenate([feature, estimate], 1)  # feature, pose, shape, camera
         x = act(x @ p["first"]["kernel"] + p["first"]["bias"])
         x = act(x @ p["second"]["kernel"] + p["second"]["bias"])
-        pose, shape, camera = (x @ p[n]["kernel"] + p[n]["bias"] for n in mesh_head.OUTPUTS)
+        pose, shape, camera = (x @ p[n]["kernel"] + p[n]["bias"] for n in regressor.OUTPUTS)
         estimate = estimate + np.concatenate([pose, shape, camera], 1)
         expected.append(estimate)
     expected = np.stack(expected)
@@ -80,7 +81,7 @@ def test_the_first_estimate_is_the_mean_of_everybody():
     init, bind = build()
     feature, mean = given()
     out = bind(drawn(init))(feature, mean)
-    first = [out[name][0].reshape(5, -1) for name in mesh_head.OUTPUTS]
+    first = [out[name][0].reshape(5, -1) for name in regressor.OUTPUTS]
     np.testing.assert_array_equal(np.concatenate(first, 1), np.tile(mean, (5, 1)))
 
 
@@ -148,10 +149,10 @@ def network(two, drop_path=0.0, dropout=0.5):
     options = TINY | {"dropout": dropout}
 
     def head(width, rngs):
-        return mesh_head.Regressor(width, dtype=jnp.float32, rngs=rngs, **options)
+        return regressor.Regressor(width, dtype=jnp.float32, rngs=rngs, **options)
 
     return models.functional(
-        lambda key: mesh_net.MeshNet(
+        lambda key: finetune_net.MeshNet(
             croco.Shape(32, 2, 2),
             croco.Shape(16, 2, 2) if two else None,
             head,

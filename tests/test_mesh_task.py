@@ -14,8 +14,10 @@ import runs
 from scipy.spatial import transform
 
 from configs import mesh
-from crocohuman_jax import loop, optim, pixels, registry, sharding, trees
-from crocohuman_jax.data import people
+from crocohuman_jax.configuration import registry
+from crocohuman_jax.data.streams import labelled_people
+from crocohuman_jax.models import parameters, pixels
+from crocohuman_jax.training import loop, optimizer, sharding
 
 MODELS = {"body": "open_body", "hand": "open_hand_right"}
 ROOTS = {"body": ("left_hip", "right_hip"), "hand": ("wrist",)}
@@ -73,7 +75,7 @@ def params_of(network) -> dict:
         spread = 0.5 / np.sqrt(leaf.shape[-2]) if path.endswith("kernel") else 0.02
         return np.float32(path.endswith("scale") + spread * rng.normal(size=leaf.shape))
 
-    params = trees.map_named(fill, shapes)
+    params = parameters.map_named(fill, shapes)
     pose, shape, _ = network.sizes
     params["mean"] = np.float32([1, 0, 0, 1, 0, 0] * (pose // 6) + [0] * shape + [0.9, 0, 0])
     return params
@@ -281,7 +283,7 @@ def test_vertices_that_no_term_looks_at_change_none_of_them(folder):
 def stacked(task, count):
     """Returns the first people of a task's stream."""
     elements = task.train().elements
-    return people.stack([elements[i] for i in range(count)])
+    return labelled_people.stack([elements[i] for i in range(count)])
 
 
 @pytest.mark.parametrize("second", ["none", "view"])
@@ -293,7 +295,7 @@ def test_every_combination_learns_with_all_of_its_parameters(folder, head, kind,
 
     @jax.jit
     def step(params, batch, key):
-        whole = optim.accumulated(jax.value_and_grad(task.loss, has_aux=True), task.counts, 1)
+        whole = optimizer.accumulated(jax.value_and_grad(task.loss, has_aux=True), task.counts, 1)
         (_, scalars), slopes = whole(params, batch, key)
         return jax.tree.map(lambda p, s: p - 1e-4 * s, params, slopes), scalars, slopes
 
@@ -301,7 +303,7 @@ def test_every_combination_learns_with_all_of_its_parameters(folder, head, kind,
     for key in jax.random.split(jax.random.key(1)):
         params, scalars, slopes = step(params, batch, key)
         assert all(np.isfinite(value) for value in scalars.values()), scalars
-        for path, slope in trees.named_leaves(slopes):
+        for path, slope in parameters.named_leaves(slopes):
             assert np.isfinite(slope).all(), path
             still = path == "mean" or path.endswith("mask_token")
             assert slope.any() != still, path
@@ -322,7 +324,9 @@ def test_eight_devices_step_as_one(folder):
         np.testing.assert_allclose(together[name], value, rtol=1e-4, atol=1e-7, err_msg=name)
     # Adam's first step is as large for a gradient that is only rounding as for any other.
     rate = config.optimizer.base_lr * config.batch_size / 256
-    for (path, a), (_, b) in zip(trees.named_leaves(one), trees.named_leaves(many), strict=True):
+    for (path, a), (_, b) in zip(
+        parameters.named_leaves(one), parameters.named_leaves(many), strict=True
+    ):
         apart = np.abs(a - b)
         assert apart.max() <= 2.1 * rate and (apart > 0.02 * rate).mean() < 0.01, path
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from crocohuman_jax import meshes_out
-from crocohuman_jax.synthetic import open_models
+from crocohuman_jax.synthetic.figure import open_models
+from crocohuman_jax.visualize import mesh_export
 
 HALF_TURN = np.array([[1, 0, 0], [0, -1, 0], [0, 0, -1.0]])  # by pi about x
 
@@ -29,38 +29,38 @@ def read(path):
 @pytest.mark.parametrize("suffix", [".obj", ".glb", ".OBJ"])
 def test_a_mesh_comes_back_turned_by_pi_about_x(tmp_path, suffix):
     vertices, faces, _ = hand()
-    path = meshes_out.write(tmp_path / f"hand{suffix}", vertices, faces)
+    path = mesh_export.write(tmp_path / f"hand{suffix}", vertices, faces)
     mesh = read(path)
     np.testing.assert_allclose(mesh.vertices, vertices @ HALF_TURN.T, atol=1e-6)
     np.testing.assert_array_equal(mesh.faces, faces)
 
 
-@pytest.mark.parametrize("suffix", meshes_out.SUFFIXES)
+@pytest.mark.parametrize("suffix", mesh_export.SUFFIXES)
 def test_what_the_camera_sees_upright_and_ahead_is_upright_and_ahead_in_the_file(tmp_path, suffix):
     # Head above feet is the smaller y in the camera and the larger one in glTF.
     vertices = np.array([[0, -1.0, 3], [0.5, 1, 3], [-0.5, 1, 3]])
-    mesh = read(meshes_out.write(tmp_path / f"m{suffix}", vertices, np.array([[0, 1, 2]])))
+    mesh = read(mesh_export.write(tmp_path / f"m{suffix}", vertices, np.array([[0, 1, 2]])))
     assert mesh.vertices[0, 1] == 1 and (mesh.vertices[1:, 1] == -1).all()
     assert (mesh.vertices[:, 2] == -3).all()  # glTF's cameras look along -z
     assert mesh.vertices[1, 0] == 0.5
 
 
-@pytest.mark.parametrize("suffix", meshes_out.SUFFIXES)
+@pytest.mark.parametrize("suffix", mesh_export.SUFFIXES)
 def test_the_outside_stays_the_outside(tmp_path, suffix):
     ball = trimesh.creation.icosphere(subdivisions=1)
-    mesh = read(meshes_out.write(tmp_path / f"ball{suffix}", ball.vertices, ball.faces))
+    mesh = read(mesh_export.write(tmp_path / f"ball{suffix}", ball.vertices, ball.faces))
     assert mesh.volume == pytest.approx(ball.volume, rel=1e-5) and mesh.volume > 0
 
 
 def test_colors_of_an_obj_are_srgb(tmp_path):
     vertices, faces, colors = hand()
-    mesh = read(meshes_out.write(tmp_path / "hand.obj", vertices, faces, colors=colors))
+    mesh = read(mesh_export.write(tmp_path / "hand.obj", vertices, faces, colors=colors))
     np.testing.assert_array_equal(mesh.visual.vertex_colors[:, :3], colors)
 
 
 def test_colors_of_a_glb_are_linear_as_gltf_has_them(tmp_path):
     vertices, faces, colors = hand()
-    mesh = read(meshes_out.write(tmp_path / "hand.glb", vertices, faces, colors=colors))
+    mesh = read(mesh_export.write(tmp_path / "hand.glb", vertices, faces, colors=colors))
     light = mesh.visual.vertex_attributes["color"] / 255
     assert (light[:, 3] == 1).all()
     light = light[:, :3]
@@ -73,7 +73,7 @@ def test_colors_of_a_glb_are_linear_as_gltf_has_them(tmp_path):
 def test_a_glb_is_smooth_matt_and_seen_from_both_sides(tmp_path):
     vertices, faces, colors = hand()
     for known in (None, colors):
-        mesh = read(meshes_out.write(tmp_path / "hand.glb", vertices, faces, colors=known))
+        mesh = read(mesh_export.write(tmp_path / "hand.glb", vertices, faces, colors=known))
         matt = mesh.visual.material
         assert matt.metallicFactor == 0 and matt.doubleSided
         assert "vertex_normals" in mesh._cache.cache
@@ -82,12 +82,12 @@ def test_a_glb_is_smooth_matt_and_seen_from_both_sides(tmp_path):
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     vertices, faces, _ = hand()
-    path = meshes_out.write(tmp_path / "hand.obj", vertices, faces)
+    path = mesh_export.write(tmp_path / "hand.obj", vertices, faces)
     before = path.read_bytes()
     broken = vertices.copy()
     broken[7, 1] = np.nan
     with pytest.raises(ValueError, match=r"1 of 1611 .* vertex 7"):
-        meshes_out.write(path, broken, faces)
+        mesh_export.write(path, broken, faces)
 
     def killed(self, data):
         self.open("wb").write(data[:100])
@@ -95,14 +95,14 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.write_bytes", killed)
     with pytest.raises(OSError, match="no space left"):
-        meshes_out.write(path, vertices + 1, faces)
+        mesh_export.write(path, vertices + 1, faces)
     assert path.read_bytes() == before
 
 
 def test_a_new_file_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path):
     vertices, faces, _ = hand()
     for shift in (0, 1):
-        meshes_out.write(str(tmp_path / "hand.glb"), vertices + shift, faces)
+        mesh_export.write(str(tmp_path / "hand.glb"), vertices + shift, faces)
     assert [p.name for p in tmp_path.iterdir()] == ["hand.glb"]
     np.testing.assert_allclose(read(tmp_path / "hand.glb").vertices[:, 0], vertices[:, 0] + 1)
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_written_is_named_and_nothing_is_made(tmp_path):
     ]
     for name, v, f, c, words in wrong:
         with pytest.raises(ValueError, match=words):
-            meshes_out.write(tmp_path / name, v, f, colors=c)
+            mesh_export.write(tmp_path / name, v, f, colors=c)
     with pytest.raises(FileNotFoundError):
-        meshes_out.write(tmp_path / "nowhere" / "a.obj", vertices, faces)
+        mesh_export.write(tmp_path / "nowhere" / "a.obj", vertices, faces)
     assert not list(tmp_path.iterdir())

@@ -5,18 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crocohuman_jax import metrics
-from crocohuman_jax.body import procrustes
+from crocohuman_jax.metrics import alignment, pose
 
 PAIRED = {
-    "mpjpe": lambda p, t, w=None: metrics.mpjpe(p, t, weights=w),
-    "mpjpe of roots": lambda p, t, w=None: metrics.mpjpe(p, t, root=(2, 3), weights=w),
-    "pa_mpjpe": lambda p, t, w=None: metrics.pa_mpjpe(p, t, weights=w),
-    "pa_mpjpe of hands": lambda p, t, w=None: metrics.pa_mpjpe(
-        p, t, alignment="freihand", weights=w
-    ),
-    "mpvpe": lambda p, t, w=None: metrics.mpvpe(p, t, weights=w),
-    "scaled_mpvpe": lambda p, t, w=None: metrics.scaled_mpvpe(p, t, weights=w),
+    "mpjpe": lambda p, t, w=None: pose.mpjpe(p, t, weights=w),
+    "mpjpe of roots": lambda p, t, w=None: pose.mpjpe(p, t, root=(2, 3), weights=w),
+    "pa_mpjpe": lambda p, t, w=None: pose.pa_mpjpe(p, t, weights=w),
+    "pa_mpjpe of hands": lambda p, t, w=None: pose.pa_mpjpe(p, t, alignment="freihand", weights=w),
+    "mpvpe": lambda p, t, w=None: pose.mpvpe(p, t, weights=w),
+    "scaled_mpvpe": lambda p, t, w=None: pose.scaled_mpvpe(p, t, weights=w),
 }
 PAIRED = {name: jax.jit(metric) for name, metric in PAIRED.items()}
 
@@ -27,7 +24,7 @@ def points(seed=0, shape=(14, 3)):
 
 def test_distances_are_in_millimetres():
     truth = np.zeros((2, 3), np.float32)
-    found = metrics.distances([[3, 4, 0], [0, 0, 0.25]], truth)
+    found = pose.distances([[3, 4, 0], [0, 0, 0.25]], truth)
     np.testing.assert_allclose(found, [5000, 250])
 
 
@@ -35,19 +32,19 @@ def test_mpjpe_is_computed_by_hand():
     truth = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 0]], np.float32)
     predicted = truth + np.array([[0.25, 0, 0], [0.25, 0, 0.5], [0.25, 0, 0]], np.float32)
     straight = (250 + 1000 * np.hypot(0.25, 0.5) + 250) / 3
-    assert float(metrics.mpjpe(predicted, truth)) == pytest.approx(straight)
-    assert float(metrics.mpjpe(predicted, truth, root=(0,))) == pytest.approx(500 / 3)
+    assert float(pose.mpjpe(predicted, truth)) == pytest.approx(straight)
+    assert float(pose.mpjpe(predicted, truth, root=(0,))) == pytest.approx(500 / 3)
     # Both roots' mean has moved by (0.25, 0, 0.25).
-    assert float(metrics.mpjpe(predicted, truth, root=(0, 1))) == pytest.approx(250)
+    assert float(pose.mpjpe(predicted, truth, root=(0, 1))) == pytest.approx(250)
 
 
 def test_mpvpe_subtracts_the_roots_it_is_given():
     truth = points(shape=(2, 50, 3))
     shift = np.array([[0.5, 0, 0], [0, 0, -0.25]], np.float32)
     predicted = truth + shift[:, None]
-    np.testing.assert_allclose(metrics.mpvpe(predicted, truth), [500, 250], rtol=1e-5)
+    np.testing.assert_allclose(pose.mpvpe(predicted, truth), [500, 250], rtol=1e-5)
     roots = (shift, np.zeros((2, 3)))
-    np.testing.assert_allclose(metrics.mpvpe(predicted, truth, roots=roots), 0, atol=1e-3)
+    np.testing.assert_allclose(pose.mpvpe(predicted, truth, roots=roots), 0, atol=1e-3)
 
 
 def test_what_each_error_forgives():
@@ -56,12 +53,12 @@ def test_what_each_error_forgives():
     turn *= np.sign(np.linalg.det(turn))
     small, turned, mirrored = 0.5 * truth + 1, truth @ turn.T, truth * np.array([-1, 1, 1])
     for predicted in (small, turned):
-        assert metrics.mpjpe(predicted, truth, root=(0,)) > 100
-        assert metrics.pa_mpjpe(predicted, truth) < 1e-2
-    assert metrics.scaled_mpvpe(small, truth) < 1e-2
-    assert metrics.scaled_mpvpe(turned, truth) > 100
-    assert metrics.pa_mpjpe(mirrored, truth) > 100
-    assert metrics.pa_mpjpe(mirrored, truth, alignment="freihand") < 1e-2
+        assert pose.mpjpe(predicted, truth, root=(0,)) > 100
+        assert pose.pa_mpjpe(predicted, truth) < 1e-2
+    assert pose.scaled_mpvpe(small, truth) < 1e-2
+    assert pose.scaled_mpvpe(turned, truth) > 100
+    assert pose.pa_mpjpe(mirrored, truth) > 100
+    assert pose.pa_mpjpe(mirrored, truth, alignment="freihand") < 1e-2
 
 
 @pytest.mark.parametrize("name", PAIRED)
@@ -88,7 +85,7 @@ def test_a_missing_joint_is_as_if_it_were_not_there(name):
 def test_a_confidence_weighs_its_joint():
     truth = np.zeros((2, 3), np.float32)
     predicted = np.array([[0.5, 0, 0], [0, 2, 0]], np.float32)
-    assert float(metrics.mpjpe(predicted, truth, weights=[3, 1])) == pytest.approx(3500 / 4)
+    assert float(pose.mpjpe(predicted, truth, weights=[3, 1])) == pytest.approx(3500 / 4)
 
 
 @pytest.mark.parametrize("name", PAIRED)
@@ -105,9 +102,7 @@ def test_a_far_origin_costs_no_digits(name):
 def test_a_missing_root_is_no_number():
     weights = np.ones((2, 14))
     weights[0, 3] = 0
-    found = metrics.mpjpe(
-        points(0, (2, 14, 3)), points(1, (2, 14, 3)), root=(2, 3), weights=weights
-    )
+    found = pose.mpjpe(points(0, (2, 14, 3)), points(1, (2, 14, 3)), root=(2, 3), weights=weights)
     assert np.isnan(found[0]) and np.isfinite(found[1])
 
 
@@ -137,7 +132,7 @@ def test_equal_points_are_measured_from_the_centre_of_the_truth():
 def test_f_counts_what_is_strictly_nearer():
     truth = np.array([[0, 0, 0], [1, 0, 0]], np.float32)
     predicted = truth + np.array([0, 2.0**-7, 0], np.float32)  # 7.8125 mm, exactly
-    found = metrics.f_score(predicted, truth, [7.8, 7.8125, 7.82])
+    found = pose.f_score(predicted, truth, [7.8, 7.8125, 7.82])
     np.testing.assert_array_equal(found, [0, 0, 1])
 
 
@@ -145,24 +140,22 @@ def test_f_is_computed_by_hand():
     truth = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]], np.float32)
     predicted = np.array([[0, 0.001, 0], [0.002, 0, 0]], np.float32)
     # Precision 1; of four true points one is near: recall 1/4.
-    assert float(metrics.f_score(predicted, truth, [5])[0]) == pytest.approx(2 * 0.25 / 1.25)
+    assert float(pose.f_score(predicted, truth, [5])[0]) == pytest.approx(2 * 0.25 / 1.25)
 
 
 def test_f_is_symmetric_and_one_for_identical_sets():
     first, second = 0.02 * points(0, (2, 300, 3)), 0.02 * points(1, (2, 280, 3))
-    forth = metrics.f_score(first, second, (5, 15))
+    forth = pose.f_score(first, second, (5, 15))
     assert forth.shape == (2, 2) and np.all((forth > 0) & (forth < 1))
-    np.testing.assert_allclose(forth, metrics.f_score(second, first, (5, 15)), rtol=1e-6)
-    np.testing.assert_array_equal(metrics.f_score(first, first, (5, 15)), 1)
+    np.testing.assert_allclose(forth, pose.f_score(second, first, (5, 15)), rtol=1e-6)
+    np.testing.assert_array_equal(pose.f_score(first, first, (5, 15)), 1)
 
 
 def test_f_of_a_batch_is_that_of_its_examples_and_of_all_pairs():
     first, second = 0.02 * points(0, (3, 1, 300, 3)), 0.02 * points(1, (3, 1, 300, 3))
-    whole = jax.jit(lambda a, b: metrics.f_score(a, b, (5, 15)))(first, second)
+    whole = jax.jit(lambda a, b: pose.f_score(a, b, (5, 15)))(first, second)
     for i in range(3):
-        np.testing.assert_array_equal(
-            whole[i, 0], metrics.f_score(first[i, 0], second[i, 0], (5, 15))
-        )
+        np.testing.assert_array_equal(whole[i, 0], pose.f_score(first[i, 0], second[i, 0], (5, 15)))
         pairs = np.linalg.norm(np.float64(first[i, 0])[:, None] - second[i, 0], axis=-1) * 1000
         for k, limit in enumerate((5, 15)):
             precision, recall = (pairs.min(axis) < limit for axis in (1, 0))
@@ -174,80 +167,80 @@ def test_f_of_a_batch_is_that_of_its_examples_and_of_all_pairs():
 def test_pck_counts_what_is_at_most_a_threshold_per_point():
     distances = np.array([[0, 10, 30], [5, 25, 99]], np.float32)
     weights = np.array([[1, 1, 0], [1, 1, 0]])
-    hits, seen = metrics.pck_hits(distances, [0, 10, 20, 30], weights)
+    hits, seen = pose.pck_hits(distances, [0, 10, 20, 30], weights)
     assert hits.shape == (2, 3, 4) and seen.shape == (2, 3)
-    curve = metrics.pck_curve(hits.sum(0), seen.sum(0))
+    curve = pose.pck_curve(hits.sum(0), seen.sum(0))
     # Point 0: 1/2, then 1. Point 1: 0, 1/2, 1/2, 1. Point 2 was never seen.
     np.testing.assert_allclose(curve, [0.25, 0.75, 0.75, 1])
     area = 10 * (0.25 / 2 + 0.75 + 0.75 + 1 / 2)
-    assert metrics.auc(curve, [0, 10, 20, 30]) == pytest.approx(area / 30)
+    assert pose.auc(curve, [0, 10, 20, 30]) == pytest.approx(area / 30)
 
 
 def test_the_area_is_one_for_no_error_and_zero_beyond_the_thresholds():
     for distance, area in ((0.0, 1.0), (50.01, 0.0)):
-        hits, seen = metrics.pck_hits(np.full((4, 21), distance))
-        assert metrics.auc(metrics.pck_curve(hits.sum(0), seen.sum(0))) == pytest.approx(area)
+        hits, seen = pose.pck_hits(np.full((4, 21), distance))
+        assert pose.auc(pose.pck_curve(hits.sum(0), seen.sum(0))) == pytest.approx(area)
 
 
 def test_acceleration_is_computed_by_hand():
     truth = np.zeros((5, 2, 3), np.float32)
     predicted = truth.copy()
     predicted[:, 0, 1] = 0.001 * np.arange(5) ** 2  # second difference 2 mm
-    assert float(metrics.acceleration_error(predicted, truth)) == pytest.approx(1, rel=1e-4)
-    found = metrics.acceleration_error(predicted, truth, fps=30)
+    assert float(pose.acceleration_error(predicted, truth)) == pytest.approx(1, rel=1e-4)
+    found = pose.acceleration_error(predicted, truth, fps=30)
     assert float(found) == pytest.approx(900, rel=1e-4)
 
 
 def test_a_steady_drift_has_no_acceleration():
     truth = points(0, (8, 14, 3))
     drift = np.arange(8, dtype=np.float32)[:, None, None] * 0.01 + 3
-    assert metrics.acceleration_error(truth + drift, truth) < 2e-3
+    assert pose.acceleration_error(truth + drift, truth) < 2e-3
 
 
 def test_a_second_difference_counts_if_its_three_frames_are_valid():
     predicted, truth = points(0, (9, 14, 3)), points(1, (9, 14, 3))
     valid = np.array([1, 1, 1, 1, 0, 1, 1, 1, 1], bool)
-    halves = [metrics.acceleration_error(predicted[s], truth[s]) for s in (slice(4), slice(5, 9))]
+    halves = [pose.acceleration_error(predicted[s], truth[s]) for s in (slice(4), slice(5, 9))]
     predicted[4] = np.nan
-    found = metrics.acceleration_error(predicted, truth, valid=valid)
+    found = pose.acceleration_error(predicted, truth, valid=valid)
     assert float(found) == pytest.approx(float(sum(halves)) / 2, rel=1e-5)
-    assert np.isnan(metrics.acceleration_error(predicted, truth, valid=np.arange(9) % 2 == 0))
+    assert np.isnan(pose.acceleration_error(predicted, truth, valid=np.arange(9) % 2 == 0))
 
 
 def test_sequences_come_in_batches_too():
     predicted, truth = points(0, (2, 9, 14, 3)), points(1, (2, 9, 14, 3))
     valid = np.random.default_rng(2).random((2, 9)) < 0.9
-    whole = metrics.acceleration_error(predicted, truth, valid=valid)
+    whole = pose.acceleration_error(predicted, truth, valid=valid)
     for i in range(2):
-        alone = metrics.acceleration_error(predicted[i], truth[i], valid=valid[i])
+        alone = pose.acceleration_error(predicted[i], truth[i], valid=valid[i])
         np.testing.assert_allclose(whole[i], alone, rtol=1e-5)
 
 
 def test_errors_name_what_does_not_fit():
     a = points(shape=(2, 14, 3))
     with pytest.raises(ValueError, match="Unknown alignment 'rigid'. Known: similarity, freihand"):
-        metrics.pa_mpjpe(a, a, alignment="rigid")
+        pose.pa_mpjpe(a, a, alignment="rigid")
     with pytest.raises(ValueError, match=r"Root joints \(2, 14\) are not all among the 14"):
-        metrics.mpjpe(a, a, root=(2, 14))
+        pose.mpjpe(a, a, root=(2, 14))
     with pytest.raises(ValueError, match=r"Root joints \(-1,\) are not all among the 14"):
-        metrics.mpjpe(a, a, root=(-1,))
+        pose.mpjpe(a, a, root=(-1,))
     with pytest.raises(
         ValueError, match=r"roots are two of shape \(2, 3\), not \(2, 1, 3\), \(3,\)"
     ):
-        metrics.mpvpe(a, a, roots=(a[:, :1], a[0, 0]))
+        pose.mpvpe(a, a, roots=(a[:, :1], a[0, 0]))
     with pytest.raises(ValueError, match=r"Sets \(2, 14, 3\) and \(14, 3\) must be"):
-        metrics.f_score(a, a[0], [5])
+        pose.f_score(a, a[0], [5])
     with pytest.raises(ValueError, match=r"Points \(2, 14, 3\) and target \(14, 3\) must both be"):
-        metrics.distances(a, a[0])
+        pose.distances(a, a[0])
     with pytest.raises(ValueError, match=r"at least 3 frames, not \(2, 14, 3\)"):
-        metrics.acceleration_error(a, a)
+        pose.acceleration_error(a, a)
     with pytest.raises(ValueError, match=r"at least 3 frames, not \(14, 3\)"):
-        metrics.acceleration_error(a[0], a[0])
+        pose.acceleration_error(a[0], a[0])
     long = points(shape=(4, 14, 3))
     with pytest.raises(ValueError, match=r"Valid frames \(3,\) do not fit joints \(4, 14, 3\)"):
-        metrics.acceleration_error(long, long, valid=[True] * 3)
+        pose.acceleration_error(long, long, valid=[True] * 3)
     with pytest.raises(ValueError, match="None of the 2 points was ever seen"):
-        metrics.pck_curve(np.zeros((2, 3)), np.zeros(2))
+        pose.pck_curve(np.zeros((2, 3)), np.zeros(2))
 
 
 def test_bodies_are_measured_as_by_the_references(oracles):
@@ -255,25 +248,25 @@ def test_bodies_are_measured_as_by_the_references(oracles):
     p, t = reference["pred"], reference["gt"]
     near = {"rtol": 1e-6, "atol": 1e-3}  # micrometres
     wanted = {
-        "mpjpe_noalign": metrics.mpjpe(p, t),
-        "mpjpe_root0": metrics.mpjpe(p, t, root=(0,)),
-        "mpjpe_midhip23": metrics.mpjpe(p, t, root=(2, 3)),
-        "spin_pa_error": metrics.pa_mpjpe(p, t),
-        "horn_pa_error": metrics.pa_mpjpe(p, t),
-        "freihand_aligned_error": metrics.pa_mpjpe(p, t, alignment="freihand"),
+        "mpjpe_noalign": pose.mpjpe(p, t),
+        "mpjpe_root0": pose.mpjpe(p, t, root=(0,)),
+        "mpjpe_midhip23": pose.mpjpe(p, t, root=(2, 3)),
+        "spin_pa_error": pose.pa_mpjpe(p, t),
+        "horn_pa_error": pose.pa_mpjpe(p, t),
+        "freihand_aligned_error": pose.pa_mpjpe(p, t, alignment="freihand"),
     }
     for name, found in wanted.items():
         np.testing.assert_allclose(found, 1000 * reference[name], **near, err_msg=name)
     p, t = reference["verts_pred"], reference["verts_gt"]
     roots = tuple(reference[f"root_{kind}"][:, 0] for kind in ("pred", "gt"))
     wanted = {
-        "mpvpe_noalign": metrics.mpvpe(p, t),
-        "mpvpe_rootsub": metrics.mpvpe(p, t, roots=roots),
-        "pa_mpvpe": metrics.pa_mpjpe(p, t),
+        "mpvpe_noalign": pose.mpvpe(p, t),
+        "mpvpe_rootsub": pose.mpvpe(p, t, roots=roots),
+        "pa_mpvpe": pose.pa_mpjpe(p, t),
     }
     for name, found in wanted.items():
         np.testing.assert_allclose(found, 1000 * reference[name], **near, err_msg=name)
-    found = metrics.acceleration_error(reference["accel_pred"], reference["accel_gt"])
+    found = pose.acceleration_error(reference["accel_pred"], reference["accel_gt"])
     np.testing.assert_allclose(found, 1000 * reference["accel_error"], **near)
 
 
@@ -284,16 +277,16 @@ def test_hands_are_measured_as_by_the_toolbox(oracles, aligned):
     for points, name in (("xyz", "xyz"), ("verts", "mesh")):
         predicted, truth = reference[f"{points}_pred"], reference[f"{points}_gt"]
         if aligned:
-            predicted = procrustes.freihand(predicted, truth)
-        distances = metrics.distances(predicted, truth)
+            predicted = alignment.freihand(predicted, truth)
+        distances = pose.distances(predicted, truth)
         mean = 1000 * reference[f"{name}{end}_mean"]
         np.testing.assert_allclose(np.mean(distances), mean, atol=1e-3)
         median = 1000 * reference[f"{name}{end}_median"]
         np.testing.assert_allclose(np.median(distances, 0).mean(), median, atol=1e-3)
-        hits, seen = metrics.pck_hits(distances)
-        curve = metrics.pck_curve(hits.sum(0), seen.sum(0))
+        hits, seen = pose.pck_hits(distances)
+        curve = pose.pck_curve(hits.sum(0), seen.sum(0))
         np.testing.assert_allclose(curve, reference[f"{name}{end}_pck"], atol=1e-6)
-        np.testing.assert_allclose(metrics.auc(curve), reference[f"{name}{end}_auc"], atol=1e-6)
-    found = metrics.f_score(predicted, truth, 1000 * reference["f_thresholds"])
+        np.testing.assert_allclose(pose.auc(curve), reference[f"{name}{end}_auc"], atol=1e-6)
+    found = pose.f_score(predicted, truth, 1000 * reference["f_thresholds"])
     wanted = reference["fscore_prec_recall" + ("_aligned" if aligned else "")][..., 0]
     np.testing.assert_allclose(found, wanted, atol=1e-6)

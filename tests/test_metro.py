@@ -10,8 +10,9 @@ import optax
 import pytest
 from flax import nnx
 
-from crocohuman_jax import models, trees
-from crocohuman_jax.models import flops, layers, metro
+from crocohuman_jax import models
+from crocohuman_jax.models import flops, layers, parameters
+from crocohuman_jax.models.heads import metro
 
 TINY = {"hidden": (32, 16), "outs": (16, 3), "depth": 2, "feedforward": 24}
 ONE = {"hidden": (32,), "outs": (3,)}
@@ -213,7 +214,7 @@ def test_every_gradient_is_finite_and_there():
         out = bind(params)(tokens, jax.random.key(0))
         return sum((leaf**2).sum() for leaf in jax.tree.leaves(out))
 
-    for name, leaf in trees.named_leaves(jax.jit(jax.grad(loss))(drawn(init))):
+    for name, leaf in parameters.named_leaves(jax.jit(jax.grad(loss))(drawn(init))):
         assert np.isfinite(leaf).all(), name
         assert np.abs(leaf).max() > 0, name
 

@@ -12,9 +12,11 @@ import runs
 import test_names
 
 import crocohuman_jax as ch
-from crocohuman_jax import loop, models, pixels, trees
-from crocohuman_jax.models import croco
-from crocohuman_jax.weights import folder, hub, names
+from crocohuman_jax import models
+from crocohuman_jax.models import croco, parameters, pixels
+from crocohuman_jax.training import loop
+from crocohuman_jax.weights.names import leaf_names
+from crocohuman_jax.weights.sharing import hub, model_folder
 
 TINY = test_names.TINY  # 16x24 pixels, patches of 8, encoder 24/2/3, decoder 16/1/2
 PICTURES = np.random.default_rng(5).integers(0, 256, (2, 16, 24, 3), np.uint8)
@@ -24,7 +26,7 @@ VISIBLE = np.array([[0, 4], [2, 3]])
 
 def make(description=TINY, **compute):
     params = {k: 0.2 * v for k, v in test_names.parameters(description).items()}
-    return ch.Model(description, names.nested(params), croco.Compute(**compute))
+    return ch.Model(description, leaf_names.nested(params), croco.Compute(**compute))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def tiny():
 
 def shared(path, description=TINY):
     """Returns the folder of a small model with random weights."""
-    folder.write(path, description, test_names.parameters(description), "a card")
+    model_folder.write(path, description, test_names.parameters(description), "a card")
     return path
 
 
@@ -190,7 +192,7 @@ def test_what_a_model_cannot_do_is_said(tiny):
 def test_a_shared_folder_is_loaded(tmp_path):
     model = ch.load(shared(tmp_path / "model"))
     wanted = test_names.parameters(TINY)
-    runs.equal(model.params, names.nested(wanted))
+    runs.equal(model.params, leaf_names.nested(wanted))
     assert model.description == TINY
     with pytest.raises(ValueError, match="ema=True is for a run"):
         ch.load(tmp_path / "model", ema=True)
@@ -208,8 +210,8 @@ def test_a_runs_workdir_is_loaded_with_its_newest_weights(straight):
 
 def test_training_starts_from_a_shared_folder(prepared, straight, tmp_path):
     trained = straight[1]["params"]
-    flat = {path: np.asarray(x) for path, x in trees.named_leaves(trained)}
-    folder.write(tmp_path / "model", ch.load(straight[0]).description, flat, "")
+    flat = {path: np.asarray(x) for path, x in parameters.named_leaves(trained)}
+    model_folder.write(tmp_path / "model", ch.load(straight[0]).description, flat, "")
     config = runs.debug(prepared, init_from=str(tmp_path / "model"), ema=0.5)
     config.init_parts = ("encoder", "head")
     blank = {"params": jax.tree.map(jnp.zeros_like, trained)}
@@ -233,11 +235,13 @@ def test_a_folder_that_holds_no_model_or_half_of_one_is_named(tmp_path):
     path = shared(tmp_path / "model")
     params = test_names.parameters(TINY)
     del params["head/bias"]
-    folder.arrays.write_safetensors(path / folder.WEIGHTS, params, {})
+    model_folder.arrays.write_safetensors(path / model_folder.WEIGHTS, params, {})
     with pytest.raises(ValueError, match="head/bias: missing"):
         ch.load(path)
-    text = (path / folder.DESCRIPTION).read_text()
-    (path / folder.DESCRIPTION).write_text(text.replace(folder.FORMAT, "crocohuman_jax/9"))
+    text = (path / model_folder.DESCRIPTION).read_text()
+    (path / model_folder.DESCRIPTION).write_text(
+        text.replace(model_folder.FORMAT, "crocohuman_jax/9")
+    )
     with pytest.raises(ValueError, match="format 'crocohuman_jax/9', not 'crocohuman_jax/1'"):
         ch.load(path)
 

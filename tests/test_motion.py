@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from crocohuman_jax.synthetic import actions, clearance, hands, motion
-from crocohuman_jax.synthetic import body as bodies
-from crocohuman_jax.synthetic import skeleton as skeletons
+from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.motion import actions, hand_poses, motion, self_collision
+from crocohuman_jax.synthetic.motion import skeleton as skeletons
 
 
 @pytest.fixture(scope="module")
 def figure():
-    return bodies.load()
+    return parametric.load()
 
 
 def person(figure, seed):
     drawn = np.random.default_rng(seed)
-    phenotype = {name: float(drawn.uniform(0.3, 0.7)) for name in bodies.PHENOTYPE}
+    phenotype = {name: float(drawn.uniform(0.3, 0.7)) for name in parametric.PHENOTYPE}
     return figure.rest(figure.coefficients({**phenotype, "age": 0.75, "gender": seed % 2}))
 
 
@@ -103,11 +103,11 @@ def test_the_hand_of_a_close_up_is_free(figure):
         drawn_ = drawn(
             figure, seed, kind="hand", side=side, hand=(None, "palm", "tripod")[seed % 3]
         )
-        if drawn_.hand_names[side] in hands.AT_FACE:
+        if drawn_.hand_names[side] in hand_poses.AT_FACE:
             continue
         vertices, heads = person(figure, 1)
         skeleton = skeletons.Skeleton(figure, heads)
-        solids = clearance.Solids(skeleton, vertices)
+        solids = self_collision.Solids(skeleton, vertices)
         turns, _, _ = drawn_.turns(np.linspace(0, drawn_.duration, 9))
         assert solids.touching(turns, side, motion.HAND_ROOM) == ""
         joints, _ = skeleton.joints(turns)
@@ -159,7 +159,7 @@ def test_neutral_turns_and_bone_rotations_are_each_others_inverse(figure):
     np.testing.assert_allclose(skeleton.turns(skeleton.compose(turns)), turns, atol=1e-12)
     joints, _ = skeleton.joints(turns)
     transforms = figure.transforms(skeleton.heads, skeleton.compose(turns)[0])
-    expected = bodies.apply(transforms, skeleton.heads)
+    expected = parametric.apply(transforms, skeleton.heads)
     np.testing.assert_allclose(joints[0], expected - expected[0], atol=1e-9)
 
 

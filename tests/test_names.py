@@ -7,19 +7,22 @@ import numpy as np
 import pytest
 
 from crocohuman_jax.models.croco import Shape
-from crocohuman_jax.weights import layouts, names, recognize
+from crocohuman_jax.weights.exchange import detect
+from crocohuman_jax.weights.names import architectures, leaf_names
 
-V1 = layouts.Description(
+V1 = architectures.Description(
     "croco", Shape(768, 12, 12), Shape(512, 8, 16), (224, 224), 16, "cosine", head=768
 )
-TINY = layouts.Description(
+TINY = architectures.Description(
     "croco", Shape(24, 2, 3), Shape(16, 1, 2), (16, 24), 8, "cosine", head=192
 )
-ROPE = layouts.Description(
+ROPE = architectures.Description(
     "croco", Shape(24, 2, 3), Shape(16, 1, 2), (224, 224), 16, "rope100", head=768
 )
-MAE = layouts.Description("mae", Shape(24, 2, 3), Shape(16, 1, 2), (16, 16), 8, "table", head=192)
-VIT = layouts.Description("vit", Shape(24, 2, 3), None, (16, 16), 8, "table", head=5)
+MAE = architectures.Description(
+    "mae", Shape(24, 2, 3), Shape(16, 1, 2), (16, 16), 8, "table", head=192
+)
+VIT = architectures.Description("vit", Shape(24, 2, 3), None, (16, 16), 8, "table", head=5)
 EVERY = {"croco": TINY, "rope": ROPE, "mae": MAE, "vit": VIT}
 
 
@@ -27,18 +30,20 @@ def parameters(description, seed=0):
     draw = np.random.default_rng(seed)
     return {
         leaf.path: draw.standard_normal(leaf.shape_here(), np.float32)
-        for leaf in layouts.leaves(description)
+        for leaf in architectures.leaves(description)
     }
 
 
 def state_dict(description):
     params = parameters(description)
-    return names.export_arrays(params, layouts.leaves(description), layouts.tables(description))
+    return leaf_names.export_arrays(
+        params, architectures.leaves(description), architectures.tables(description)
+    )
 
 
 def take_in(state, description=TINY, **allow):
-    leaves, tables = layouts.leaves(description), layouts.tables(description)
-    return names.import_arrays(state, leaves, tables, **allow)
+    leaves, tables = architectures.leaves(description), architectures.tables(description)
+    return leaf_names.import_arrays(state, leaves, tables, **allow)
 
 
 def published():
@@ -73,19 +78,19 @@ def published():
 
 
 def test_names_and_shapes_of_croco_v1_are_the_published_349():
-    ours = names.expected(layouts.leaves(V1))
-    ours |= {name: (14 * 14, width) for name, (grid, width) in layouts.tables(V1).items()}
+    ours = leaf_names.expected(architectures.leaves(V1))
+    ours |= {name: (14 * 14, width) for name, (grid, width) in architectures.tables(V1).items()}
     assert ours == published()
     assert len(ours) == 349
 
 
 def test_names_and_shapes_of_croco_v2_are_the_published_347():
-    v2 = layouts.Description(
+    v2 = architectures.Description(
         "croco", Shape(768, 12, 12), Shape(512, 8, 16), (224, 224), 16, "rope100", head=768
     )
-    assert not layouts.tables(v2)
+    assert not architectures.tables(v2)
     wanted = {k: v for k, v in published().items() if not k.endswith("pos_embed")}
-    assert names.expected(layouts.leaves(v2)) == wanted
+    assert leaf_names.expected(architectures.leaves(v2)) == wanted
     assert len(wanted) == 347
 
 
@@ -98,10 +103,10 @@ def test_out_and_in_again_is_bit_equal(kind):
         np.testing.assert_array_equal(found[path], array, err_msg=path)
 
 
-@pytest.mark.parametrize("form", names.FORMS)
+@pytest.mark.parametrize("form", leaf_names.FORMS)
 def test_each_way_an_array_can_lie_is_undone(form):
     shape = {"matrix": (3, 2, 5), "patches": (48, 7), "table": (6, 4), "token": (6,)}
-    leaf = names.Leaf("x", "y", form, shape.get(form, (2, 3, 4, 5)))
+    leaf = leaf_names.Leaf("x", "y", form, shape.get(form, (2, 3, 4, 5)))
     array = np.arange(np.prod(leaf.shape), dtype=np.float32).reshape(leaf.shape)
     there = leaf.give(array)
     assert there.shape == leaf.shape_there() and there.flags.c_contiguous
@@ -170,11 +175,11 @@ def test_what_is_passed_over_is_asked_for_and_said():
 
 
 def test_an_array_stored_twice_must_be_the_same_twice():
-    leaf = names.Leaf("a/b", "x", "flat", (3,), also=("y",))
+    leaf = leaf_names.Leaf("a/b", "x", "flat", (3,), also=("y",))
     array = np.ones(3, np.float32)
-    assert set(names.export_arrays({"a/b": array}, [leaf], {})) == {"x", "y"}
+    assert set(leaf_names.export_arrays({"a/b": array}, [leaf], {})) == {"x", "y"}
     with pytest.raises(ValueError, match="differs: y from x"):
-        names.import_arrays({"x": array, "y": 2 * array}, [leaf], {})
+        leaf_names.import_arrays({"x": array, "y": 2 * array}, [leaf], {})
 
 
 @pytest.mark.parametrize("kind", ["croco", "mae", "vit"])
@@ -182,16 +187,16 @@ def test_sizes_are_read_off_the_shapes(kind):
     wanted = EVERY[kind]
     heads = (3, 2) if wanted.decoder else (3,)
     image = wanted.image if kind == "croco" else None  # it is no square, which must be said
-    assert recognize.describe(state_dict(wanted), heads=heads, image=image)[0] == wanted
+    assert detect.describe(state_dict(wanted), heads=heads, image=image)[0] == wanted
 
 
 def test_positions_are_those_the_file_has_tables_of():
-    assert recognize.describe(state_dict(ROPE), heads=(3, 2))[0] == ROPE
+    assert detect.describe(state_dict(ROPE), heads=(3, 2))[0] == ROPE
 
 
 def test_names_of_a_distributed_module_lose_their_prefix():
     state = {f"module.{name}": array for name, array in state_dict(VIT).items()}
-    found, arrays = recognize.describe({"model": state}, heads=(3,))
+    found, arrays = detect.describe({"model": state}, heads=(3,))
     assert found == VIT and set(arrays) == set(state_dict(VIT))
 
 
@@ -202,7 +207,7 @@ def test_arguments_in_a_text_are_read_as_literals(wrap):
         "enc_num_heads=3, dec_embed_dim=16, dec_depth=1, dec_num_heads=2, pos_embed='cosine')"
     )
     checkpoint = {"model": state_dict(TINY), "args": wrap({"model": text})}
-    assert recognize.describe(checkpoint)[0] == TINY
+    assert detect.describe(checkpoint)[0] == TINY
 
 
 @pytest.mark.parametrize(
@@ -219,7 +224,7 @@ def test_arguments_in_a_text_are_read_as_literals(wrap):
 )
 def test_a_text_that_is_more_than_literals_is_refused(text):
     with pytest.raises(ValueError, match="args.model is not CroCoNet"):
-        recognize.parse_call(text)
+        detect.parse_call(text)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +241,7 @@ def test_a_text_that_is_more_than_literals_is_refused(text):
 )
 def test_what_is_not_known_is_named(change, message):
     with pytest.raises(ValueError, match=message):
-        recognize.describe({"model": state_dict(TINY)} | change)
+        detect.describe({"model": state_dict(TINY)} | change)
 
 
 ODD = (None, "x", -1, 0, 2.5, [], [1], {}, (16, 24), True, 10**30, np.ones(3), np.float32(7))
@@ -249,7 +254,7 @@ def test_whatever_a_file_says_it_is_read_or_refused_in_words(kind):
     whole = state_dict(description)
     options = {"heads": (3, 2)[: 1 + bool(description.decoder)]}
     for _ in range(1000):
-        state, settings = dict(whole), layouts.croco_kwargs(TINY)
+        state, settings = dict(whole), architectures.croco_kwargs(TINY)
         for name in draw.choice(list(state), 2):
             shape = draw.integers(0, 4, draw.integers(0, 4))
             state[name] = [np.zeros(shape, np.float32), np.ones(2), ODD[draw.integers(len(ODD))]][
@@ -261,7 +266,7 @@ def test_whatever_a_file_says_it_is_read_or_refused_in_words(kind):
             whatever = ODD[draw.integers(len(ODD))]
             checkpoint["croco_kwargs"] = settings if draw.random() < 0.9 else whatever
         try:
-            found, arrays = recognize.describe(checkpoint, **options)
+            found, arrays = detect.describe(checkpoint, **options)
             take_in(arrays, found)
         except ValueError as error:
             assert str(error)
@@ -269,18 +274,18 @@ def test_whatever_a_file_says_it_is_read_or_refused_in_words(kind):
 
 def test_a_size_that_does_not_tell_its_heads_asks_for_them():
     with pytest.raises(ValueError, match="how many heads a width of 24 has: say --heads=ENCODER"):
-        recognize.describe(state_dict(VIT))
+        detect.describe(state_dict(VIT))
     with pytest.raises(ValueError, match="2, the file has 1 stacks"):
-        recognize.describe(state_dict(VIT), heads=(3, 3))
-    kwargs = layouts.croco_kwargs(TINY)
+        detect.describe(state_dict(VIT), heads=(3, 3))
+    kwargs = architectures.croco_kwargs(TINY)
     with pytest.raises(ValueError, match=r"--heads=\(4, 2\), but the file says \(3, 2\)"):
-        recognize.describe({"model": state_dict(TINY), "croco_kwargs": kwargs}, heads=(4, 2))
+        detect.describe({"model": state_dict(TINY), "croco_kwargs": kwargs}, heads=(4, 2))
 
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_a_description_survives_json(kind):
     saved = json.loads(json.dumps(EVERY[kind].as_json()))
-    assert layouts.Description.from_json(saved) == EVERY[kind]
+    assert architectures.Description.from_json(saved) == EVERY[kind]
 
 
 @pytest.mark.parametrize(
@@ -302,6 +307,6 @@ def test_a_description_survives_json(kind):
 )
 def test_a_description_names_what_it_does_not_know(change, message):
     with pytest.raises(ValueError, match=message):
-        layouts.Description.from_json(TINY.as_json() | change)
+        architectures.Description.from_json(TINY.as_json() | change)
     with pytest.raises(ValueError, match="lacks, or has too many: None"):
-        layouts.Description.from_json(None)
+        architectures.Description.from_json(None)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from crocohuman_jax import joints
-from crocohuman_jax.body import camera, load, rotations, skinning
-from crocohuman_jax.data import labels, notes, placing, records, truth
+from crocohuman_jax.body_models import cameras, joint_names, lbs, loading, rotations
+from crocohuman_jax.data.storage import labels, records, synthetic_truth
+from crocohuman_jax.data.streams import placing, targets
 
 SIDE = 96
 RNG = np.random.default_rng(0)
@@ -29,8 +29,8 @@ def frames(tmp_path_factory):
 @functools.cache
 def thinned(name, every):
     """A model of every so many vertices of its mesh."""
-    body = load.load(name)
-    return skinning.part(body, np.arange(0, len(body.template), every))
+    body = loading.load(name)
+    return lbs.part(body, np.arange(0, len(body.template), every))
 
 
 @functools.cache
@@ -39,10 +39,10 @@ def projection(name, every):
 
     @jax.jit
     def project(betas, pose, translation, matrix):
-        vertices, _ = skinning.pose(
+        vertices, _ = lbs.pose(
             thinned(name, every), betas[None], rotations.exp(pose[None]), translation[None]
         )
-        return camera.pinhole(vertices, matrix)[0]
+        return cameras.pinhole(vertices, matrix)[0]
 
     return project
 
@@ -67,14 +67,14 @@ def silhouette(frames, row, placed):
 def test_the_mesh_of_what_is_known_lies_on_the_silhouette(frames, kind, flip):
     """Left hands are mirrored, and so are right ones."""
     form = crowds.form(MODELS[kind])
-    known = notes.Known(frames, form)
+    known = targets.Known(frames, form)
     sides = set()
     for row in np.flatnonzero(known.wanted(frames)):
         mine = known.read(int(row))
         sides.add((known.truths.read(int(row))["side"], mine["mirrored"]))
         change = placing.UNCHANGED | {"scale": 1.15, "angle": np.random.default_rng(row).normal()}
         placed = placing.place(mine["crop"], change, flip != mine["mirrored"])
-        element = notes.moved(mine, placed, form)
+        element = targets.moved(mine, placed, form)
         vertices, shown = drawn(element, form.kind), silhouette(frames, int(row), placed)
         # Two pixels: what the models do not fit of the built-in people, see `open_fit`.
         assert vertices[scipy.ndimage.binary_dilation(shown, iterations=2)].sum() >= 0.98
@@ -88,11 +88,11 @@ def test_the_mesh_of_what_is_known_lies_on_the_silhouette(frames, kind, flip):
 def test_a_wrong_side_or_flip_would_be_seen(frames):
     """The measure of the test above tells the truth from its mirror image."""
     form = crowds.form("open_hand_right")
-    known, shares = notes.Known(frames, form), []
+    known, shares = targets.Known(frames, form), []
     for row in np.flatnonzero(known.wanted(frames)):
         mine = known.read(int(row))
         placed = placing.place(mine["crop"], placing.UNCHANGED, not mine["mirrored"])
-        vertices = drawn(notes.moved(mine, placed, form), form.kind)
+        vertices = drawn(targets.moved(mine, placed, form), form.kind)
         near = scipy.ndimage.binary_dilation(silhouette(frames, int(row), placed), iterations=2)
         shares.append(vertices[near].sum())
     assert np.mean(shares) < 0.6
@@ -101,7 +101,7 @@ def test_a_wrong_side_or_flip_would_be_seen(frames):
 def test_bodies_and_hands_of_one_folder_are_told_apart(frames):
     taken = {}
     for kind, name in MODELS.items():
-        wanted = notes.Known(frames, crowds.form(name)).wanted(frames)
+        wanted = targets.Known(frames, crowds.form(name)).wanted(frames)
         assert wanted.dtype == bool and wanted.shape == (len(frames),)
         assert {s.rpartition("/")[2] for s in frames.index["sequence"][wanted]} == {kind}
         taken[kind] = wanted
@@ -112,13 +112,13 @@ def test_bodies_and_hands_of_one_folder_are_told_apart(frames):
 def test_built_in_people_need_the_open_models(frames, kind):
     form = dataclasses.replace(crowds.form("open_body"), kind=kind)
     with pytest.raises(ValueError, match=f"not of {kind!r}: set config.body.model to open_body"):
-        notes.Known(frames, form)
+        targets.Known(frames, form)
 
 
 def test_fewer_betas_are_the_first_ones(frames):
     whole, form = crowds.form("open_body"), crowds.form("open_body", betas=3)
     form = dataclasses.replace(form, root_shapes=whole.root_shapes[:3])
-    few, all_ = notes.Known(frames, form).read(0), notes.Known(frames, whole).read(0)
+    few, all_ = targets.Known(frames, form).read(0), targets.Known(frames, whole).read(0)
     np.testing.assert_array_equal(few["betas"], all_["betas"][:3])
     assert len(few["betas"]) == 3 and few["has_shape"] and few["exact"]
 
@@ -126,11 +126,11 @@ def test_fewer_betas_are_the_first_ones(frames):
 def test_what_is_known_has_one_form(frames, tmp_path):
     """So that people of different folders can be stacked."""
     form = crowds.form("open_body")
-    sources = [notes.Known(frames, form), labelled(tmp_path, [{}], joints.PEOPLE, form)]
+    sources = [targets.Known(frames, form), labelled(tmp_path, [{}], joint_names.PEOPLE, form)]
     shapes = []
     for source in sources:
         known = source.read(0)
-        element = notes.moved(known, placing.place(known["crop"], placing.UNCHANGED, False), form)
+        element = targets.moved(known, placing.place(known["crop"], placing.UNCHANGED, False), form)
         shapes.append({name: (value.shape, value.dtype) for name, value in element.items()})
     assert shapes[0] == shapes[1]
     assert shapes[0]["keypoints"] == ((25, 3), np.float32)
@@ -149,7 +149,7 @@ def labelled(folder, people, names, form, **columns):
     writer.close()
     shards = {"train": [(len(people), path.stat().st_size)]}
     records.write_metadata(folder / labels.NAME, labels.features(), shards, name=labels.NAME)
-    return notes.Labelled(types.SimpleNamespace(folder=folder), form)
+    return targets.Labelled(types.SimpleNamespace(folder=folder), form)
 
 
 def told(names, form):
@@ -169,7 +169,7 @@ def told(names, form):
 
 def test_points_are_arranged_by_their_names_and_aliases(tmp_path):
     form = crowds.form("open_body")
-    names = joints.PEOPLE
+    names = joint_names.PEOPLE
     found = labelled(tmp_path, [{}], names, form).read(0)
     stand_ins = {"left_hip": "left_hip_lsp", "right_hip": "right_hip_lsp", "neck": "neck_lsp"}
     stand_ins |= {"pelvis": "pelvis_mpii"}
@@ -198,8 +198,10 @@ def test_a_person_without_annotations_has_none(tmp_path):
     form = crowds.form("open_body")
     nothing = {name: np.zeros((0, 3)) for name in ("pose", "betas")}
     nothing |= {"keypoints": np.zeros((0, 3)), "joints": np.zeros((0, 4)), "model": ""}
-    known = labelled(tmp_path, [nothing | {"intrinsics": np.zeros(4)}], joints.PEOPLE, form).read(0)
-    element = notes.moved(known, placing.place(known["crop"], placing.UNCHANGED, True), form)
+    known = labelled(
+        tmp_path, [nothing | {"intrinsics": np.zeros(4)}], joint_names.PEOPLE, form
+    ).read(0)
+    element = targets.moved(known, placing.place(known["crop"], placing.UNCHANGED, True), form)
     for name in ("has_pose", "has_shape", "exact", "pose", "betas", "matrix", "joints"):
         assert not element[name].any(), name
     assert not element["keypoints"][:, 2].any()
@@ -211,7 +213,7 @@ def test_a_shape_is_that_of_a_model_of_the_same_gender_only(tmp_path):
     people = [{"gender": g} for g in ("neutral", "male", "female", "")]
     people += [{"betas": np.zeros(0)}, {"model": "smpl"}, {"pose": np.zeros((16, 3))}]
     people += [{"model": ""}]
-    neutral = labelled(tmp_path / "a", people, joints.PEOPLE, form)
+    neutral = labelled(tmp_path / "a", people, joint_names.PEOPLE, form)
     found = [neutral.read(row) for row in range(len(people))]
     assert [bool(f["has_shape"]) for f in found] == [True, False, False, True] + 4 * [False]
     assert [bool(f["has_pose"]) for f in found] == 5 * [True] + 3 * [False]
@@ -220,17 +222,17 @@ def test_a_shape_is_that_of_a_model_of_the_same_gender_only(tmp_path):
     # All but those without betas have a mesh, where there is a model of their gender.
     assert [bool(f["has_mesh"]) for f in found] == 4 * [True] + 4 * [False]
     own = dataclasses.replace(form, genders=("neutral", "female"))
-    found = labelled(tmp_path / "c", people[:4], joints.PEOPLE, own)
+    found = labelled(tmp_path / "c", people[:4], joint_names.PEOPLE, own)
     assert [bool(found.read(row)["has_mesh"]) for row in range(4)] == [True, False, True, True]
     female = dataclasses.replace(form, gender="female")
-    found = labelled(tmp_path / "b", people[:4], joints.PEOPLE, female)
+    found = labelled(tmp_path / "b", people[:4], joint_names.PEOPLE, female)
     assert [bool(found.read(row)["has_shape"]) for row in range(4)] == [False, False, True, False]
 
 
 def test_more_betas_than_the_model_has_are_cut_and_fewer_filled_up(tmp_path):
     form = crowds.form("open_body")
     people = [{"betas": np.arange(300.0)}, {"betas": np.ones(4)}]
-    known = labelled(tmp_path, people, joints.PEOPLE, form)
+    known = labelled(tmp_path, people, joint_names.PEOPLE, form)
     np.testing.assert_array_equal(known.read(0)["betas"], np.arange(10))
     np.testing.assert_array_equal(known.read(1)["betas"], [1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
 
@@ -238,7 +240,7 @@ def test_more_betas_than_the_model_has_are_cut_and_fewer_filled_up(tmp_path):
 def mano():
     """The form of MANO's right hand, whose labels give poses without the mean one."""
     form = crowds.form("open_hand_right")
-    assert form.names == joints.HAND
+    assert form.names == joint_names.HAND
     mean = np.random.default_rng(7).normal(size=(16, 3))
     mean[0] = 0
     return dataclasses.replace(form, kind="mano_right", mean_pose=mean)
@@ -248,14 +250,14 @@ def test_hands_of_the_other_side_are_mirrored_and_have_their_own_mean_pose(tmp_p
     form = mano()
     pose = RNG.normal(size=(16, 3))
     people = [{"pose": pose}, {"pose": pose, "model": "mano_left"}, {"model": "smpl"}]
-    known = labelled(tmp_path, people, joints.HAND, form)
+    known = labelled(tmp_path, people, joint_names.HAND, form)
     right, left, neither = [known.read(row) for row in range(3)]
     np.testing.assert_allclose(right["pose"], pose + form.mean_pose, atol=1e-6)
     np.testing.assert_allclose(left["pose"], pose + form.mean_pose * [1, -1, -1], atol=1e-6)
     assert (right["mirrored"], left["mirrored"], neither["mirrored"]) == (False, True, False)
     assert right["has_pose"] and left["has_pose"] and not neither["has_pose"]
     placed = placing.place(left["crop"], placing.UNCHANGED, True)
-    element = notes.moved(left, placed, form)
+    element = targets.moved(left, placed, form)
     np.testing.assert_allclose(
         element["pose"][1:], (pose * [1, -1, -1] + form.mean_pose)[1:], atol=1e-6
     )
@@ -267,9 +269,9 @@ def test_hands_of_the_other_side_are_mirrored_and_have_their_own_mean_pose(tmp_p
 
 def test_the_points_of_a_mirrored_body_change_sides(tmp_path):
     form = crowds.form("open_body")
-    known = labelled(tmp_path, [{}], joints.PEOPLE, form).read(0)
+    known = labelled(tmp_path, [{}], joint_names.PEOPLE, form).read(0)
     plain, mirrored = (
-        notes.moved(known, placing.place(known["crop"], placing.UNCHANGED, flip), form)
+        targets.moved(known, placing.place(known["crop"], placing.UNCHANGED, flip), form)
         for flip in (False, True)
     )
     left, right = (form.names.index(f"{side}_ankle") for side in ("left", "right"))
@@ -291,12 +293,12 @@ def test_annotated_meshes_come_where_they_are_wanted(tmp_path):
     people = [{"vertices": vertices}, {}, {"vertices": vertices[:5]}]
     form = dataclasses.replace(crowds.form("open_hand_right"), vertices=7)
     for wanted in (form, dataclasses.replace(form, vertices=0)):
-        known = labelled(tmp_path / str(wanted.vertices), people, joints.HAND, wanted)
+        known = labelled(tmp_path / str(wanted.vertices), people, joint_names.HAND, wanted)
         for row in range(3):
             mine = known.read(row)
             change = placing.UNCHANGED | {"angle": 0.3}
             placed = placing.place(mine["crop"], change, True)
-            element = notes.moved(mine, placed, wanted)
+            element = targets.moved(mine, placed, wanted)
             if not wanted.vertices:
                 assert not {"vertices", "has_vertices"} & set(element)
                 continue
@@ -308,22 +310,22 @@ def test_annotated_meshes_come_where_they_are_wanted(tmp_path):
 def test_labels_of_hands_and_a_model_of_bodies_do_not_go_together(tmp_path):
     body, hand = crowds.form("open_body"), crowds.form("open_hand_right")
     with pytest.raises(ValueError, match="labels of hands, but config.body.model is 'open_body'"):
-        labelled(tmp_path / "a", [{}], joints.HAND, body)
+        labelled(tmp_path / "a", [{}], joint_names.HAND, body)
     with pytest.raises(ValueError, match="labels of bodies, but .* is 'open_hand_right'"):
-        labelled(tmp_path / "b", [{}], joints.PEOPLE, hand)
+        labelled(tmp_path / "b", [{}], joint_names.PEOPLE, hand)
     with pytest.raises(ValueError, match="labels of bodies"):
-        labelled(tmp_path / "c", [{}], joints.H36M, hand)
+        labelled(tmp_path / "c", [{}], joint_names.H36M, hand)
     left = dataclasses.replace(mano(), kind="mano_left")
     with pytest.raises(ValueError, match="model of the right hand"):
-        labelled(tmp_path / "d", [{}], joints.HAND, left)
+        labelled(tmp_path / "d", [{}], joint_names.HAND, left)
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_mean_person_faces_the_camera_upright(frames, kind):
     form = crowds.form(MODELS[kind])
-    known = notes.Known(frames, form)
+    known = targets.Known(frames, form)
     rows = np.flatnonzero(known.wanted(frames))
-    turns, betas = notes.mean([(known, rows)], form)
+    turns, betas = targets.mean([(known, rows)], form)
     assert turns.shape == (form.joints, 3, 3) and betas.shape == (10,)
     np.testing.assert_allclose(turns @ np.swapaxes(turns, 1, 2), np.eye(3) + 0 * turns, atol=1e-9)
     np.testing.assert_allclose(np.linalg.det(turns), 1)
@@ -332,7 +334,7 @@ def test_the_mean_person_faces_the_camera_upright(frames, kind):
     # Up in the model is up in the picture, and its front looks at the camera.
     np.testing.assert_array_equal(turns[0] @ [0, 1, 0], [0, -1, 0])
     np.testing.assert_array_equal(turns[0] @ [0, 0, 1], [0, 0, -1])
-    few = notes.mean([(known, rows)], form, count=3)[1]
+    few = targets.mean([(known, rows)], form, count=3)[1]
     wanted = np.mean([people[i]["betas"] for i in (0, (len(rows) - 1) // 2, len(rows) - 1)], 0)
     np.testing.assert_allclose(few, wanted, atol=1e-6)
 
@@ -348,22 +350,22 @@ def test_the_mean_is_of_those_whose_pose_and_shape_are_known(tmp_path):
         {"pose": pose, "betas": np.zeros(0)},
         {"model": "", "betas": 100 + betas},
     ]
-    known = labelled(tmp_path, people, joints.HAND, form)
-    turns, mean = notes.mean([(known, np.arange(5))], form)
+    known = labelled(tmp_path, people, joint_names.HAND, form)
+    turns, mean = targets.mean([(known, np.arange(5))], form)
     np.testing.assert_allclose(mean, betas, atol=1e-6)
     wanted = np.asarray(rotations.exp(jnp.asarray(pose + form.mean_pose)))
     np.testing.assert_allclose(turns[1:], wanted[1:], atol=1e-5)
     parts = [(known, np.array([4])), (known, np.array([0, 3])), (known, np.array([1, 2]))]
-    for found, expected in zip(notes.mean(parts, form), (turns, mean), strict=True):
+    for found, expected in zip(targets.mean(parts, form), (turns, mean), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)  # of all folders
-    nobody = notes.mean([(known, np.array([4]))], form)
+    nobody = targets.mean([(known, np.array([4]))], form)
     np.testing.assert_array_equal(nobody[0][1:], np.eye(3) + 0 * turns[1:])
     np.testing.assert_array_equal(nobody[1], 0)
 
 
 def test_what_is_known_of_built_in_people_is_their_truth(frames):
     form = crowds.form("open_body")
-    known, truths = notes.Known(frames, form), truth.Truths(frames.folder)
+    known, truths = targets.Known(frames, form), synthetic_truth.Truths(frames.folder)
     row = int(np.flatnonzero(known.wanted(frames))[0])
     mine, theirs = known.read(row), truths.read(row)
     np.testing.assert_array_equal(mine["intrinsics"], theirs["intrinsics"])

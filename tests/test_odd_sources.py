@@ -9,15 +9,18 @@ import pyarrow.parquet
 import pytest
 
 from configs import pretrain
-from crocohuman_jax import registry
-from crocohuman_jax.data import augment, loader, pairs, records, shards
-from crocohuman_jax.data import groups as groups_lib
+from crocohuman_jax.configuration import registry
+from crocohuman_jax.data import loader
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.data.storage import records
+from crocohuman_jax.data.streams import augmentation, pairs
+from crocohuman_jax.data.streams import groups as groups_lib
 
 
 def prepare(source, output, dataset="pairs_folder", options=(), **more):
     more = {"size": (64, 64), "held_out": 0.0} | more
-    settings = shards.Settings(dataset, source, dict(options), **more)
-    return shards.prepare(settings, output, 1, lambda done, total: None)
+    settings = pipeline.Settings(dataset, source, dict(options), **more)
+    return pipeline.prepare(settings, output, 1, lambda done, total: None)
 
 
 def latin(folder, name):
@@ -78,7 +81,7 @@ def stream(folder, **change):
         size=(64, 64),
         patch=16,
         mask={"mode": "human", "ratio": 0.5, "rule": "fixed", "visible": 0},
-        change=augment.Augment(**change),
+        change=augmentation.Augment(**change),
         kinds={"view": 1.0, "pose": 1.0},
         weights=(),
         gap=(1, 0),

@@ -8,15 +8,16 @@ import sys
 import numpy as np
 import pytest
 
-from crocohuman_jax.synthetic import body as bodies
-from crocohuman_jax.synthetic import (
+from crocohuman_jax.synthetic import open_models as open_models_lib
+from crocohuman_jax.synthetic.figure import (
+    joint_regressor,
     open_fit,
     open_models,
-    regressors,
-    rigs,
-    rotations,
-    smpl_body,
+    parametric,
+    smpl_joints,
+    smpl_model,
 )
+from crocohuman_jax.synthetic.graphics import rotations
 
 MODELS = {
     "body": open_models.body,
@@ -31,7 +32,7 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 def posed_adult(seed, deviation=0.2):
     """Returns coefficients and posed skin of a random adult."""
-    full = bodies.load()
+    full = parametric.load()
     coefficients = open_models.adults(1, seed)[0]
     vertices, heads = full.rest(coefficients)
     rng, vectors = np.random.default_rng(seed), np.zeros((len(full.bones), 3))
@@ -82,13 +83,13 @@ def test_weights_and_regressors_are_means(name):
 
 
 def test_the_regressor_finds_the_bones_of_people_it_has_not_seen():
-    model, rig, full = open_models.body(32), open_models.body_rig(), bodies.load()
-    posable, errors = smpl_body.SmplBody(model), []
+    model, rig, full = open_models.body(32), open_models.body_rig(), parametric.load()
+    posable, errors = smpl_model.SmplBody(model), []
     for coefficients in open_models.adults(40, 77):
         betas = (coefficients - model["shape_mean"]) @ model["shape_projection"]
         heads = full.rest(coefficients)[1]
-        straight = bodies.apply(full.transforms(heads, rig.zero), heads)
-        wanted = rig.heads @ straight @ rigs.AXES.T
+        straight = parametric.apply(full.transforms(heads, rig.zero), heads)
+        wanted = rig.heads @ straight @ smpl_joints.AXES.T
         errors.append(np.linalg.norm(posable.rest(betas)[1] - wanted, axis=1))
     by_joint = np.mean(errors, 0) * 1e3
     assert by_joint.mean() < 4.5
@@ -139,10 +140,10 @@ def test_the_left_hand_is_the_mirrored_right_one():
     flip = np.array([-1, 1, 1])
     rng = np.random.default_rng(3)
     betas, vectors = rng.normal(size=10), rng.normal(0, 0.4, (16, 3))
-    a = smpl_body.SmplBody(right).pose(betas, vectors)[0]
-    b = smpl_body.SmplBody(left).pose(betas, vectors * (1, -1, -1))[0]
+    a = smpl_model.SmplBody(right).pose(betas, vectors)[0]
+    b = smpl_model.SmplBody(left).pose(betas, vectors * (1, -1, -1))[0]
     assert np.abs(a * flip - b).max() < 1e-6
-    full = bodies.load()
+    full = parametric.load()
     # The mesh and its atlas are those of that hand in the full body.
     faces = {tuple(sorted(face)) for face in full.faces.tolist()}
     corners = set(zip(full.faces.ravel().tolist(), full.faces_uv.ravel().tolist(), strict=True))
@@ -178,13 +179,13 @@ def test_posing_equals_the_formula_of_smpl(name):
     for k in range(joints):
         moved = (shaped - places[k]) @ world[k][:3, :3].T + world[k][:3, 3]
         expected += model["weights"][:, k, None] * moved
-    vertices, moved = smpl_body.SmplBody(model).pose(betas, vectors, transl)
+    vertices, moved = smpl_model.SmplBody(model).pose(betas, vectors, transl)
     assert np.abs(vertices - (expected + transl)).max() < 5e-6
     assert np.abs(moved - (np.array(world)[:, :3, 3] + transl)).max() < 5e-6
 
 
 def test_posing_equals_the_reference_implementation(oracles):
-    body = smpl_body.load(oracles / "SMPL_TINY.npz")
+    body = smpl_model.load(oracles / "SMPL_TINY.npz")
     with np.load(oracles / "smpl_oracle.npz") as z:
         for i in range(len(z["betas"])):
             vertices, joints = body.pose(z["betas"][i], z["pose"][i], z["transl"][i])
@@ -193,29 +194,29 @@ def test_posing_equals_the_reference_implementation(oracles):
 
 
 def test_the_fit_stays_within_the_stated_error():
-    errors = open_fit.errors(components=10, count=30, seed=5)
+    errors = open_models_lib.errors(components=10, count=30, seed=5)
     means = {name: off.mean() for name, off in errors.items()}
     assert means["rest"] < 1
     assert means["posed"] < 8
     assert means["posed, no hands"] < 3
     assert means["right hand"] < 0.6
-    exact = open_fit.errors(components=32, count=5, seed=5)
+    exact = open_models_lib.errors(components=32, count=5, seed=5)
     assert exact["rest"].max() < 0.05
 
 
 def test_a_hand_is_fitted_where_it_is():
     coefficients, skin = posed_adult(4)
-    for side in rigs.SIDES:
+    for side in smpl_joints.SIDES:
         model = open_models.hand(side)
         p = open_fit.fit_hand(coefficients, skin, side)
-        vertices, _ = smpl_body.SmplBody(model).pose(p.betas, p.pose, p.transl)
+        vertices, _ = smpl_model.SmplBody(model).pose(p.betas, p.pose, p.transl)
         off = np.linalg.norm(vertices - skin[model["vertices"]], axis=1)
         assert off.mean() < 0.8e-3
 
 
 def test_parameters_follow_into_the_camera():
     coefficients, skin = posed_adult(2)
-    posable = smpl_body.SmplBody(open_models.body())
+    posable = smpl_model.SmplBody(open_models.body())
     p = open_fit.fit_body(coefficients, skin)
     turn, shift = rotations.from_vector([1.0, -0.4, 2.0]), np.array([0.3, 0.1, 4.0])
     seen = open_fit.seen(p, posable.rest(p.betas)[1][0], turn, shift)
@@ -240,7 +241,7 @@ def test_hand_components_rebuild_the_hand_poses():
     assert (np.diff(spread) <= 1e-9).all()
     assert (spread[:6] ** 2).sum() > 0.9 * (spread**2).sum()
     # A relaxed hand curls its fingers towards the palm, which looks down.
-    posable = smpl_body.SmplBody(model)
+    posable = smpl_model.SmplBody(model)
     pose = np.concatenate([np.zeros((1, 3)), model["hands_mean"].reshape(15, 3)])
     joints = posable.pose(np.zeros(10), pose)[1]
     assert (joints[[3, 6, 9, 12], 1] < model["J"][[3, 6, 9, 12], 1] - 0.01).all()
@@ -274,7 +275,7 @@ def test_two_processes_build_the_same_bytes():
 
 def test_a_saved_model_is_read_back(tmp_path):
     open_models.save(open_models.hand("left"), tmp_path / "hand.npz")
-    body = smpl_body.load(tmp_path / "hand.npz")
+    body = smpl_model.load(tmp_path / "hand.npz")
     assert (body.template == open_models.hand("left")["v_template"]).all()
     assert body.parents.tolist() == MANO_PARENTS
     assert body.corrections is None and body.uv is not None
@@ -283,10 +284,10 @@ def test_a_saved_model_is_read_back(tmp_path):
 def test_what_is_no_model_is_an_error(tmp_path):
     model = {k: v for k, v in open_models.hand().items() if k != "weights"}
     with pytest.raises(ValueError, match=r"mine.npz lacks \['weights'\]"):
-        smpl_body.SmplBody(model, "mine.npz")
+        smpl_model.SmplBody(model, "mine.npz")
     wrong = {**open_models.hand(), "posedirs": np.zeros((1611, 3, 207))}
     with pytest.raises(ValueError, match=r"posedirs.*\(1611, 3, 207\).*16 joints.*135"):
-        smpl_body.SmplBody(wrong)
+        smpl_model.SmplBody(wrong)
     with pytest.raises(ValueError, match="'middle'.*left, right"):
         open_models.hand("middle")
     with pytest.raises(ValueError, match="33 shape components.*32"):
@@ -294,16 +295,16 @@ def test_what_is_no_model_is_an_error(tmp_path):
     broken = tmp_path / "broken.npz"
     broken.write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ValueError, match=r"broken\.npz"):
-        smpl_body.load(broken)
+        smpl_model.load(broken)
     np.savez(tmp_path / "pickled.npz", v_template=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match=r"pickled\.npz.*plain arrays"):
-        smpl_body.load(tmp_path / "pickled.npz")
+        smpl_model.load(tmp_path / "pickled.npz")
 
 
 def test_non_negative_least_squares_meets_its_conditions():
     rng = np.random.default_rng(0)
     a = rng.normal(size=(30, 60))
-    x = regressors.non_negative(a, 7)
+    x = joint_regressor.non_negative(a, 7)
     slope = a.T @ (np.eye(30)[7] - a @ x)
     assert x.min() >= 0
     assert slope.max() < 1e-6  # no other variable would help

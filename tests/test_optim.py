@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import runs
 
-from crocohuman_jax import checkpoint, loop, optim
+from crocohuman_jax.training import checkpoint, loop
+from crocohuman_jax.training import optimizer as optimizer_lib
 
 BLOCKS = 3
 OPTIONS = {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1, "clip": 0.0}
@@ -35,8 +36,8 @@ def tree(seed):
 
 
 def make(**changes):
-    rate = optim.schedule(peak=0.1, least=0.0, warmup=0, cosine=100)
-    return optim.make(rate, **(OPTIONS | changes))
+    rate = optimizer_lib.schedule(peak=0.1, least=0.0, warmup=0, cosine=100)
+    return optimizer_lib.make(rate, **(OPTIONS | changes))
 
 
 def updates(optimizer, steps=3):
@@ -56,12 +57,12 @@ def plain():
 
 
 def test_the_rate_rises_and_then_falls_by_half_a_cosine():
-    rate = optim.schedule(peak=2.0, least=0.5, warmup=10, cosine=30)
+    rate = optimizer_lib.schedule(peak=2.0, least=0.5, warmup=10, cosine=30)
     wanted = {0: 0, 5: 1, 10: 2, 20: 1.25, 30: 0.5, 99: 0.5}
     for step, value in wanted.items():
         assert float(rate(step)) == pytest.approx(value), step
     with pytest.raises(ValueError, match="cosine ends at step 9, before the warm-up of 10"):
-        optim.schedule(peak=1.0, least=0.0, warmup=10, cosine=9)
+        optimizer_lib.schedule(peak=1.0, least=0.0, warmup=10, cosine=9)
 
 
 def test_updates_are_those_of_adam_with_decoupled_decay(plain):
@@ -118,7 +119,7 @@ def test_frozen_parameters_stay_and_all_others_move():
 
 def test_no_gradient_reaches_what_is_held():
     def loss(params):
-        held = optim.held(params, ("encoder/blocks", "head"))
+        held = optimizer_lib.held(params, ("encoder/blocks", "head"))
         return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(held))
 
     value, gradient = jax.value_and_grad(loss)(tree(0))
@@ -128,7 +129,7 @@ def test_no_gradient_reaches_what_is_held():
     for leaf in jax.tree.leaves([gradient["decoder"], gradient["encoder"]["embed"]]):
         assert (leaf != 0).all()
     params = tree(0)
-    assert optim.held(params, ()) is params
+    assert optimizer_lib.held(params, ()) is params
 
 
 def test_what_is_no_rate_and_no_parameter_is_named():
@@ -137,7 +138,7 @@ def test_what_is_no_rate_and_no_parameter_is_named():
             make(layer_decay=share)
     message = "freeze: 'encodr/' matches no parameter. Parts: decoder, encoder, head"
     with pytest.raises(ValueError, match=message):
-        optim.held(tree(0), ("encoder/", "encodr/"))
+        optimizer_lib.held(tree(0), ("encoder/", "encodr/"))
     with pytest.raises(ValueError, match=message):
         make(freeze=("encoder/", "encodr/")).init(tree(0))
 

@@ -8,7 +8,10 @@ import numpy as np
 import pictures
 import pytest
 
-from crocohuman_jax.data import augment, loader, pairs, records, shards
+from crocohuman_jax.data import loader
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.data.storage import records
+from crocohuman_jax.data.streams import augmentation, pairs
 
 MASK = {"mode": "human", "ratio": 0.75, "rule": "max_human", "visible": 0, "multiple": 4}
 
@@ -18,7 +21,7 @@ def stream(folders, split="train", **options):
         "size": (64, 64),
         "patch": 16,
         "mask": MASK,
-        "change": augment.Augment(brightness=0.4, contrast=0.4, saturation=0.4),
+        "change": augmentation.Augment(brightness=0.4, contrast=0.4, saturation=0.4),
         "kinds": {"view": 1.0, "pose": 1.0},
         "weights": (),
         "gap": (1, 0),
@@ -87,8 +90,8 @@ def test_gaps_bound_the_time_between_poses(prepared):
 
 def test_folders_are_mixed_by_their_weights(prepared, tmp_path):
     source = pictures.write(tmp_path / "source", 2, 2, 2)
-    settings = shards.Settings("pairs_folder", source, {}, size=(80, 80), held_out=0.0)
-    shards.prepare(settings, tmp_path / "other", 1, lambda *_: None)
+    settings = pipeline.Settings("pairs_folder", source, {}, size=(80, 80), held_out=0.0)
+    pipeline.prepare(settings, tmp_path / "other", 1, lambda *_: None)
     both = f"{prepared},{tmp_path / 'other'}"
     folders = collections.Counter(e["folder"] for e in drawn(both, 400, weights=(1.0, 3.0)))
     assert folders == {0: 100, 1: 300}
@@ -219,8 +222,8 @@ def test_held_out_pairs_are_the_same_whatever_the_run_learns_from(prepared):
 
 def test_held_out_pairs_are_spread_and_repeat_no_target_before_all_were_there(tmp_path):
     source = pictures.write(tmp_path / "source", 3, 2, 4)
-    settings = shards.Settings("pairs_folder", source, {}, size=(64, 64), held_out=0.4)
-    shards.prepare(settings, tmp_path / "out", 1, lambda *_: None)
+    settings = pipeline.Settings("pairs_folder", source, {}, size=(64, 64), held_out=0.4)
+    pipeline.prepare(settings, tmp_path / "out", 1, lambda *_: None)
     index = records.Frames(tmp_path / "out").index
     validation = int((index["split"] == "validation").sum())
     rows = held_out_rows(tmp_path / "out", 4 * validation)
@@ -240,7 +243,7 @@ def test_held_out_pairs_are_spread_and_repeat_no_target_before_all_were_there(tm
 
 
 def test_held_out_pairs_come_once_with_a_stranger_and_weights(prepared):
-    held_out = stream(prepared, "validation", count=10, change=augment.Augment(crop="center"))
+    held_out = stream(prepared, "validation", count=10, change=augmentation.Augment(crop="center"))
     batches = list(loader.evaluation(held_out, 4))
     assert [batch["weight"].tolist() for batch in batches] == [[1] * 4, [1] * 4, [1, 1, 0, 0]]
     assert all(batch["unrelated"].shape == (4, 64, 64, 3) for batch in batches)
@@ -257,16 +260,16 @@ def test_held_out_pairs_come_once_with_a_stranger_and_weights(prepared):
 
 def test_one_held_out_sequence_has_no_strangers(tmp_path):
     source = pictures.write(tmp_path / "source", 1, 8, 1)
-    settings = shards.Settings("pairs_folder", source, {}, size=(64, 64), held_out=0.3)
-    shards.prepare(settings, tmp_path / "out", 1, lambda *_: None)
+    settings = pipeline.Settings("pairs_folder", source, {}, size=(64, 64), held_out=0.3)
+    pipeline.prepare(settings, tmp_path / "out", 1, lambda *_: None)
     batch = next(loader.evaluation(stream(tmp_path / "out", "validation", count=4), 4))
     assert "unrelated" not in batch
 
 
 def test_frames_without_silhouettes_are_masked_uniformly(tmp_path):
     source = pictures.write(tmp_path / "source", 2, 2, 2, masks=False)
-    settings = shards.Settings("pairs_folder", source, {}, size=(64, 64), held_out=0.0)
-    shards.prepare(settings, tmp_path / "out", 1, lambda *_: None)
+    settings = pipeline.Settings("pairs_folder", source, {}, size=(64, 64), held_out=0.0)
+    pipeline.prepare(settings, tmp_path / "out", 1, lambda *_: None)
     batch = next(loader.Batches(stream(tmp_path / "out"), 4))
     assert batch["visible"].shape == (4, 4) and batch["human"].all()  # of whom nobody knows
 
@@ -307,7 +310,7 @@ def test_a_batch_must_divide_over_what_shares_it():
 def test_crops_move_picture_and_silhouette_together():
     image = np.arange(100 * 90 * 3, dtype=np.uint8).reshape(100, 90, 3)
     for where, corner in (((0, 0), (0, 0)), ((0.999, 0.999), (36, 26)), ((1, 1), (36, 26))):
-        cut = augment.cut(image, np.array(where, float), (64, 64))
+        cut = augmentation.cut(image, np.array(where, float), (64, 64))
         np.testing.assert_array_equal(cut, image[corner[0] :, corner[1] :][:64, :64])
 
 
@@ -315,19 +318,21 @@ def test_turning_moves_picture_and_silhouette_together():
     silhouette = np.zeros((64, 64), bool)
     silhouette[8:24, 24:40] = True
     image = np.where(silhouette, 255, 0).astype(np.uint8)[..., None].repeat(3, -1)
-    square = augment._square()
-    np.testing.assert_array_equal(augment.warp(image, square), image)
-    change = augment.Augment(rotation=30.0, homography=0.1).draw(np.random.default_rng(0))
-    turned = [augment.warp(a, change["corners"]) for a in (image, silhouette)]
+    square = augmentation._square()
+    np.testing.assert_array_equal(augmentation.warp(image, square), image)
+    change = augmentation.Augment(rotation=30.0, homography=0.1).draw(np.random.default_rng(0))
+    turned = [augmentation.warp(a, change["corners"]) for a in (image, silhouette)]
     assert (turned[0][..., 0] > 127).sum() > 50
     assert ((turned[0][..., 0] > 127) != turned[1]).mean() < 0.01
     assert (turned[1] != silhouette).mean() > 0.01
-    quarter = augment.warp(silhouette, square[[1, 2, 3, 0]])  # corners one further: a quarter turn
+    quarter = augmentation.warp(
+        silhouette, square[[1, 2, 3, 0]]
+    )  # corners one further: a quarter turn
     np.testing.assert_array_equal(quarter, np.rot90(silhouette, 1))
 
 
 def test_augment_settings_out_of_range_are_named():
     with pytest.raises(ValueError, match="augment.crop is 'random' or 'center', not 'corner'"):
-        augment.Augment(crop="corner")
+        augmentation.Augment(crop="corner")
     with pytest.raises(ValueError, match="augment.contrast is 4. Set it to a number of at least 0"):
-        augment.Augment(contrast=4)
+        augmentation.Augment(contrast=4)

@@ -5,34 +5,32 @@ import functools
 import numpy as np
 import pytest
 
-from crocohuman_jax.synthetic import (
+from crocohuman_jax.synthetic.figure import anatomy, parametric
+from crocohuman_jax.synthetic.graphics import rotations, surface
+from crocohuman_jax.synthetic.people import (
     accessories,
-    anatomy,
-    body,
     fabric,
-    faces,
+    garment_mesh,
     garments,
     hair,
-    people,
-    rotations,
-    shells,
+    outfits,
     skirts,
-    surface,
-    wardrobe,
 )
+from crocohuman_jax.synthetic.people import person as person_lib
+from crocohuman_jax.synthetic.people import skin as skin_lib
 
 SEEDS = range(200)
 
 
 @functools.lru_cache(40)
 def person(seed, kind="body"):
-    return people.Person(body.load(), seed, kind)
+    return person_lib.Person(parametric.load(), seed, kind)
 
 
 @functools.cache
 def crowd():
     """What is known of two hundred people: descriptions, heights, and what is bare."""
-    b = body.load()
+    b = parametric.load()
     chest, hips = private_parts()
     region = (chest | hips)[b.faces].all(1)
     result = []
@@ -49,7 +47,7 @@ def crowd():
 
 def private_parts():
     """The chest, and hips with seat and loins, of the template's vertices."""
-    b = body.load()
+    b = parametric.load()
     a = anatomy.of(b)
     x, y, z = b.template.T
     chest = (a.inside("torso_upper") > 0) & (np.abs(x) < 0.14) & (np.abs(x) > 0.05)
@@ -60,7 +58,7 @@ def private_parts():
 
 def walking():
     """A long step: one thigh forward, one back, knees a little bent."""
-    b = body.load()
+    b = parametric.load()
     pose = np.tile(np.eye(3), (len(b.bones), 1, 1))
     for side, swing in (("L", -0.45), ("R", 0.4)):
         pose[b.bone[f"upperleg01.{side}"]] = rotations.about(rotations.X, swing)
@@ -69,7 +67,7 @@ def walking():
 
 
 def standing():
-    return np.tile(np.eye(3), (len(body.load().bones), 1, 1))
+    return np.tile(np.eye(3), (len(parametric.load().bones), 1, 1))
 
 
 def pixels(someone, posed, count=4000, seed=0):
@@ -96,20 +94,20 @@ def test_everybody_is_dressed():
 
 
 def test_everybody_is_an_adult():
-    assert people.YOUNGEST >= 2 / 3
+    assert person_lib.YOUNGEST >= 2 / 3
     for described, height, _, _ in crowd():
-        assert described["phenotype"]["age"] >= people.YOUNGEST
+        assert described["phenotype"]["age"] >= person_lib.YOUNGEST
         assert 1.4 < height < 2.1, described
 
 
 def test_a_seed_is_a_person():
-    first, again = people.Person(body.load(), 5), people.Person(body.load(), 5)
+    first, again = person_lib.Person(parametric.load(), 5), person_lib.Person(parametric.load(), 5)
     assert first.describe() == again.describe()
     a, b = first.pose(walking()), again.pose(walking())
     np.testing.assert_array_equal(a.vertices, b.vertices)
     p = pixels(first, a)
     np.testing.assert_array_equal(first.shade(p).albedo, again.shade(p).albedo)
-    other = people.Person(body.load(), 6)
+    other = person_lib.Person(parametric.load(), 6)
     assert other.describe() != first.describe()
 
 
@@ -122,11 +120,11 @@ def test_the_hand_kind_is_the_same_person():
 
 def test_an_unknown_kind_is_an_error():
     with pytest.raises(ValueError, match=r"'foot'.*body.*hand"):
-        people.Person(body.load(), 0, "foot")
+        person_lib.Person(parametric.load(), 0, "foot")
 
 
 def test_surfaces_are_consistent():
-    b = body.load()
+    b = parametric.load()
     for seed in range(30):
         s = person(seed).surface
         count, total = len(s.canonical), len(s.faces)
@@ -144,7 +142,7 @@ def test_surfaces_are_consistent():
 
 
 def test_clothes_look_outwards():
-    b = body.load()
+    b = parametric.load()
     for seed in range(40):
         someone = person(seed)
         posed = someone.pose(standing())
@@ -162,7 +160,7 @@ def test_clothes_look_outwards():
 
 
 def test_meshes_of_their_own_enclose_a_volume():
-    b = body.load()
+    b = parametric.load()
     t = b.template
     tailor = garments.Tailor(b, t, b.heads, np.random.default_rng(0), True)
     pieces = accessories.shoes(b, t, 0.3, 1) + accessories.bun(b, t, 0.03, 0.5, 1)
@@ -178,12 +176,12 @@ def test_meshes_of_their_own_enclose_a_volume():
 
 
 def test_cut_pieces_have_no_open_edges_but_their_rims_foot():
-    b = body.load()
+    b = parametric.load()
     field = garments.legs_field(b, 0.15, -0.3)
     attributes = np.zeros((len(field), anatomy.ATTRIBUTES), np.float32)
     away = surface.normals(b.template, b.faces) * 0.01
     none = np.zeros(len(b.faces), bool)
-    piece = shells.cut(b, b.template, field, away, attributes, 1, none)
+    piece = garment_mesh.cut(b, b.template, field, away, attributes, 1, none)
     places = np.unique(piece.rest.round(5), axis=0, return_inverse=True)[1].ravel()
     edges = places[piece.faces[:, [[0, 1], [1, 2], [2, 0]]]].reshape(-1, 2)
     directed = {tuple(e) for e in edges}
@@ -196,11 +194,11 @@ def test_cut_pieces_have_no_open_edges_but_their_rims_foot():
 
 
 def test_clothes_stay_close():
-    b = body.load()
+    b = parametric.load()
     for seed in range(60):
         someone = person(seed)
         worn = [g for g in someone.outfit.garments if g.field is not None]
-        for garment, height in zip(worn, wardrobe.stack(worn, anatomy.of(b).groove), strict=True):
+        for garment, height in zip(worn, outfits.stack(worn, anatomy.of(b).groove), strict=True):
             assert height[garment.field > 0].max() < 0.08, (seed, garment.name)
             assert height[garment.field > 0].min() > 0, (seed, garment.name)
 
@@ -209,12 +207,12 @@ def test_people_stand_on_the_ground_where_the_motion_says():
     for seed in (0, 1, 2):
         posed = person(seed).pose(walking(), np.array([0.7, -0.3, 5.0]), lift=0.25)
         assert posed.vertices[:, 2].min() == pytest.approx(0.25, abs=1e-5)
-        root = body.load().bone["root"]
+        root = parametric.load().bone["root"]
         expected = person(seed).heads[root, :2] + [0.7, -0.3]
         np.testing.assert_allclose(posed.joints[root, :2], expected, atol=1e-6)
-        carried = body.apply(posed.transforms, person(seed).heads)
+        carried = parametric.apply(posed.transforms, person(seed).heads)
         np.testing.assert_allclose(posed.joints, carried, atol=1e-6)
-        b = body.load()
+        b = parametric.load()
         skin = b.skin(person(seed).rest, posed.transforms)
         np.testing.assert_allclose(posed.skin, skin, atol=1e-5)
 
@@ -227,7 +225,7 @@ def test_normals_have_length_one():
 
 
 def test_skirts_keep_off_the_legs():
-    b = body.load()
+    b = parametric.load()
     a, z = anatomy.of(b), b.template[:, 2]
     found = 0
     for seed in SEEDS:
@@ -274,7 +272,7 @@ def test_shading_takes_no_pixels():
 
 def test_people_differ():
     described = [record[0] for record in crowd()]
-    assert {d["skin_tone"] for d in described} == set(range(len(faces.TONES)))
+    assert {d["skin_tone"] for d in described} == set(range(len(skin_lib.TONES)))
     assert {d["hair"] for d in described} >= set(hair.STYLES)
     worn = {name for d in described for name in d["garments"]}
     kinds = {*garments.TOPS, *garments.JACKETS, *garments.BOTTOMS, "skirt", "dress"}
@@ -307,7 +305,7 @@ def test_no_cloth_has_the_colour_of_the_skin():
 
 def test_no_camera_looks_into_the_head():
     """What is never drawn lies behind lids: the nearest drawn face stands in front of it."""
-    b = body.load()
+    b = parametric.load()
     hidden = anatomy.of(b).hidden
     assert 500 < hidden.sum() < 1500
     center = b.template[b.faces[hidden]].mean(1)

@@ -9,8 +9,11 @@ import numpy as np
 import pictures
 import pytest
 
-from crocohuman_jax.data import groups as groups_lib
-from crocohuman_jax.data import loader, people, placing, records, shards
+from crocohuman_jax.data import loader
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.data.storage import records
+from crocohuman_jax.data.streams import groups as groups_lib
+from crocohuman_jax.data.streams import labelled_people, placing
 
 CHANGE = placing.Change(flip=0.5, scale=0.25, rotation=30, noise=0.4)
 BODY, HAND = crowds.form("open_body"), crowds.form("open_hand_right")
@@ -40,13 +43,13 @@ def photos(tmp_path_factory):
 
 def sources(*folders, form=BODY, split="train", second="none", gap=(1, 0), **options):
     options = {"form": form, "split": split, "second": second, "gap": gap} | options
-    return people.open_sources(folders, **options)
+    return labelled_people.open_sources(folders, **options)
 
 
 def stream(*folders, form=BODY, second="none", change=CHANGE, seed=0, count=None, **options):
     weights = options.pop("weights", ())
     opened = sources(*folders, form=form, second=second, **options)
-    return people.stream(
+    return labelled_people.stream(
         opened,
         form=form,
         side=32,
@@ -285,8 +288,8 @@ def test_what_is_drawn_is_as_long_as_it_is_said_to_be(tracks):
 
 def test_folders_of_which_nothing_is_known_are_named(tmp_path):
     source = pictures.write(tmp_path / "source", 2, 2, 2)
-    settings = shards.Settings("pairs_folder", source, {}, size=(64, 64))
-    shards.prepare(settings, tmp_path / "out", 1, lambda *_: None)
+    settings = pipeline.Settings("pairs_folder", source, {}, size=(64, 64))
+    pipeline.prepare(settings, tmp_path / "out", 1, lambda *_: None)
     with pytest.raises(ValueError, match=f"Nothing is known of the people in {tmp_path / 'out'}"):
         sources(tmp_path / "out")
 
@@ -327,8 +330,8 @@ def test_the_second_of_a_held_out_picture_goes_round_the_other_cameras():
     index = {"split": np.full(48, "validation"), "view_group": instants, "instant": instants}
     index["camera"] = np.array(["a", "b", "c", "d"])[cameras]
     groups = groups_lib.Groups(index, "validation", "view", (1, 0))
-    source = people.Source(None, None, np.arange(48), groups, "validation")
-    draw = people.Draw([source], None, "view")
+    source = labelled_people.Source(None, None, np.arange(48), groups, "validation")
+    draw = labelled_people.Draw([source], None, "view")
     rng, found = np.random.default_rng(0), collections.Counter()
     for row in range(48):
         second = draw.random_map((0, row), rng)["second"]

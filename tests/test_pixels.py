@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crocohuman_jax import pixels
+from crocohuman_jax.models import pixels
 
 
 def picture(*shape):

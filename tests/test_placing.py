@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crocohuman_jax import joints
-from crocohuman_jax.body import load, rotations, skinning
-from crocohuman_jax.data import placing
+from crocohuman_jax.body_models import joint_names, lbs, loading, rotations
+from crocohuman_jax.data.streams import placing
 
 CASES = {
     "as it is": (1.0, 0.0, False),
@@ -111,8 +110,8 @@ def test_turned_points_are_seen_by_an_upright_camera(flipped):
 def joints_of(body, betas, pose):
     """The joints of a posed model about their root, [K, 3] metres."""
     turns = rotations.exp(jnp.asarray(pose, jnp.float32)[None])
-    body = skinning.part(body, np.arange(1))  # joints do not depend on the mesh
-    places = skinning.pose(body, jnp.asarray(betas, jnp.float32)[None], turns)[1][0]
+    body = lbs.part(body, np.arange(1))  # joints do not depend on the mesh
+    places = lbs.pose(body, jnp.asarray(betas, jnp.float32)[None], turns)[1][0]
     return np.asarray(places - places[0], np.float64)
 
 
@@ -125,7 +124,7 @@ def random_pose(count, seed):
 @pytest.mark.parametrize("name", ["open_body", "open_hand_right"])
 @pytest.mark.parametrize("angle", [-0.7, 2.5])
 def test_a_turned_pose_turns_the_joints(name, angle):
-    body, rng = load.load(name), np.random.default_rng(3)
+    body, rng = loading.load(name), np.random.default_rng(3)
     pose, betas = random_pose(len(body.names), 1), rng.normal(size=10)
     placed = place((5, 5, 10), 1.1, angle)
     turned = placed.pose(pose, tuple(range(len(pose))))
@@ -137,14 +136,14 @@ def test_a_turned_pose_turns_the_joints(name, angle):
 def symmetric(body):
     """A body whose joints at rest are exactly those of its mirror image."""
     rest = np.asarray(body.joints, np.float64)
-    partner = rest[list(joints.mirror(body.names))] * [-1, 1, 1]
+    partner = rest[list(joint_names.mirror(body.names))] * [-1, 1, 1]
     return dataclasses.replace(body, joints=jnp.asarray((rest + partner) / 2, jnp.float32))
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.9])
 def test_a_mirrored_pose_mirrors_the_joints(angle):
-    body = load.load("open_body")
-    partner = joints.mirror(body.names)
+    body = loading.load("open_body")
+    partner = joint_names.mirror(body.names)
     placed = place((5, 5, 10), 1.0, angle, True)
     apart = []
     for seed in range(4):
@@ -162,7 +161,7 @@ def test_a_mirrored_pose_mirrors_the_joints(angle):
 
 @pytest.mark.parametrize("angle", [0.0, -0.9])
 def test_a_mirrored_left_hand_is_posed_as_a_right_one(angle):
-    left, right = load.load("open_hand_left"), load.load("open_hand_right")
+    left, right = loading.load("open_hand_left"), loading.load("open_hand_right")
     pose, betas = random_pose(16, 5), np.random.default_rng(5).normal(size=10)
     placed = place((5, 5, 10), 1.0, angle, True)
     found = joints_of(right, betas, placed.pose(pose, tuple(range(16))))

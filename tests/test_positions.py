@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crocohuman_jax.models import positions
+from crocohuman_jax.models import position_embeddings
 
 TABLE = np.array([[0, 1, 4, 2], [3, -1, 0, 5], [2, 2, -3, 1]], np.float32).reshape(12, 1)
 # Of torch.nn.functional.interpolate(mode="bicubic", align_corners=False), torch 2.13.
@@ -24,21 +24,23 @@ RESIZED = {
 
 @pytest.mark.parametrize("grid", RESIZED)
 def test_a_table_is_resized_as_pytorch_does_it(grid):
-    found = np.asarray(positions.resize(TABLE, (3, 4), grid)).reshape(grid)
+    found = np.asarray(position_embeddings.resize(TABLE, (3, 4), grid)).reshape(grid)
     np.testing.assert_allclose(found, RESIZED[grid], atol=2e-6)
 
 
 def test_the_same_grid_leaves_a_table_as_it_is():
-    assert positions.resize(TABLE, (3, 4), (3, 4)) is TABLE
+    assert position_embeddings.resize(TABLE, (3, 4), (3, 4)) is TABLE
 
 
 def test_channels_do_not_mix_and_constants_stay():
     table = np.stack([TABLE[:, 0], np.full(12, 0.25)], 1)
-    found = positions.resize(table, (3, 4), (7, 5))
+    found = position_embeddings.resize(table, (3, 4), (7, 5))
     np.testing.assert_allclose(found[:, 1], 0.25, atol=1e-6)
-    np.testing.assert_allclose(found[:, :1], positions.resize(TABLE, (3, 4), (7, 5)), atol=1e-6)
+    np.testing.assert_allclose(
+        found[:, :1], position_embeddings.resize(TABLE, (3, 4), (7, 5)), atol=1e-6
+    )
 
 
 def test_a_table_of_another_grid_is_named():
     with pytest.raises(ValueError, match="table of 12 rows is not of a 4x4 grid"):
-        positions.resize(TABLE, (4, 4), (8, 8))
+        position_embeddings.resize(TABLE, (4, 4), (8, 8))

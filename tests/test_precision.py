@@ -11,10 +11,10 @@ import runs
 
 import crocohuman_jax as ch
 from configs import mesh, pretrain
-from crocohuman_jax import config as config_lib
-from crocohuman_jax import loop, precision
+from crocohuman_jax.configuration import options
 from crocohuman_jax.models import croco
-from crocohuman_jax.weights import card
+from crocohuman_jax.training import loop, precision
+from crocohuman_jax.weights.sharing import model_card
 
 
 def on(platform, count=1):
@@ -36,7 +36,7 @@ def test_auto_is_bfloat16_on_accelerators_and_float32_on_cpus(platform, found, c
         said = f"Platform {platform}, 4 x a {platform}, computing in {found} "
         assert caplog.records[-1].getMessage() == said + "(config.model.dtype=auto)."
     for dtype in ("float32", "bfloat16"):
-        assert config_lib.compute_type(dtype, platform) == dtype
+        assert options.compute_type(dtype, platform) == dtype
     assert croco.Compute(dtype="auto").dtype == "float32"  # the tests run on a CPU
 
 
@@ -59,7 +59,7 @@ def test_a_run_says_first_what_it_computes_in_and_keeps_it(prepared, tmp_path, c
     assert saved["computed"] == {"platform": "cpu", "dtype": "float32"}
     assert ch.load(tmp_path)._network.compute.dtype == "float32"
     assert ch.load(tmp_path, dtype="auto")._network.compute.dtype == "float32"
-    assert "| computed in | float32 |" in card.of_run(
+    assert "| computed in | float32 |" in model_card.of_run(
         ch.load(tmp_path).description, tmp_path, 0, {}
     )
 

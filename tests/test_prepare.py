@@ -12,15 +12,17 @@ import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
 
-from crocohuman_jax.data import crop, parts, records, shards
+from crocohuman_jax.data import crop
 from crocohuman_jax.data.datasets import pairs_folder, synthetic
+from crocohuman_jax.data.preparation import pipeline, shard_writer
+from crocohuman_jax.data.storage import records
 
 
 def prepare(source, output, workers=1, **options):
     options = {"size": (64, 64), "held_out": 0.0} | options
     name, more = options.pop("dataset", "pairs_folder"), options.pop("options", {})
-    settings = shards.Settings(name, source, more, **options)
-    return shards.prepare(settings, output, workers, lambda done, total: None)
+    settings = pipeline.Settings(name, source, more, **options)
+    return pipeline.prepare(settings, output, workers, lambda done, total: None)
 
 
 def small(tmp_path, **options):
@@ -88,7 +90,7 @@ def test_the_frames_are_the_same_for_any_number_of_workers(tmp_path):
 def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch):
     source = small(tmp_path, sequences=5)
     straight = prepare(source, tmp_path / "straight")
-    write, written = parts.write, []
+    write, written = shard_writer.write, []
 
     def failing(settings, output, number, *rest):
         if len(written) == 1:
@@ -96,7 +98,7 @@ def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch):
         written.append(number)
         return write(settings, output, number, *rest)
 
-    monkeypatch.setattr(parts, "write", failing)
+    monkeypatch.setattr(shard_writer, "write", failing)
     with pytest.raises(KeyboardInterrupt):
         prepare(source, tmp_path / "cut")
     with pytest.raises(ValueError, match="its preparation was not finished"):
@@ -106,7 +108,7 @@ def test_an_interrupted_preparation_goes_on(tmp_path, monkeypatch):
         assert number not in written
         return write(settings, output, number, *rest)
 
-    monkeypatch.setattr(parts, "write", counting)
+    monkeypatch.setattr(shard_writer, "write", counting)
     resumed = prepare(source, tmp_path / "cut")
     assert resumed["fingerprint"] == straight["fingerprint"]
     assert prepare(source, tmp_path / "cut") == resumed  # and again does nothing
@@ -270,7 +272,7 @@ def test_backgrounds_of_one_photo_are_one_camera(tmp_path):
     for t in range(2):
         (source / f"hand/t{t}").mkdir(parents=True)
         pictures.scene(0, t, 0)[0].save(source / f"hand/t{t}/cam3_bg{t}.jpg")
-    plan = pairs_folder.plan(shards.Settings("pairs_folder", source, {}))
+    plan = pairs_folder.plan(pipeline.Settings("pairs_folder", source, {}))
     assert {frame.camera for job in plan.jobs for frame in job.frames} == {"cam3"}
 
 

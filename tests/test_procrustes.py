@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crocohuman_jax.body import procrustes
+from crocohuman_jax.metrics import alignment
 
 ALIGNMENTS = {
-    "similarity": jax.jit(procrustes.similarity),
-    "freihand": jax.jit(procrustes.freihand),
-    "scaled": jax.jit(procrustes.scaled),
+    "similarity": jax.jit(alignment.similarity),
+    "freihand": jax.jit(alignment.freihand),
+    "scaled": jax.jit(alignment.scaled),
 }
 MIRROR = np.array([-1.0, 1, 1])
 
@@ -219,7 +219,7 @@ def test_a_nan_stays_a_nan(name):
 
 def test_the_nearest_rotation_is_a_rotation_even_of_a_reflection():
     for matrix in (np.eye(3), -np.eye(3), np.diag([1, 1, -1.0]), np.zeros((3, 3)), rotation(2) * 3):
-        proper = procrustes.nearest_orthogonal(jnp.asarray(matrix, jnp.float32), True)
+        proper = alignment.nearest_orthogonal(jnp.asarray(matrix, jnp.float32), True)
         np.testing.assert_allclose(proper @ proper.T, np.eye(3), atol=1e-6)
         assert np.linalg.det(proper) > 0.999
 
@@ -230,9 +230,9 @@ def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"Points \(4, 2\) and target \(4, 2\) must both be"):
         ALIGNMENTS["freihand"](points(shape=(4, 2)), points(shape=(4, 2)))
     with pytest.raises(ValueError, match=r"Weights \(5,\) do not fit points \(4, 3\): .* \(4,\)"):
-        procrustes.scaled(points(shape=(4, 3)), points(shape=(4, 3)), np.ones(5))
+        alignment.scaled(points(shape=(4, 3)), points(shape=(4, 3)), np.ones(5))
     with pytest.raises(ValueError, match=r"Weights \(4, 3\) do not fit"):
-        procrustes.scaled(points(shape=(4, 3)), points(shape=(4, 3)), np.ones((4, 3)))
+        alignment.scaled(points(shape=(4, 3)), points(shape=(4, 3)), np.ones((4, 3)))
 
 
 def test_alignments_are_the_references(oracles):

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from crocohuman_jax import protocol
+from crocohuman_jax.evaluation import protocol
 
 FIELDS = {
     "task": "mesh",

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scenes
 
-from crocohuman_jax.synthetic import body, cameras, kernels, noise, raster, shading, shadow
+from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.graphics import cameras, kernels, noise, raster, shading, shadows
 
 needs_numba = pytest.mark.skipif(not kernels.AVAILABLE, reason="numba is not installed")
 
@@ -101,7 +102,7 @@ def test_face_and_weights_lead_back_to_the_pixel():
 
 
 def test_the_outside_of_a_body_is_seen_and_a_face_shows_its_eyes():
-    posed, figure = scenes.pose(), body.load()
+    posed, figure = scenes.pose(), parametric.load()
     (camera,) = scenes.views(posed, (0.0,), 128)
     face, _ = drawn(seen_from(camera, posed.skin), figure.faces, camera.size)
     corners = posed.skin[figure.faces[face[face >= 0]]].astype(np.float64)
@@ -127,7 +128,7 @@ def test_compiled_and_numpy_make_the_same_noise_and_nearly_the_same_light(monkey
     posed, mesh = scenes.pose(), scenes.person().surface
     place = scenes.place("room", 5, scenes.views(posed))
     casts = both(
-        monkeypatch, lambda: shadow.cast(place.lights.position, posed.vertices, mesh.faces)
+        monkeypatch, lambda: shadows.cast(place.lights.position, posed.vertices, mesh.faces)
     )
     np.testing.assert_array_equal(casts[0].depth, casts[1].depth)
     np.testing.assert_allclose(casts[0].floor, casts[1].floor, atol=1e-6)

@@ -10,7 +10,10 @@ import PIL.Image
 import pytest
 import scenes
 
-from crocohuman_jax.synthetic import interiors, kernels, places, render, solids
+from crocohuman_jax.synthetic import render
+from crocohuman_jax.synthetic.graphics import kernels, primitives
+from crocohuman_jax.synthetic.scenes import scans
+from crocohuman_jax.synthetic.scenes import scene as scene_lib
 
 KINDS = ("room", "outdoors", "studio")
 
@@ -149,9 +152,9 @@ def test_things_hide_a_person_and_those_that_hide_too_much_go():
     posed, person = scenes.pose(), scenes.person()
     seen = scenes.views(posed, (0.0, 1.6), 64)
     place = scenes.place("studio", 0, seen)
-    wall = solids.place([solids.box((2.0, 0.1, 2.2))], (0.0, -1.5), 0.0)
-    crate = solids.place([solids.box((0.6, 0.3, 0.7))], (0.0, -1.0), 0.0)
-    place.things = solids.assemble([crate, wall])
+    wall = primitives.place([primitives.box((2.0, 0.1, 2.2))], (0.0, -1.5), 0.0)
+    crate = primitives.place([primitives.box((0.6, 0.3, 0.7))], (0.0, -1.0), 0.0)
+    place.things = primitives.assemble([crate, wall])
     _, truth, _ = render.render(person, posed, place, seen[0])
     assert truth.hidden > 0.9
     assert render.hidden_share(person, posed, place, seen[0]) == pytest.approx(
@@ -160,7 +163,7 @@ def test_things_hide_a_person_and_those_that_hide_too_much_go():
     thinned = place.thin(person, [(posed, camera) for camera in seen])
     assert set(thinned.things.thing) == {0}
     _, truth, _ = render.render(person, posed, thinned, seen[0])
-    assert 0 < truth.hidden <= places.MOST_HIDDEN
+    assert 0 < truth.hidden <= scene_lib.MOST_HIDDEN
 
 
 def test_after_thinning_no_view_hides_more_than_is_allowed():
@@ -186,7 +189,7 @@ def test_what_is_held_is_shown_and_hides_the_person_without_counting():
     (camera,) = scenes.views(posed, (0.0,), 64)
     place = scenes.place("studio", 0, [camera])
     bare, before, _ = render.render(person, posed, place, camera)
-    box = solids.box((0.3, 0.3, 0.3))
+    box = primitives.box((0.3, 0.3, 0.3))
     wrist = person.heads[person.body.bone["wrist.L"]]
     held = Held("L", box.vertices + wrist + (0, -0.1, 0), box.faces)
     picture, truth, _ = render.render(person, posed, place, camera, held=(held,))
@@ -201,7 +204,7 @@ def test_a_users_picture_is_the_same_from_the_same_place_wherever_one_looks():
     picture = np.asarray(small.resize((180, 120), PIL.Image.Resampling.BICUBIC))
     posed = scenes.pose()
     seen = scenes.views(posed, (0.0, 0.5), 64)
-    place = places.Place(1, picture=picture)
+    place = scene_lib.Place(1, picture=picture)
     place.fit(seen, 0.9)
     assert place.kind == "picture"
     eye = seen[0].eye.astype(np.float32)
@@ -230,16 +233,16 @@ def test_no_thing_stands_on_a_person_or_around_a_camera_or_in_the_ground():
     for seed in range(6):
         seen = scenes.views(posed, (seed, seed + 2.0), 64)
         things = scenes.place(("room", "outdoors")[seed % 2], seed, seen).things
-        points, _ = solids.sampled(things.vertices, things.faces, 0.3)
+        points, _ = primitives.sampled(things.vertices, things.faces, 0.3)
         assert points[:, 2].min() >= 0
         assert np.linalg.norm(points[:, :2], axis=1).min() > 0.5
         for camera in seen:
-            assert np.linalg.norm(points - camera.eye, axis=1).min() > places.AROUND_EYES
+            assert np.linalg.norm(points - camera.eye, axis=1).min() > scene_lib.AROUND_EYES
 
 
 def test_unknown_places_are_refused_by_name():
     with pytest.raises(ValueError, match="Unknown place 'moon'.*room, outdoors, studio"):
-        places.Place(0, kind="moon")
+        scene_lib.Place(0, kind="moon")
 
 
 # A room of 6 x 6 x 3 m that faces inward, its floor red, y up.
@@ -315,11 +318,11 @@ def obj(path):
 
 @pytest.mark.parametrize("write, name", [(glb, "room.glb"), (obj, "room.obj")])
 def test_a_users_scene_is_read_and_stood_in(tmp_path, write, name):
-    interior = interiors.load(write(tmp_path / name))
+    interior = scans.load(write(tmp_path / name))
     assert interior.vertices[:, 2].min() == 1 and interior.vertices[:, 2].max() == 4
     posed = scenes.pose()
     seen = scenes.views(posed, (0.0, 2.0), 64)
-    place = places.Place(0, interior=interior)
+    place = scene_lib.Place(0, interior=interior)
     place.fit(seen, 0.9)
     assert place.kind == "interior"
     place = place.thin(scenes.person(), [(posed, camera) for camera in seen])
@@ -327,7 +330,7 @@ def test_a_users_scene_is_read_and_stood_in(tmp_path, write, name):
     np.testing.assert_allclose([low[2], high[2]], [0, 3], atol=0.05)  # the floor is the ground
     for camera in seen:
         picture, truth, _ = render.render(scenes.person(), posed, place, camera)
-        assert truth.hidden <= places.MOST_HIDDEN
+        assert truth.hidden <= scene_lib.MOST_HIDDEN
         outside = picture[~truth.silhouette].astype(int)
         assert (outside[:, 0] > outside[:, 2] + 40).mean() > 0.05  # red floor
         assert (outside[:, 2] > outside[:, 0] + 40).mean() > 0.05  # blue walls
@@ -337,24 +340,24 @@ def test_broken_scenes_are_refused_with_their_name_and_the_reason(tmp_path):
     path = tmp_path / "scene.glb"
     path.write_bytes(b"not a scene")
     with pytest.raises(ValueError, match=r"scene.glb.*begin with 'glTF'"):
-        interiors.load(path)
+        scans.load(path)
     whole = glb(tmp_path / "whole.glb").read_bytes()
     path.write_bytes(whole[:-50])
     with pytest.raises(ValueError, match=r"scene.glb.*ends too early"):
-        interiors.load(path)
+        scans.load(path)
     with pytest.raises(ValueError, match="KHR_draco_mesh_compression"):
-        interiors.load(glb(path, extensionsRequired=["KHR_draco_mesh_compression"]))
+        scans.load(glb(path, extensionsRequired=["KHR_draco_mesh_compression"]))
     with pytest.raises(ValueError, match=r"scene.glb: no triangle"):
-        interiors.load(glb(path, nodes=[{}, {}]))
+        scans.load(glb(path, nodes=[{}, {}]))
     path = tmp_path / "scene.obj"
     path.write_text("v 0 0 0\nv 1 0 0\nv 0 0 1\nf 1 2 9\n")
     with pytest.raises(ValueError, match=r"scene.obj: line 4.*no vertex 9"):
-        interiors.load(path)
+        scans.load(path)
     path.write_text("")
     with pytest.raises(ValueError, match=r"scene.obj: no triangle"):
-        interiors.load(path)
+        scans.load(path)
     path.write_text("v 0 0 0\nv 0.1 0 0\nv 0 0 0.1\nf 1 3 2\n")
     with pytest.raises(ValueError, match=r"scene.obj: nowhere"):
-        places.Place(0, interior=interiors.load(path))
+        scene_lib.Place(0, interior=scans.load(path))
     with pytest.raises(ValueError, match="scene.ply: scenes are read from"):
-        interiors.load(tmp_path / "scene.ply")
+        scans.load(tmp_path / "scene.ply")

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import runs
 
-from crocohuman_jax import checkpoint, loop, registry, report, sharding
-from crocohuman_jax.data import loader, pairs
+from crocohuman_jax.configuration import registry
+from crocohuman_jax.data import loader
+from crocohuman_jax.data.streams import pairs
+from crocohuman_jax.training import checkpoint, loop, metric_writer, sharding
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(prepared, straight, tmp_path, monkeypatch):
@@ -136,11 +138,11 @@ def test_another_model_data_or_seed_is_refused_with_a_diff(prepared, straight, c
 def test_another_prepared_folder_is_refused(prepared, straight, tmp_path):
     import pictures
 
-    from crocohuman_jax.data import shards
+    from crocohuman_jax.data.preparation import pipeline
 
     source = pictures.write(tmp_path / "source", sequences=5)
-    settings = shards.Settings("pairs_folder", source, {}, size=(80, 80), held_out=0.4)
-    shards.prepare(settings, tmp_path / "out", 1, lambda *_: None)
+    settings = pipeline.Settings("pairs_folder", source, {}, size=(80, 80), held_out=0.4)
+    pipeline.prepare(settings, tmp_path / "out", 1, lambda *_: None)
     with pytest.raises(ValueError, match="fingerprint: "):
         loop.train(runs.debug(tmp_path / "out"), straight[0])
     with pytest.raises(ValueError, match="is not empty and holds no run"):
@@ -168,7 +170,7 @@ def test_a_run_of_an_earlier_version_goes_on_where_its_frames_are_the_same(prepa
 def test_lines_of_a_crash_are_taken_back(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "a": 1}\n{"step": 3, "a": 1}\n{"step": 2, "a"')
-    shown = report.Report(tmp_path, writes=True, step=2, total=9, tensorboard=False)
+    shown = metric_writer.Report(tmp_path, writes=True, step=2, total=9, tensorboard=False)
     shown.scalars(4, {"a": np.float32(0.5)})
     shown.close()
     assert path.read_text() == '{"step": 1, "a": 1}\n{"step": 4, "a": 0.5}\n'

@@ -8,8 +8,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from crocohuman_jax import config, registry
-from crocohuman_jax.data import datasets, people, placing, records, shards
+from crocohuman_jax.configuration import options as options_lib
+from crocohuman_jax.configuration import registry
+from crocohuman_jax.data import datasets
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.data.storage import records
+from crocohuman_jax.data.streams import labelled_people, placing
 
 BODY = crowds.form("open_body")
 CHANGE = placing.Change(flip=0.5, scale=0.25, rotation=30)  # as configs/mesh.py has it
@@ -23,15 +27,17 @@ def prepared(tmp_path, size, enlarge):
     PIL.Image.new("RGB", (1600, 1400), "white").save(source / "a.jpg")
     dataset = registry.find("data.datasets", "spin_npz")
     options = dataset.OPTIONS | {"file": "people.npz"}
-    settings = shards.Settings("spin_npz", source, options, size=config.size(size), enlarge=enlarge)
-    shards.prepare(settings, tmp_path / "out", 1, lambda *_: None)
+    settings = pipeline.Settings(
+        "spin_npz", source, options, size=options_lib.size(size), enlarge=enlarge
+    )
+    pipeline.prepare(settings, tmp_path / "out", 1, lambda *_: None)
     return tmp_path / "out"
 
 
 def worst(folder):
     """The crop of 224 that reaches farthest."""
     frames = records.Frames(folder)
-    square = people.open_sources(
+    square = labelled_people.open_sources(
         [str(folder)], split="train", form=crowds.form("open_body"), second="none", gap=(1, 0)
     )
     known = square[0].notes.read(0)
@@ -74,11 +80,11 @@ def test_squares_around_joints_are_enlarged_as_any_box():
 def test_training_warns_of_frames_that_are_too_small(tmp_path, caplog, size, enlarge, said):
     folder = prepared(tmp_path, size, enlarge)
     options = {"split": "train", "form": BODY, "second": "none"}
-    sources = people.open_sources([str(folder)], gap=(1, 0), **options)
+    sources = labelled_people.open_sources([str(folder)], gap=(1, 0), **options)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):  # said once
             stream = {"form": BODY, "side": 224, "second": "none", "seed": 0}
-            people.stream(sources, change=CHANGE, **stream)
+            labelled_people.stream(sources, change=CHANGE, **stream)
     text = [r.getMessage() for r in caplog.records if str(folder) in r.getMessage()]
     assert len(text) == bool(said) and all(words in text[0] for words in said)
     if size == "320":

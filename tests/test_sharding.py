@@ -10,7 +10,9 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from configs import mesh, pretrain
-from crocohuman_jax import loop, registry, sharding, trees
+from crocohuman_jax.configuration import registry
+from crocohuman_jax.models import parameters
+from crocohuman_jax.training import loop, sharding
 
 RULES = {"width": "fsdp", "heads": "tensor", "hidden": "tensor"}
 SPLIT = {"data": 1, "fsdp": 8, "tensor": 1}
@@ -70,7 +72,7 @@ def test_fully_sharded_less_than_a_hundredth_of_the_state_is_whole(folder, arg):
     steps = loop.Durations(config, 10 * config.batch_size)
     _, _, state = loop.build(config, task, sharding.make_mesh(config.mesh), steps)
     total, whole = 0, {}
-    for path, leaf in trees.named_leaves(state):
+    for path, leaf in parameters.named_leaves(state):
         size = leaf.dtype.itemsize * math.prod(leaf.shape)
         total += size
         if leaf.sharding.shard_shape(leaf.shape) == leaf.shape:

@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 
 from configs import mesh
-from crocohuman_jax import bodies as run_bodies
-from crocohuman_jax import joints
-from crocohuman_jax.body import camera, landmarks, load, rotations, skinning
+from crocohuman_jax.body_models import cameras as cameras_lib
+from crocohuman_jax.body_models import joint_names, landmarks, lbs, loading, rotations, supervision
 from crocohuman_jax.data.datasets import coco_eft
-from crocohuman_jax.synthetic import open_models, smpl_body
-from crocohuman_jax.weights import bodies
+from crocohuman_jax.synthetic.figure import open_models, smpl_model
+from crocohuman_jax.weights.exchange import body_files
 
 HARD = (0.0, 1e-8, 1e-4, np.pi - 1e-4, np.pi, 4.0)
 
 
 def tiny(oracles, name, kind):
-    return load.from_arrays(bodies.plain(oracles / f"{name}.npz")[1], kind, 10)
+    return loading.from_arrays(body_files.plain(oracles / f"{name}.npz")[1], kind, 10)
 
 
 def test_rotations_equal_the_references(oracles):
@@ -71,10 +70,10 @@ def test_smpl_equals_the_reference(oracles):
     betas, vectors, move = (
         jnp.asarray(found[name], jnp.float32) for name in ("betas", "pose", "transl")
     )
-    vertices, places = skinning.pose(body, betas, rotations.exp(vectors.reshape(-1, 24, 3)))
+    vertices, places = lbs.pose(body, betas, rotations.exp(vectors.reshape(-1, 24, 3)))
     np.testing.assert_allclose(vertices, found["vertices_f64"], atol=5e-6)
     np.testing.assert_allclose(places, found["joints24_f64"], atol=5e-6)
-    moved, _ = skinning.pose(body, betas, rotations.exp(vectors.reshape(-1, 24, 3)), move)
+    moved, _ = lbs.pose(body, betas, rotations.exp(vectors.reshape(-1, 24, 3)), move)
     np.testing.assert_allclose(moved, found["vertices"], atol=5e-6)
 
 
@@ -84,7 +83,7 @@ def test_smpl_gradients_equal_the_reference(oracles):
 
     def loss(betas, vectors, move):
         turns = rotations.exp(vectors.reshape(-1, 24, 3))
-        vertices, places = skinning.pose(body, betas, turns, move)
+        vertices, places = lbs.pose(body, betas, turns, move)
         picked = vertices[:, found["extra_vertex_ids"]]
         points = jnp.concatenate([places, picked], 1)
         return jnp.sum(vertices * found["Wv"]) + jnp.sum(points * found["Wj"])
@@ -108,7 +107,7 @@ def test_mano_equals_the_reference_with_and_without_its_mean(oracles):
         given = np.concatenate([found["global_orient"], found["hand_pose_axisangle"]], 1)
         own = given.reshape(-1, 16, 3) + (np.asarray(body.mean_pose) if mean == "meanpose" else 0)
         np.testing.assert_allclose(own, vectors, atol=1e-6)
-        vertices, places = skinning.pose(
+        vertices, places = lbs.pose(
             body,
             jnp.asarray(found["betas"], jnp.float32),
             rotations.exp(jnp.asarray(own, jnp.float32)),
@@ -118,15 +117,15 @@ def test_mano_equals_the_reference_with_and_without_its_mean(oracles):
         np.testing.assert_allclose(places, found[f"axisangle_{mean}_joints"], atol=5e-6)
 
 
-@pytest.mark.parametrize("name", load.OPEN)
+@pytest.mark.parametrize("name", loading.OPEN)
 def test_open_models_are_posed_as_numpy_poses_them(name):
     kind = name.rpartition("_")[2]
     arrays = open_models.body() if kind == "body" else open_models.hand(kind)
-    body, other = load.load(name), smpl_body.SmplBody(arrays)
+    body, other = loading.load(name), smpl_model.SmplBody(arrays)
     rng = np.random.default_rng(0)
     betas = rng.normal(size=(2, 10)).astype(np.float32)
     vectors = rng.normal(size=(2, len(body.names), 3)).astype(np.float32) * 0.5
-    vertices, places = skinning.pose(body, jnp.asarray(betas), rotations.exp(jnp.asarray(vectors)))
+    vertices, places = lbs.pose(body, jnp.asarray(betas), rotations.exp(jnp.asarray(vectors)))
     for i in range(2):
         expected, at = other.pose(betas[i], vectors[i])
         np.testing.assert_allclose(vertices[i], expected, atol=2e-5)
@@ -134,10 +133,10 @@ def test_open_models_are_posed_as_numpy_poses_them(name):
 
 
 def test_gradients_of_a_body_are_finite_at_rest():
-    body = load.load("open_hand_right")
+    body = loading.load("open_hand_right")
 
     def total(vectors):
-        return jnp.sum(skinning.pose(body, jnp.zeros((1, 10)), rotations.exp(vectors))[0] ** 2)
+        return jnp.sum(lbs.pose(body, jnp.zeros((1, 10)), rotations.exp(vectors))[0] ** 2)
 
     assert np.isfinite(jax.grad(total)(jnp.zeros((1, 16, 3)))).all()
 
@@ -146,23 +145,27 @@ def test_a_camera_far_away_is_a_weak_one():
     points = jax.random.normal(jax.random.key(0), (2, 5, 3)) * 0.1
     cameras = jnp.array([[0.9, 0.1, -0.2], [1.2, 0.0, 0.3]])
     np.testing.assert_allclose(
-        camera.project(points, cameras), camera.weak(points, cameras), atol=2e-2
+        cameras_lib.project(points, cameras), cameras_lib.weak(points, cameras), atol=2e-2
     )
-    np.testing.assert_allclose(camera.translation(cameras)[0, 2], 10000 / (224 * 0.9), rtol=1e-6)
+    np.testing.assert_allclose(
+        cameras_lib.translation(cameras)[0, 2], 10000 / (224 * 0.9), rtol=1e-6
+    )
 
 
 def test_efts_camera_means_what_ours_does():
     points = jax.random.normal(jax.random.key(1), (1, 5, 3))
     theirs = jnp.array([[0.8, 0.1, -0.3]])
     expected = theirs[:, None, :1] * points[..., :2] + theirs[:, None, 1:]
-    np.testing.assert_allclose(camera.weak(points, coco_eft.camera(theirs)), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        cameras_lib.weak(points, coco_eft.camera(theirs)), expected, atol=1e-6
+    )
 
 
 def test_fingertips_are_the_ends_of_fingers():
-    body = load.load("open_hand_right")
+    body = loading.load("open_hand_right")
     points = landmarks.keypoints(body)
-    assert points.names == joints.HAND
-    vertices, places = skinning.pose(body, jnp.zeros((1, 10)), jnp.eye(3)[None, None].repeat(16, 1))
+    assert points.names == joint_names.HAND
+    vertices, places = lbs.pose(body, jnp.zeros((1, 10)), jnp.eye(3)[None, None].repeat(16, 1))
     at = dict(zip(points.names, np.asarray(points(vertices, places)[0]), strict=True))
     for finger in ("index", "middle", "ring", "pinky"):
         along = [at[f"{finger}{i}"][0] for i in (1, 2, 3)] + [at[f"{finger}_tip"][0]]
@@ -171,10 +174,10 @@ def test_fingertips_are_the_ends_of_fingers():
 
 
 def test_the_open_body_is_measured_by_its_own_joints():
-    body = load.load("open_body")
+    body = loading.load("open_body")
     points, only_root = landmarks.evaluated(body)
-    assert points.names == ("pelvis", *joints.LSP) and only_root == 1
-    vertices, places = skinning.pose(body, jnp.zeros((1, 10)), jnp.eye(3)[None, None].repeat(24, 1))
+    assert points.names == ("pelvis", *joint_names.LSP) and only_root == 1
+    vertices, places = lbs.pose(body, jnp.zeros((1, 10)), jnp.eye(3)[None, None].repeat(24, 1))
     found = np.asarray(points(vertices, places)[0])
     np.testing.assert_allclose(found[0], places[0, 0], atol=1e-5)  # the regressor's, at rest
     assert found[-1, 1] == np.asarray(vertices[0, :, 1]).max()  # the top of the head
@@ -183,10 +186,10 @@ def test_the_open_body_is_measured_by_its_own_joints():
 
 @pytest.mark.parametrize("model", ["open_body", "open_hand_right"])
 def test_what_a_mesh_is_trained_on_is_what_it_is_measured_by(model):
-    body = run_bodies.Bodies(**mesh.get_config(f"micro,body={model},head=metro").body)
+    body = supervision.Bodies(**mesh.get_config(f"micro,body={model},head=metro").body)
     rng, count = np.random.default_rng(0), len(body.body.names)
     turns = rotations.exp(0.4 * rng.normal(size=(3, count, 3)))
-    posed = jax.jit(skinning.pose)(body.body, jnp.zeros((3, 10)), turns)
+    posed = jax.jit(lbs.pose)(body.body, jnp.zeros((3, 10)), turns)
     at = body.among_trained()
     assert [body.trained.names[i] for i in at] == list(body.measured.names[body.only_root :])
     measured = np.asarray(body.measured(*posed))[:, body.only_root :]
@@ -230,11 +233,11 @@ def test_smpl_is_trained_on_spins_joints(oracles):
 
 def test_a_missing_model_says_how_to_get_one(tmp_path):
     with pytest.raises(ValueError, match=r"convert body .*open_body"):
-        load.load(str(tmp_path / "SMPL.npz"))
+        loading.load(str(tmp_path / "SMPL.npz"))
     with pytest.raises(ValueError, match="pickle"):
-        load.load(str(tmp_path / "SMPL_NEUTRAL.pkl"))
+        loading.load(str(tmp_path / "SMPL_NEUTRAL.pkl"))
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="v_template"):
-        load.load(str(tmp_path / "other.npz"))
+        loading.load(str(tmp_path / "other.npz"))
     with pytest.raises(ValueError, match="10 betas, not 11"):
-        load.from_arrays(open_models.body(10), "open_body", 11)
+        loading.from_arrays(open_models.body(10), "open_body", 11)

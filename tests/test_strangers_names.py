@@ -8,16 +8,21 @@ import annotated
 import pictures
 import pytest
 
-from crocohuman_jax import filenames
-from crocohuman_jax.data import crop, datasets, records, shards
-from crocohuman_jax.synthetic import sources
+from crocohuman_jax.configuration import filenames
+from crocohuman_jax.data import crop
+from crocohuman_jax.data.formats import samples
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.data.storage import records
+from crocohuman_jax.synthetic.scenes import user_assets
 
 HOSTILE = ("/../../ESCAPED", "/etc/passwd", "..", ".", "", "a\0b", "x" * 5000, "\ud800", "a/b\\c")
 
 
 def prepare(source, output, dataset="pairs_folder", options=(), **more):
-    settings = shards.Settings(dataset, source, dict(options), size=(64, 64), held_out=0.0, **more)
-    return shards.prepare(settings, output, 1, lambda done, total: None)
+    settings = pipeline.Settings(
+        dataset, source, dict(options), size=(64, 64), held_out=0.0, **more
+    )
+    return pipeline.prepare(settings, output, 1, lambda done, total: None)
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
@@ -156,7 +161,7 @@ def test_half_a_character_in_a_persons_name_is_a_skip(secret):
     manifest = prepare(secret / "source", secret / "out")
     assert "half a character" in dict(manifest["skips"])["seq0/t000/cam0.jpg"]
     with pytest.raises(crop.Skip):
-        datasets.people({"\ud800": [1, 2, 3, 4]})
+        samples.people({"\ud800": [1, 2, 3, 4]})
 
 
 @pytest.mark.parametrize("line", ["mtllib ../secret.mtl", "mtllib room.mtl"])
@@ -167,7 +172,7 @@ def test_a_scene_does_not_read_materials_outside_its_folder(tmp_path, line):
     (folder / "room.mtl").write_text("newmtl a\nmap_Kd ../secret.png\n")
     (folder / "room.obj").write_text(f"{line}\nv 0 0 0\nv 1 0 0\nv 0 0 1\nusemtl a\nf 1 2 3\n")
     with pytest.raises(ValueError, match=r"'../secret.\w+' is absolute or has '..'"):
-        sources.scene(folder / "room.obj")
+        user_assets.scene(folder / "room.obj")
 
 
 def test_a_scene_does_not_read_buffers_outside_its_folder(tmp_path):
@@ -184,4 +189,4 @@ def test_a_scene_does_not_read_buffers_outside_its_folder(tmp_path):
     path = tmp_path / "scenes/room.glb"
     path.write_bytes(head + struct.pack("<I4s", len(text), b"JSON") + text)
     with pytest.raises(ValueError, match="'../secret.bin' is absolute or has '..'"):
-        sources.scene(path)
+        user_assets.scene(path)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from crocohuman_jax.synthetic import body, surface
+from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.graphics import surface
 
 
 def test_normals_of_a_sphere_point_away_from_its_centre():
@@ -21,15 +22,15 @@ def test_normals_of_a_sphere_point_away_from_its_centre():
 
 
 def test_normals_have_length_one_and_are_zero_without_faces():
-    template = body.load().template
+    template = parametric.load().template
     alone = np.concatenate([template, [[9, 9, 9]]])
-    found = surface.normals(alone, body.load().faces)
+    found = surface.normals(alone, parametric.load().faces)
     np.testing.assert_allclose(np.linalg.norm(found[:-1], axis=1), 1, atol=1e-5)
     assert not found[-1].any()
 
 
 def test_normals_equal_the_sum_over_faces():
-    b = body.load()
+    b = parametric.load()
     corner = b.template[b.faces]
     area = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     total = np.zeros_like(b.template)

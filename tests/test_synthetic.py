@@ -6,15 +6,18 @@ import sys
 import numpy as np
 import pytest
 
-from crocohuman_jax.data import live, pairs, records, shards, truth
 from crocohuman_jax.data.datasets import synthetic
-from crocohuman_jax.synthetic import body, rotations
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.data.storage import records, synthetic_truth
+from crocohuman_jax.data.streams import live, pairs
+from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.graphics import rotations
 
 SMALL = {"people": 3, "instants": 2, "views": 2, "supersample": 1}
 
 
 def prepare(output, size=(64, 64), workers=1, held_out=0.4, seed=0, **options):
-    settings = shards.Settings(
+    settings = pipeline.Settings(
         "synthetic",
         None,
         synthetic.OPTIONS | SMALL | options,
@@ -23,7 +26,7 @@ def prepare(output, size=(64, 64), workers=1, held_out=0.4, seed=0, **options):
         held_out_by="sequence",
         seed=seed,
     )
-    return shards.prepare(settings, output, workers, lambda done, total: None)
+    return pipeline.prepare(settings, output, workers, lambda done, total: None)
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +38,9 @@ def both(tmp_path_factory):
 
 
 def test_everything_is_known_of_every_frame(both):
-    frames, known = records.Frames(both), truth.Truths(both)
+    frames, known = records.Frames(both), synthetic_truth.Truths(both)
     assert len(frames) == len(known) == 3 * 2 * 2 * 2 * 2
-    figure = body.load()
+    figure = parametric.load()
     for row in range(0, len(frames), 5):
         image, silhouette = frames.read(row)
         about = known.read(row)
@@ -50,7 +53,7 @@ def test_everything_is_known_of_every_frame(both):
         vertices, heads = figure.rest(about["coefficients"])
         bones = rotations.from_vector(about["bones"])
         transforms = figure.transforms(heads, bones, about["placement"])
-        np.testing.assert_allclose(body.apply(transforms, heads), about["joints"], atol=1e-5)
+        np.testing.assert_allclose(parametric.apply(transforms, heads), about["joints"], atol=1e-5)
         seen = figure.skin(vertices, transforms) @ about["rotation"].T + about["translation"]
         assert seen[:, 2].min() > 0 or about["kind"] == "hand"
         joints = about["joints"] @ about["rotation"].T + about["translation"]
@@ -60,8 +63,8 @@ def test_everything_is_known_of_every_frame(both):
 
 
 def test_the_person_lies_where_its_joints_say(both):
-    frames, known = records.Frames(both), truth.Truths(both)
-    figure, inside, count = body.load(), 0, 0
+    frames, known = records.Frames(both), synthetic_truth.Truths(both)
+    figure, inside, count = parametric.load(), 0, 0
     wanted = [figure.bone[name] for name in ("spine01", "spine03", "upperleg02.L", "neck02")]
     for row in np.flatnonzero([name.endswith("body") for name in frames.index["sequence"]]):
         about = known.read(int(row))
@@ -73,7 +76,7 @@ def test_the_person_lies_where_its_joints_say(both):
 
 
 def test_pairs_show_one_moment_or_one_camera(both):
-    index, known = records.Frames(both).index, truth.Truths(both)
+    index, known = records.Frames(both).index, synthetic_truth.Truths(both)
     rows = np.arange(len(index["instant"]))
     for group in np.unique(index["view_group"]):
         mine = [known.read(int(i)) for i in rows[index["view_group"] == group]]

@@ -7,7 +7,7 @@ import pytest
 import torch_writer
 from torch_writer import Tensor
 
-from crocohuman_jax.weights import objects, torch_files
+from crocohuman_jax.weights.safe import rebuild, torch_files
 
 WRITERS = {"new": torch_writer.new, "old": torch_writer.old}
 
@@ -28,7 +28,7 @@ def test_tensors_of_every_type_and_layout_come_back(tmp_path, layout):
     assert found["args"] == {"model": "CroCoNet(img_size=64)", "lr": 0.001, "betas": (0.9, 0.95)}
     assert found["epoch"] == 3
     np.testing.assert_array_equal(found["numpy"], np.arange(6.0).reshape(2, 3).T)
-    assert isinstance(found["unlike"], objects.Unknown)
+    assert isinstance(found["unlike"], rebuild.Unknown)
     assert found["unlike"].name == "collections.Counter"
 
 

@@ -10,9 +10,9 @@ import pytest
 import reference
 from test_croco import CASES, PATCH, build, inputs, read
 
-from crocohuman_jax import optim, pixels, trees
-from crocohuman_jax.models import layers
+from crocohuman_jax.models import layers, parameters, pixels
 from crocohuman_jax.tasks import completion
+from crocohuman_jax.training import optimizer as optimizer_lib
 
 
 def masked_loss(model, target, other, visible, hidden, norm_pix=True):
@@ -48,7 +48,9 @@ def test_the_gradient_of_every_parameter_equals_the_reference(oracles, name, pos
     got = jax.jit(jax.grad(lambda p: masked_loss(bind(p), *data)))(params)
     want = reference.from_torch(dict(np.load(oracles / f"{name}_grads.npz")), (4, 4))
     assert jax.tree.structure(got) == jax.tree.structure(want)
-    for (path, a), (_, b) in zip(trees.named_leaves(got), trees.named_leaves(want), strict=True):
+    for (path, a), (_, b) in zip(
+        parameters.named_leaves(got), parameters.named_leaves(want), strict=True
+    ):
         tolerance = 1e-6 + 1e-4 * np.abs(b).max()
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, err_msg=path)
 
@@ -57,8 +59,8 @@ def test_twenty_adamw_steps_follow_the_reference(oracles):
     oracle = dict(np.load(oracles / "croco_v1_tiny_traj.npz"))
     params, _ = read(oracles, "croco_v1_tiny")
     _, bind = build()
-    rate = optim.schedule(peak=1e-3, least=1e-5, warmup=5, cosine=20)
-    optimizer = optim.make(
+    rate = optimizer_lib.schedule(peak=1e-3, least=1e-5, warmup=5, cosine=20)
+    optimizer = optimizer_lib.make(
         rate, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.05, no_decay=r"(bias|scale)$", clip=0.0
     )
 
@@ -83,7 +85,7 @@ def test_twenty_adamw_steps_follow_the_reference(oracles):
     final = reference.read_torch(oracles / "croco_v1_tiny_traj_final.pth")["model"]
     final = reference.from_torch(final, (4, 4))
     for (path, a), (_, b) in zip(
-        trees.named_leaves(params), trees.named_leaves(final), strict=True
+        parameters.named_leaves(params), parameters.named_leaves(final), strict=True
     ):
         # The gradient of a key's bias is zero: Adam normalises rounding noise.
         if path.endswith("key/bias"):
@@ -101,7 +103,7 @@ def test_the_decay_groups_are_those_of_the_reference(oracles):
         name: np.full_like(value, name in groups["no_decay"]) for name, value in state.items()
     }
     assert sum(map(len, (groups["decay"], groups["no_decay"]))) == len(state)
-    for path, leaf in trees.named_leaves(reference.from_torch(by_name, (4, 4))):
+    for path, leaf in parameters.named_leaves(reference.from_torch(by_name, (4, 4))):
         assert leaf.all() == path.endswith(("bias", "scale")) and leaf.all() == leaf.any(), path
 
 
@@ -112,13 +114,13 @@ def test_predicting_nothing_scores_767_of_768():
 
 
 def test_the_schedule_may_be_cut_short():
-    rate = optim.schedule(peak=1.0, least=0.0, warmup=40, cosine=800)
+    rate = optimizer_lib.schedule(peak=1.0, least=0.0, warmup=40, cosine=800)
     assert float(rate(0)) == 0
     assert float(rate(20)) == pytest.approx(0.5)
     assert float(rate(40)) == pytest.approx(1.0)
     assert float(rate(400)) == pytest.approx(0.541, abs=5e-4)
     with pytest.raises(ValueError, match="ends at step 5, before the warm-up of 10 steps"):
-        optim.schedule(peak=1.0, least=0.0, warmup=10, cosine=5)
+        optimizer_lib.schedule(peak=1.0, least=0.0, warmup=10, cosine=5)
 
 
 def test_clipping_bounds_the_gradient():
@@ -126,7 +128,7 @@ def test_clipping_bounds_the_gradient():
     arguments = {"betas": (0.0, 0.0), "eps": 1.0, "weight_decay": 0.0, "no_decay": "bias"}
     sizes = []
     for clip in (0.0, 1.0):
-        optimizer = optim.make(lambda _: 1.0, clip=clip, **arguments)
+        optimizer = optimizer_lib.make(lambda _: 1.0, clip=clip, **arguments)
         update, _ = optimizer.update({"kernel": jnp.full(4, 10.0)}, optimizer.init(params), params)
         sizes.append(float(-update["kernel"][0]))
     assert sizes == pytest.approx([10 / 11, 0.5 / 1.5])

@@ -8,7 +8,8 @@ import numpy as np
 import pictures
 import pytest
 
-from crocohuman_jax.data import records, shards
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.data.storage import records
 
 OPTIONS = {"fps": 2.0, "takes": "folder"}
 
@@ -36,8 +37,8 @@ def damage(path, where, count=200):
 
 
 def prepare(source, output, **options):
-    settings = shards.Settings("video", source, OPTIONS | options, size=(64, 64), held_out=0.0)
-    return shards.prepare(settings, output, 1, lambda done, total: None)
+    settings = pipeline.Settings("video", source, OPTIONS | options, size=(64, 64), held_out=0.0)
+    return pipeline.prepare(settings, output, 1, lambda done, total: None)
 
 
 def test_one_video_gives_cross_pose_pairs_at_its_instants(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 import runs
 
 from configs import mesh, pretrain
-from crocohuman_jax import config as config_lib
-from crocohuman_jax import loop
+from crocohuman_jax.configuration import options
+from crocohuman_jax.training import loop
 
 NAN, HUGE = math.nan, 10**9
 COUNTS = (0, -1)
@@ -174,7 +174,7 @@ def every(table):
     ids=("completion", "iterative", "metro"),
 )
 def test_wrong_values_are_tried_of_every_key(config, tables):
-    assert set(config_lib.flatten(config.to_dict())) - FREE <= set().union(*tables)
+    assert set(options.flatten(config.to_dict())) - FREE <= set().union(*tables)
 
 
 def is_refused(config, key, value, workdir):

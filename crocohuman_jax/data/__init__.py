@@ -1,1 +1,1 @@
-"""From pictures on disk to batches of numpy arrays."""
+"""People on disk and on their way to a step, with numpy and grain: never jax."""

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from crocohuman_jax import filenames
+from crocohuman_jax.configuration import filenames
 
 LARGEST_CROP = 4  # times the longer side of the picture
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
@@ -21,7 +21,7 @@ def inside(settings, folder: pathlib.Path, name: str) -> pathlib.Path:
     """Returns the path of a file of a source folder, see `filenames.within`.
 
     Args:
-        settings: `shards.Settings`, whose `follow_links` counts.
+        settings: `pipeline.Settings`, whose `follow_links` counts.
         folder: where the file must lie.
         name: relative to the folder.
 

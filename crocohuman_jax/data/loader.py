@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import grain
 import numpy as np
 
-from crocohuman_jax import config as config_lib
+from crocohuman_jax.configuration import options as options_lib
 
 MOST_THREADS = 1024  # more are a mistyped number, and a host may not have them
 MOST_PREFETCHED = 1024  # batches; more do not fit any memory
@@ -40,8 +40,8 @@ class Stream:
 
 def check_batch(batch_size: int, devices: int, hosts: int, accumulate: int = 1) -> None:
     """Raises a ValueError if a global batch does not divide over what shares it."""
-    config_lib.check_number("config.accumulate", accumulate, least=1, whole=True)
-    config_lib.check_number("config.batch_size", batch_size, least=1, whole=True)
+    options_lib.check_number("config.accumulate", accumulate, least=1, whole=True)
+    options_lib.check_number("config.batch_size", batch_size, least=1, whole=True)
     for count, what in ((devices * accumulate, "devices x accumulation"), (hosts, "hosts")):
         if batch_size % count:
             below, above = batch_size // count * count, (batch_size // count + 1) * count
@@ -54,8 +54,8 @@ def check_batch(batch_size: int, devices: int, hosts: int, accumulate: int = 1) 
 
 def check_reading(threads: int, prefetch: int) -> None:
     """Raises a ValueError for numbers of threads or of batches that nothing can be read with."""
-    config_lib.check_number("config.data.threads", threads, least=0, most=MOST_THREADS, whole=True)
-    config_lib.check_number(
+    options_lib.check_number("config.data.threads", threads, least=0, most=MOST_THREADS, whole=True)
+    options_lib.check_number(
         "config.data.prefetch", prefetch, least=1, most=MOST_PREFETCHED, whole=True
     )
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from crocohuman_jax.models import layers, positions
+from crocohuman_jax.models import layers, position_embeddings
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class SelfAttention(nnx.Module):
         """Returns [B, N, D]; tokens before and after the `border` do not see each other."""
         q, k, v = jnp.moveaxis(self.qkv(x), 2, 0)  # [B, N, H, d] each
         if angles is not None:
-            q, k = positions.rotate(q, angles), positions.rotate(k, angles)
+            q, k = position_embeddings.rotate(q, angles), position_embeddings.rotate(k, angles)
         parts = [slice(0, border), slice(border, None)] if border else [slice(None)]
         out = [attend(q[:, part], k[:, part], v[:, part], self.impl) for part in parts]
         out = jnp.concatenate(out, 1) if border else out[0]
@@ -177,5 +177,5 @@ class CrossAttention(nnx.Module):
     ) -> jax.Array:  # [B, N, D], [B, M, D] -> [B, N, D]
         q, k, v = self.query(x), self.key(memory), self.value(memory)
         if angles is not None:  # both pictures lie on the same grid
-            q, k = positions.rotate(q, angles), positions.rotate(k, angles)
+            q, k = position_embeddings.rotate(q, angles), position_embeddings.rotate(k, angles)
         return self.out(attend(q, k, v, self.impl).reshape(x.shape))

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from crocohuman_jax import config as config_lib
-from crocohuman_jax import trees
-from crocohuman_jax.models import attention, blocks, layers, positions
+from crocohuman_jax.configuration import options as options_lib
+from crocohuman_jax.models import attention, blocks, layers, parameters, position_embeddings
 
 POSITIONS = ("cosine", "rope100")
 DTYPES = ("auto", "float32", "bfloat16")
@@ -29,7 +28,7 @@ class Shape:
 class Compute:
     """How the blocks run; none of it changes what they compute beyond rounding.
 
-    A dtype of "auto" becomes that of the platform that runs by default, see `config.compute_type`.
+    A dtype of "auto" becomes that of the platform that runs by default, see `options.compute_type`.
     """
 
     dtype: str = "float32"
@@ -47,9 +46,9 @@ class Compute:
                 raise ValueError(
                     f"Unknown config.model.{name} {value!r}. Known: {', '.join(known)}."
                 )
-        config_lib.check_number("config.model.unroll", self.unroll, least=1, whole=True)
+        options_lib.check_number("config.model.unroll", self.unroll, least=1, whole=True)
         if self.dtype == "auto":
-            found = config_lib.compute_type(self.dtype, jax.default_backend())
+            found = options_lib.compute_type(self.dtype, jax.default_backend())
             object.__setattr__(self, "dtype", found)  # frozen
 
 
@@ -228,7 +227,7 @@ class CroCo(nnx.Module):
     ):
         self.patch, self.grid = patch, patch_grid(image, patch)
         options = {"grid": self.grid, "position": position, "compute": compute}
-        rngs = {part: nnx.Rngs(params=trees.fold_name(key, part)) for part in PARTS}
+        rngs = {part: nnx.Rngs(params=parameters.fold_name(key, part)) for part in PARTS}
         self.encoder = Encoder(encoder, patch=patch, rngs=rngs["encoder"], **options)
         self.decoder = Decoder(decoder, memory_width=encoder.width, rngs=rngs["decoder"], **options)
         self.head = layers.Linear(
@@ -287,8 +286,8 @@ def shapes(
         ValueError: a network cannot be built; the message names the key.
     """
     found = {"encoder": Shape(**encoder), "decoder": Shape(**decoder)}
-    config_lib.check_number("config.model.patch", patch, least=1, whole=True)
-    config_lib.check_numbers("config.model.image", image, 2, least=1, whole=True)
+    options_lib.check_number("config.model.patch", patch, least=1, whole=True)
+    options_lib.check_numbers("config.model.image", image, 2, least=1, whole=True)
     if position not in POSITIONS:
         raise ValueError(
             f"Unknown config.model.position {position!r}. Known: {', '.join(POSITIONS)}."
@@ -296,7 +295,7 @@ def shapes(
     for part, shape in found.items():
         name = f"config.model.{part}"
         for key, value in dataclasses.asdict(shape).items():
-            config_lib.check_number(f"{name}.{key}", value, least=1, whole=True)
+            options_lib.check_number(f"{name}.{key}", value, least=1, whole=True)
     name = "config.model.image, config.model.patch"
     try:
         patch_grid(image, patch)
@@ -342,8 +341,8 @@ def _run(module, x, *context, collect: bool, drop=None):
 def _positions(position: str, grid: tuple[int, int], shape: Shape):
     """Returns (table to add or None, angles to turn by or None)."""
     if position == "cosine":
-        return positions.cosine(grid, shape.width), None
-    return None, positions.rotary(grid, shape.width // shape.heads, 100.0)
+        return position_embeddings.cosine(grid, shape.width), None
+    return None, position_embeddings.rotary(grid, shape.width // shape.heads, 100.0)
 
 
 # The axes of every split parameter, by its path: what each means, not where it goes. A parameter

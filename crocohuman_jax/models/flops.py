@@ -3,7 +3,7 @@
 import itertools
 
 from crocohuman_jax.models import croco
-from crocohuman_jax.models import metro as metro_lib
+from crocohuman_jax.models.heads import metro as metro_lib
 
 
 def completion(

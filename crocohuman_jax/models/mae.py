@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from crocohuman_jax import trees
-from crocohuman_jax.models import croco, layers, vit
+from crocohuman_jax.models import croco, layers, parameters, vit
 
 
 class Decoder(nnx.Module):
@@ -69,7 +68,7 @@ class MAE(nnx.Module):
         key: jax.Array,
     ):
         grid = croco.patch_grid(image, patch)
-        rngs = {part: nnx.Rngs(params=trees.fold_name(key, part)) for part in croco.PARTS}
+        rngs = {part: nnx.Rngs(params=parameters.fold_name(key, part)) for part in croco.PARTS}
         options = {"grid": grid, "compute": compute}
         self.encoder = vit.Encoder(encoder, patch=patch, rngs=rngs["encoder"], **options)
         self.decoder = Decoder(decoder, memory_width=encoder.width, rngs=rngs["decoder"], **options)

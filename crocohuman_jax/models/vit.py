@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from crocohuman_jax.models import blocks, croco, layers, positions
+from crocohuman_jax.models import blocks, croco, layers, position_embeddings
 
 
 class Encoder(nnx.Module):
@@ -74,7 +74,9 @@ class Encoder(nnx.Module):
 
 def table(grid: tuple[int, int], width: int) -> np.ndarray:
     """Returns MAE's table, [1 + N, D]: zeros for the class token, the cosine table for patches."""
-    return np.concatenate([np.zeros((1, width), np.float32), positions.cosine(grid, width)])
+    return np.concatenate(
+        [np.zeros((1, width), np.float32), position_embeddings.cosine(grid, width)]
+    )
 
 
 def stack(shape: croco.Shape, compute: croco.Compute, rngs: nnx.Rngs) -> nnx.Module:

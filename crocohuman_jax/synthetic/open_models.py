@@ -1,356 +1,78 @@
-"""Open models in the format of SMPL and MANO files, made from the body in the package.
+"""Writes the open models and says how well they fit.
 
-    python -m crocohuman_jax.synthetic.open_models --output=models
-
-writes `open_body.npz`, `open_hand_right.npz` and `open_hand_left.npz` and prints how well they fit
-the full body of 104 bones. Each has the fields of the files it stands in for (v_template,
-shapedirs, posedirs, J_regressor, J, weights, kintree_table, f, bs_style, bs_type; the hands also
-hands_components, hands_mean, hands_coeffs), the joints of those in their order and meaning, their
-axes (y up, facing +z, the left at +x, metres) and their zero pose: the body stands with its arms
-stretched sideways, palms down, legs straight; the hand is flat, its fingers along -x on the right.
-The mesh, the shape directions and so the betas are its own.
-
-Beyond those fields:
-    vt, ft: [T, 2] in [0, 1] and [F, 3], the texture atlas (v up).
-    vertices: [V], the vertices' numbers in the mesh of the full body.
-    face_part, part_names: [F] uint8 and the names of the full body's 17 parts.
-    dense_part: [F] uint8, 1..24, parts numbered as DensePose does (0 in the hands' models).
-    vert_sym_idxs, face_sym_idxs, joint_sym_idxs: the mirrored partners; in a hand its own numbers,
-        since the left hand is the mirrored right one, vertex by vertex.
-    joint_names: [K].
-    shape_mean, shape_projection: [32] and [32, S]: betas are (coefficients - mean) @ projection.
+python -m crocohuman_jax.synthetic.open_models --output=models
 """
 
 import argparse
-import functools
 import pathlib
 
 import numpy as np
-import threadpoolctl
 
-from crocohuman_jax.synthetic import body as bodies
-from crocohuman_jax.synthetic import regressors, rigs, rotations
-
-ADULTS = 2048  # phenotypes whose spread the shape directions describe
-NO_PARENT = np.uint32(2**32 - 1)
-# DensePose's numbers: back and front where a part has both, by part of the full body.
-_DENSE = {
-    "torso_upper": (1, 2),
-    "torso_lower": (1, 2),
-    "hand_r": (3, 3),
-    "hand_l": (4, 4),
-    "foot_l": (5, 5),
-    "foot_r": (6, 6),
-    "thigh_r": (7, 9),
-    "thigh_l": (8, 10),
-    "shin_r": (11, 13),
-    "shin_l": (12, 14),
-    "upperarm_l": (15, 17),
-    "upperarm_r": (16, 18),
-    "forearm_l": (19, 21),
-    "forearm_r": (20, 22),
-}
-_DENSE_HEAD = (23, 24)  # right and left half; neck and eyes too
+from crocohuman_jax.synthetic.figure import open_fit, parametric, smpl_joints
+from crocohuman_jax.synthetic.figure import open_models as models
+from crocohuman_jax.synthetic.motion import motion
 
 
-def adults(count: int, seed: int) -> np.ndarray:
-    """Returns the shape coefficients [count, 32] of adults.
+def errors(components: int = 10, count: int = 240, seed: int = 1) -> dict[str, np.ndarray]:
+    """Returns distances in mm between full and open vertices of adults: {name: [count, n]}.
 
-    Drawn evenly in all attributes but the height, which is normal: 10 cm of deviation.
-    """
-    body, rng = bodies.load(), np.random.default_rng(seed)
-    drawn = []
-    for values in rng.uniform(0, 1, (count, len(bodies.PHENOTYPE))):
-        phenotype = dict(zip(bodies.PHENOTYPE, values.tolist(), strict=True))
-        phenotype["age"] = bodies.ADULT + (1 - bodies.ADULT) * phenotype["age"]
-        phenotype["height"] = float(np.clip(rng.normal(0.38, 0.09), 0.1, 0.66))
-        drawn.append(body.coefficients(phenotype))
-    return np.stack(drawn).astype(np.float64)
-
-
-@functools.cache
-def _population() -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean [32] and covariance [32, 32] of the adults' coefficients."""
-    drawn = adults(ADULTS, 0)
-    return drawn.mean(0), np.cov(drawn.T)
-
-
-@functools.cache
-def body_rig() -> rigs.Rig:
-    """Returns SMPL's joints over the bones; the mean adult is straight in the zero pose."""
-    body = bodies.load()
-    return rigs.smpl(body, body.rest(_population()[0]))
-
-
-@functools.cache
-def hand_rig(side: str) -> rigs.Rig:
-    """Returns MANO's joints over the bones of the "left" or "right" hand."""
-    body = bodies.load()
-    return rigs.mano(body, body.rest(_population()[0]), side)
-
-
-@functools.cache
-def body(components: int = 10) -> dict[str, np.ndarray]:
-    """Returns the open body in SMPL's format: 13718 vertices, 27420 faces, 24 joints.
-
-    Pose directions are zero. How far it is from the full body: see `open_fit`.
+    The names are "rest", both in the zero pose of the open body; "posed", and "posed, no hands"
+    without those that hands move; "right hand", by the model of the hand. The people are none of
+    those who made the shape directions; each is caught once in a motion of its own.
 
     Args:
-        components: S, shape directions, at most 32; each of variance one among adults.
+        components: how many betas.
+        count: adults.
+        seed: of adults and motions.
     """
-    full, rig = bodies.load(), body_rig()
-    vertices, heads = _zero_meshes(rig)
-    partner, face_partner = _mirror()
-    swap = {"left": "right", "right": "left"}
-    mirrored = ["_".join(swap.get(w, w) for w in name.split("_")) for name in rig.joints]
-    model = _model(rig, vertices, heads, np.arange(len(full.template)), full.faces, components)
-    faces = model["v_template"][full.faces]
-    model |= {
-        "ft": full.faces_uv.astype(np.uint32),
-        "face_part": full.face_part,
-        "dense_part": _dense_parts(full, faces),
-        "vert_sym_idxs": partner,
-        "face_sym_idxs": face_partner,
-        "joint_sym_idxs": np.array([rig.joints.index(name) for name in mirrored]),
-    }
-    return _frozen(model)
+    full, rng = parametric.load(), np.random.default_rng(seed)
+    body, hand = open_fit.posable("body", components), open_fit.posable("right", components)
+    in_hand = models.hand("right", components)["vertices"]
+    hands = [full.parts.index(name) for name in ("hand_l", "hand_r")]
+    others = full.part_weights[:, hands].sum(1) < 0.5
+    found = {"rest": [], "posed": [], "posed, no hands": [], "right hand": []}
+
+    def distance(posable, p, target):
+        off = posable.pose(p.betas, p.pose, p.transl)[0] - target
+        return np.linalg.norm(off, axis=1) * 1e3
+
+    for coefficients in models.adults(count, seed + 1000):
+        rest, heads = full.rest(coefficients)
+        target = full.skin(rest, full.transforms(heads, models.body_rig().zero))
+        fitted = open_fit.fit_body(coefficients, target, components)
+        found["rest"].append(distance(body, fitted, target))
+        drawn = motion.draw(full, heads, int(rng.integers(1 << 62)))
+        pose = drawn.at(rng.uniform(0, drawn.duration))
+        target = full.skin(rest, full.transforms(heads, pose.rotations, pose.translation))
+        off = distance(body, open_fit.fit_body(coefficients, target, components), target)
+        found["posed"].append(off)
+        found["posed, no hands"].append(off[others])
+        fitted = open_fit.fit_hand(coefficients, target, "right", components)
+        found["right hand"].append(distance(hand, fitted, target[in_hand]))
+    return {name: np.stack(rows) for name, rows in found.items()}
 
 
-@functools.cache
-def hand(side: str = "right", components: int = 10) -> dict[str, np.ndarray]:
-    """Returns an open hand in MANO's format: 1611 vertices, 16 joints, open at the wrist.
-
-    The mean adult's wrist is the origin. Rows of hands_components are directions of plausible hand
-    poses, most important first; hands_mean is a relaxed hand.
-
-    Args:
-        side: "right" or "left", which is the mirrored right one.
-        components: S, shape directions, at most 32; each of variance one among adults.
-
-    Raises:
-        ValueError: an unknown side.
-    """
-    if side not in rigs.SIDES:
-        raise ValueError(f"There is no hand {side!r}. Known: {', '.join(rigs.SIDES)}.")
-    full, rig = bodies.load(), hand_rig("right")
-    vertices, heads = _zero_meshes(rig)
-    wrist = np.einsum("j,cja->ca", rig.heads[0], heads)[:, None]
-    number = full.parts.index("hand_r")
-    numbers = np.flatnonzero(full.face_part == number)
-    used = np.unique(full.faces[numbers])
-    faces = np.searchsorted(used, full.faces[numbers]).astype(np.int32)
-    model = _model(rig, vertices[:, used] - wrist, heads - wrist, used, faces, components)
-    model |= _hand_poses(rig, _joints(rig, heads - wrist)[0])
-    model["ft"] = full.faces_uv[numbers].astype(np.uint32)
-    if side == "left":
-        model |= _mirrored_hand(model, numbers)
-        number = full.parts.index("hand_l")
-    model |= {
-        "face_part": np.full(len(faces), number, np.uint8),
-        "dense_part": np.full(len(faces), _DENSE[full.parts[number]][0], np.uint8),
-        "vert_sym_idxs": np.arange(len(used)),
-        "face_sym_idxs": np.arange(len(faces)),
-        "joint_sym_idxs": np.arange(len(rig.joints)),
-    }
-    return _frozen(model)
-
-
-def save(model: dict[str, np.ndarray], path: str | pathlib.Path) -> None:
-    """Writes a model as a compressed `.npz` of plain arrays."""
-    with open(path, "wb") as file:
-        np.savez_compressed(file, **model)
-
-
-def _zero_meshes(rig: rigs.Rig) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean adult and the basis in the zero pose, in the models' axes.
-
-    Of one rotation per bone the skinned mesh is linear in mesh and heads, so each direction of
-    shape can be posed by itself. Vertices [33, V, 3], bone heads [33, J, 3]; the mean comes first.
-    """
-    full = bodies.load()
-    mean = _population()[0]
-    origin, directions = full.rest(np.zeros(len(mean))), [full.rest(mean)]
-    for direction in np.eye(len(mean)):
-        vertices, heads = full.rest(direction)
-        directions.append((vertices - origin[0], heads - origin[1]))
-    posed = []
-    for vertices, heads in directions:
-        transforms = full.transforms(heads, rig.zero)
-        posed.append((full.skin(vertices, transforms), bodies.apply(transforms, heads)))
-    vertices, heads = (np.stack(x) @ rigs.AXES.T for x in zip(*posed, strict=True))
-    return vertices, heads
-
-
-def _joints(rig: rigs.Rig, heads: np.ndarray) -> np.ndarray:  # [C, J, 3]
-    """Returns where the joints lie, [C, K, 3]."""
-    return np.einsum("kj,cja->cka", rig.heads, heads)
-
-
-def _model(rig, vertices, heads, numbers, faces, components) -> dict[str, np.ndarray]:
-    """Returns the fields that body and hand share; vertices [33, V, 3], heads [33, J, 3]."""
-    full = bodies.load()
-    if not 1 <= components <= len(vertices) - 1:
-        raise ValueError(f"{components} shape components; there are 1 to {len(vertices) - 1}.")
-    turn, projection = _directions(vertices[1:])
-    shapes = np.einsum("cs,cva->vas", turn[:, :components], vertices[1:])
-    samples = np.concatenate([vertices[:1], np.einsum("cs,cva->sva", turn, vertices[1:])])
-    places = _joints(rig, heads)
-    places = np.concatenate([places[:1], np.einsum("cs,cka->ska", turn, places[1:])])
-    joints = len(rig.joints)
-    weights = np.zeros((len(full.template), joints), np.float32)
-    for k in range(full.weights.shape[1]):
-        weights += full.weights[:, k, None] * rig.follows[full.weight_bones[:, k]]
-    weights = weights[numbers]
-    weights /= weights.sum(1, keepdims=True)
-    regressor = regressors.fit(samples, places, weights, rig.parents)
-    parents = np.where(rig.parents < 0, NO_PARENT, rig.parents).astype(np.uint32)
-    template = vertices[0].astype(np.float32)
-    return {
-        "v_template": template,
-        "shapedirs": np.ascontiguousarray(shapes, np.float32),
-        "posedirs": np.zeros((len(template), 3, 9 * (joints - 1)), np.float32),
-        "J_regressor": regressor,
-        "J": regressor @ template,
-        "weights": weights,
-        "kintree_table": np.stack([parents, np.arange(joints, dtype=np.uint32)]),
-        "f": faces.astype(np.uint32),
-        "bs_style": np.array("lbs"),
-        "bs_type": np.array("lrotmin"),
-        "vt": full.uv,
-        "vertices": numbers.astype(np.int64),
-        "part_names": np.array(full.parts),
-        "joint_names": np.array(rig.joints),
-        "shape_mean": _population()[0],
-        "shape_projection": projection[:, :components],
-    }
-
-
-def _directions(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [32, V, 3]
-    """Returns the principal directions of the adults' meshes and what gives a person's betas.
-
-    Both [32, 32], one direction per column: meshes are mean + betas @ (turn.T @ basis), and betas
-    are (coefficients - mean) @ projection, the least squares fit for any leading number of them.
-    """
-    flat = basis.reshape(len(basis), -1).astype(np.float64)
-    gram = flat @ flat.T
-    variance, axes = np.linalg.eigh(_population()[1])
-    root = (axes * np.sqrt(np.maximum(variance, 0))) @ axes.T
-    spread, turn = np.linalg.eigh(root @ gram @ root)
-    spread, turn = spread[::-1], root @ turn[:, ::-1]
-    # An eigenvector's sign is free: the vertex that moves most along y moves upwards.
-    height = turn.T @ basis[..., 1].astype(np.float64)
-    most = np.take_along_axis(height, np.abs(height).argmax(1)[:, None], 1)[:, 0]
-    turn = turn * np.where(most < 0, -1.0, 1.0)
-    return turn, gram @ turn / spread
-
-
-@functools.cache
-def _mirror() -> tuple[np.ndarray, np.ndarray]:
-    """Returns each vertex's and each face's mirrored partner in the full body, [V] and [F]."""
-    full = bodies.load()
-
-    def keys(points):
-        return map(tuple, np.round(points * 1e5).astype(int).tolist())
-
-    number = {key: v for v, key in enumerate(keys(full.template))}
-    partner = np.array([number[key] for key in keys(full.template * (-1, 1, 1))])
-    face = {key: f for f, key in enumerate(map(tuple, np.sort(full.faces, 1).tolist()))}
-    mirrored = map(tuple, np.sort(partner[full.faces], 1).tolist())
-    return partner, np.array([face[key] for key in mirrored])
-
-
-def _mirrored_hand(model: dict[str, np.ndarray], numbers: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the fields of the left hand that differ; `numbers` are the right one's faces."""
-    full = bodies.load()
-    partner, face_partner = _mirror()
-    flip = np.array([-1, 1, 1], np.float32)
-    vertices = partner[model["vertices"]]
-    # The atlas of the left hand, at the corner that is the partner of each corner of the right.
-    right, left = full.faces[numbers], full.faces[face_partner[numbers]]
-    corner = (partner[right][:, :, None] == left[:, None]).argmax(2)
-    atlas = np.take_along_axis(full.faces_uv[face_partner[numbers]], corner, 1)
-    # Mirroring a rotation keeps the component of its axis along x and turns the others.
-    turn = np.tile([1.0, -1, -1], len(model["hands_mean"]) // 3)
-    return {
-        "v_template": model["v_template"] * flip,
-        "shapedirs": model["shapedirs"] * flip[:, None],
-        "J": model["J"] * flip,
-        "f": model["f"][:, ::-1],
-        "ft": atlas[:, ::-1].astype(np.uint32),
-        "vertices": vertices,
-        "hands_mean": model["hands_mean"] * turn,
-        "hands_components": model["hands_components"] * turn,
-    }
-
-
-def _hand_poses(rig: rigs.Rig, joints: np.ndarray) -> dict[str, np.ndarray]:  # [16, 3]
-    """Returns directions of hand poses by a model of synergies, as MANO has them from scans.
-
-    A common curl of all fingers, a curl of each, a spread, and a thumb that opposes and bends; the
-    second and third bones of a finger follow each other as tendons have it.
-    """
-    rng, poses = np.random.default_rng(0), np.zeros((1554, 15, 3))
-    common = rng.beta(1.2, 1.6, 1554) * 80
-    spread = rng.normal(0, 6, 1554)
-    for finger, name in enumerate(("index", "middle", "pinky", "ring")):
-        first = rig.joints.index(f"{name}1")
-        line = rotations.unit(joints[first + 2] - joints[first])
-        # Curling turns the fingers of the flat hand down, about the axis across the finger.
-        across = rotations.unit(np.cross(line, (0, -1.0, 0)))
-        own = rng.normal(0, 14, 1554)
-        base = np.clip(common + own - 5, -15, 88)
-        middle = np.clip(1.1 * common + own + rng.normal(0, 10, 1554), 0, 105)
-        poses[:, first - 1] = np.radians(base)[:, None] * across
-        poses[:, first - 1, 1] += np.radians((1.5, 0.3, -1.8, -0.7)[finger] * spread)
-        poses[:, first] = np.radians(middle)[:, None] * across
-        poses[:, first + 1] = np.radians(0.67 * middle)[:, None] * across
-    first = rig.joints.index("thumb1")
-    line = rotations.unit(joints[first + 2] - joints[first + 1])
-    across = rotations.unit(np.cross(line, (-0.3, -0.5, -0.8)))
-    bend = 0.4 * common + rng.normal(5, 12, 1554)
-    oppose = 0.3 * common + rng.normal(0, 10, 1554)
-    poses[:, first - 1] = np.radians(0.4 * bend)[:, None] * across
-    poses[:, first - 1, 0] += np.radians(oppose)
-    poses[:, first] = np.radians(0.6 * bend)[:, None] * across
-    poses[:, first + 1] = np.radians(np.clip(bend, -10, 70))[:, None] * across
-    flat = poses.reshape(len(poses), 45)
-    mean = flat.mean(0)
-    with threadpoolctl.threadpool_limits(1, user_api="blas"):  # the same bytes in every process
-        components = np.linalg.svd(flat - mean, full_matrices=False)[2]
-        largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
-        components *= np.sign(largest)
-        coefficients = (flat - mean) @ components.T
-    return {"hands_mean": mean, "hands_components": components, "hands_coeffs": coefficients}
-
-
-def _dense_parts(full: bodies.Body, faces: np.ndarray) -> np.ndarray:  # corners [F, 3, 3]
-    """Returns [F] uint8 in 1..24: DensePose's parts, front and back by where a face looks."""
-    normal = np.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0])
-    front, left = normal[:, 2] > 0, faces[..., 0].mean(1) > 0
-    table = np.array([_DENSE.get(name, _DENSE_HEAD) for name in full.parts], np.uint8)
-    head = ~np.isin(np.array(full.parts), list(_DENSE))[full.face_part]
-    return np.where(np.where(head, left, front), *table[full.face_part].T[::-1])
-
-
-def _frozen(model: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the model with arrays that cannot be written to, since it is kept and shared."""
-    for array in model.values():
-        array.flags.writeable = False
-    return model
+def report() -> None:
+    """Prints the fit errors for 10, 16 and 32 shape components."""
+    print("betas  what              mean    p99    max  mm")
+    for components in (10, 16, 32):
+        for name, off in errors(components).items():
+            mean, tail, worst = off.mean(), np.percentile(off, 99), off.max()
+            print(f"{components:5}  {name:15}  {mean:5.2f}  {tail:5.2f}  {worst:5.1f}")
 
 
 def main() -> None:
-    from crocohuman_jax.synthetic import open_fit
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder for the files")
     parser.add_argument("--components", type=int, default=10, help="shape directions, at most 32")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    save(body(arguments.components), arguments.output / "open_body.npz")
-    for side in rigs.SIDES:
-        save(hand(side, arguments.components), arguments.output / f"open_hand_{side}.npz")
-    open_fit.report()
+    models.save(models.body(arguments.components), arguments.output / "open_body.npz")
+    for side in smpl_joints.SIDES:
+        models.save(
+            models.hand(side, arguments.components), arguments.output / f"open_hand_{side}.npz"
+        )
+    report()
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ import zlib
 
 import numpy as np
 
-from crocohuman_jax.synthetic import body as bodies
-from crocohuman_jax.synthetic import cameras, kernels, places, raster, shading, shadow, surface
+from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.graphics import cameras, kernels, raster, shading, surface
+from crocohuman_jax.synthetic.graphics import shadows as shadows_lib
+from crocohuman_jax.synthetic.scenes import scene
 
 BLUR_STEPS = 8
 # From linear light in [0, 1], 16 bits, to sRGB.
@@ -44,15 +46,15 @@ class Truth:
 def render(
     person,
     posed: surface.Posed,
-    place: places.Place,
+    place: scene.Place,
     camera: cameras.Camera,
     size: tuple[int, int] | None = None,
     supersample: int = 2,
     held=(),
-    shadows: shadow.Shadows | None = None,
+    shadows: shadows_lib.Shadows | None = None,
     posed_later: surface.Posed | None = None,
     seed: int = 0,
-) -> tuple[np.ndarray, Truth, shadow.Shadows]:
+) -> tuple[np.ndarray, Truth, shadows_lib.Shadows]:
     """Returns the picture a camera takes, what is known of it, and the shadows of the pose.
 
     Args:
@@ -64,7 +66,7 @@ def render(
         supersample: samples a side of each pixel.
         held: what the hands hold, see `grasps.Held`.
         shadows: of the same pose, from an earlier view; None finds them.
-        posed_later: the person `camera.blur` seconds later.
+        posed_later: the person `cameras.blur` seconds later.
         seed: of the sensor's noise, together with where the camera stands.
 
     Returns:
@@ -74,7 +76,7 @@ def render(
     meshes = _Meshes(person, posed, place, camera, size, held)
     if shadows is None:
         moving = slice(0, len(meshes.vertices) - len(place.things.vertices))
-        shadows = shadow.cast(
+        shadows = shadows_lib.cast(
             place.lights.position, meshes.vertices[moving], meshes.faces[: meshes.own]
         )
     truth = _truth(person, meshes, size)
@@ -95,7 +97,7 @@ def render(
 
 def hidden_share(person, posed, place, camera, size: int = 64) -> float:
     """Returns the share of a person that things hide, in a picture of `size` pixels a side."""
-    return places.hiding(person, posed, place.things, camera, size)[1]
+    return scene.hiding(person, posed, place.things, camera, size)[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +154,7 @@ class _Meshes:
 
 def _carry(held, posed):
     """Returns the vertices, in the world, and faces of a held object."""
-    wrist = posed.transforms[bodies.load().bone[f"wrist.{held.side}"]]
+    wrist = posed.transforms[parametric.load().bone[f"wrist.{held.side}"]]
     return (held.vertices @ wrist[:3, :3].T + wrist[:3, 3]).astype(np.float32), held.faces
 
 

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crocohuman_jax import losses, models, pixels
-from crocohuman_jax.data import augment, masking, pairs
-from crocohuman_jax.models import attention, croco, flops, layers
+from crocohuman_jax import models
+from crocohuman_jax.data.streams import augmentation, masking, pairs
+from crocohuman_jax.metrics import losses
+from crocohuman_jax.models import attention, croco, flops, layers, pixels
 from crocohuman_jax.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def make(config) -> Task:
     def held_out():
         # Masked alike in every run, whatever the rule of training.
         still = mask | {"rule": "fixed", "visible": 0, "scope": "global"}
-        center = augment.Augment(crop="center")
+        center = augmentation.Augment(crop="center")
         try:
             return stream("validation", still, center, data.held_out_pairs)
         except pairs.NoPairs as reason:
@@ -71,7 +72,7 @@ def make(config) -> Task:
         predict=completion.predict,
         picture=picture,
         flops=completion.flops,
-        train=lambda: stream("train", mask, augment.Augment(**data.augment), None),
+        train=lambda: stream("train", mask, augmentation.Augment(**data.augment), None),
         held_out=held_out,
         axes=croco.AXES,
     )

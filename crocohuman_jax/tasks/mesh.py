@@ -4,16 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crocohuman_jax import bodies as bodies_lib
-from crocohuman_jax import drawing, losses, mesh_results, metrics, models, pixels
-from crocohuman_jax.body import camera as cameras
-from crocohuman_jax.body import coarse, rotations, skinning
-from crocohuman_jax.data import notes, people, placing
-from crocohuman_jax.models import croco, flops, mesh_head, mesh_net, metro
+from crocohuman_jax import models
+from crocohuman_jax.body_models import cameras, lbs, mesh_downsampling, rotations, supervision
+from crocohuman_jax.data.streams import labelled_people, placing, targets
+from crocohuman_jax.evaluation import mesh as mesh_lib
+from crocohuman_jax.metrics import losses, pose
+from crocohuman_jax.models import croco, finetune_net, flops, pixels
+from crocohuman_jax.models.heads import metro, regressor
 from crocohuman_jax.tasks import Task
+from crocohuman_jax.visualize import drawing
 
 NOT_THE_HEADS = ("kind", "supervise", "levels", "sampling")  # what its module does not take
-AXES = (*croco.AXES, *mesh_head.AXES, *metro.AXES)
+AXES = (*croco.AXES, *regressor.AXES, *metro.AXES)
 
 
 def make(config) -> Task:
@@ -23,7 +25,7 @@ def make(config) -> Task:
     if model.image[0] != model.image[1]:
         sides = tuple(model.image)
         raise ValueError(f"config.model.image={sides}: people are seen in square pictures.")
-    bodies = bodies_lib.Bodies(**config.body)
+    bodies = supervision.Bodies(**config.body)
     data = Data(config, bodies)
     mesh = Mesh(
         encoder=sizes[0],
@@ -60,13 +62,13 @@ def make(config) -> Task:
 class Data:
     """The people that a run learns from and is measured on."""
 
-    def __init__(self, config, bodies: bodies_lib.Bodies):
+    def __init__(self, config, bodies: supervision.Bodies):
         self.form, self.whole = bodies.form(), bodies.form(meshes=True)
         self.config, self.bodies = config.data, bodies
         self.mean_file, self.seed = config.body.mean, config.seed
         self.side, self._train = config.model.image[0], None
 
-    def sources(self) -> list[people.Source]:
+    def sources(self) -> list[labelled_people.Source]:
         """Returns the folders' people to learn from, opened once."""
         if self._train is None:
             self._train = self._open("train", self.config.fraction)
@@ -75,9 +77,9 @@ class Data:
     def mean(self) -> np.ndarray:
         """Returns the pose, shape and camera that estimates begin at, [6 K + S + 3]."""
         if self.mean_file:
-            return bodies_lib.mean_file(self.mean_file, self.form)
+            return supervision.mean_file(self.mean_file, self.form)
         known = [(source.notes, source.rows) for source in self.sources()]
-        return self.bodies.estimate(*notes.mean(known, self.form))
+        return self.bodies.estimate(*targets.mean(known, self.form))
 
     def train(self):
         """Returns the endless stream."""
@@ -95,8 +97,8 @@ class Data:
         """Returns all people of a split, with meshes where they come with the data."""
         return self._stream(self._open(split, form=self.whole), None, (), 0, self.whole)
 
-    def _open(self, split: str, fraction: float = 1.0, form=None) -> list[people.Source]:
-        return people.open_sources(
+    def _open(self, split: str, fraction: float = 1.0, form=None) -> list[labelled_people.Source]:
+        return labelled_people.open_sources(
             tuple(filter(None, self.config.folders.split(","))),
             split=split,
             form=form or self.form,
@@ -107,7 +109,7 @@ class Data:
         )
 
     def _stream(self, sources, change, weights, count, form=None):
-        return people.stream(
+        return labelled_people.stream(
             sources,
             form=form or self.form,
             side=self.side,
@@ -123,7 +125,7 @@ class Mesh:
     """Loss, metrics and predictions of the network.
 
     Args:
-        encoder, decoder, image, patch, options: see `mesh_net.MeshNet`.
+        encoder, decoder, image, patch, options: see `finetune_net.MeshNet`.
         head: kind, and what the head of that kind takes.
         loss: weights of the terms.
         bodies: the body model.
@@ -135,7 +137,7 @@ class Mesh:
     def __init__(self, *, encoder, decoder, image, patch, head, loss, bodies, **options):
         self.encoder, self.decoder, self.patch = encoder, decoder, patch
         self.grid, self.bodies, self.weights = croco.patch_grid(image, patch), bodies, loss
-        self.body, self.head = bodies.body, mesh_net.checked(head)
+        self.body, self.head = bodies.body, finetune_net.checked(head)
         self.sizes = (6 * len(self.body.names), len(self.body.shapes), 3)
         self.iterative = head["kind"] == "iterative"
         self.unit = bodies.size if self.iterative and loss["unit"] == "size" else 1.0
@@ -148,13 +150,13 @@ class Mesh:
         self.learned, self.true_models = (self.body, bodies.trained), bodies
         if self.iterative and not loss["vertices"]:  # then most of the mesh is not looked at
             used = bodies.trained.used()
-            self.learned = (skinning.part(self.body, used), bodies.trained.within(used))
+            self.learned = (lbs.part(self.body, used), bodies.trained.within(used))
             self.true_models = bodies.part(used)
         if not self.iterative:
             self.learned = (self.body, bodies.trained_from_mesh())
             self._prepare_metro()
         self._init, self.bind = models.functional(
-            lambda key: mesh_net.MeshNet(
+            lambda key: finetune_net.MeshNet(
                 encoder,
                 decoder,
                 self._build_head,
@@ -175,7 +177,7 @@ class Mesh:
         options["dtype"] = jnp.float32
         if self.iterative:
             joints, shapes = len(self.body.names), len(self.body.shapes)
-            return mesh_head.Regressor(width, joints=joints, shapes=shapes, rngs=rngs, **options)
+            return regressor.Regressor(width, joints=joints, shapes=shapes, rngs=rngs, **options)
         count = self.grid[0] * self.grid[1]
         options |= {"joints": self.template[0], "coarse": self.template[1]}
         options["camera"] = self.bodies.camera
@@ -189,7 +191,7 @@ class Mesh:
         points = self.bodies.measured(rest[None], np.asarray(self.body.joints)[None])
         upright = np.array([1, -1, -1], np.float32)  # models have y up, cameras y down
         points = np.asarray(points[0])
-        small = coarse.pyramid(self.coarse, rest)[-1]
+        small = mesh_downsampling.pyramid(self.coarse, rest)[-1]
         measured = points[self.bodies.only_root :]
         self.template = [(x - points[0]) * upright for x in (measured, small)]
 
@@ -270,7 +272,7 @@ class Mesh:
         keypoints, joints = (self._measured(truth[n]) for n in ("keypoints", "joints"))
         both = (out["joints"], self.bodies.measured(out["vertices"][-1], None)[:, skip:])
         root = self.bodies.measured(truth["vertices"], truth["places"])[:, :1]
-        levels = coarse.pyramid(self.coarse, truth["vertices"] - root)[::-1]
+        levels = mesh_downsampling.pyramid(self.coarse, truth["vertices"] - root)[::-1]
         pairs = zip(out["vertices"], levels, strict=True)
         shown = [losses.keypoints_2d(cameras.weak(p, out["camera"]), keypoints) for p in both]
         near = [losses.keypoints_3d(points, joints, hips) for points in both]
@@ -295,7 +297,7 @@ class Mesh:
             }
         last = {name: value[-1].astype(jnp.float32) for name, value in out.items()}
         turns = rotations.from_6d(last["pose"])
-        vertices, places = skinning.pose(self.body, last["shape"], turns)
+        vertices, places = lbs.pose(self.body, last["shape"], turns)
         found = {"vertices": vertices, "points": self.bodies.measured(vertices, places)}
         return found | {"camera": last["camera"], "pose": turns, "betas": last["shape"]}
 
@@ -306,13 +308,13 @@ class Mesh:
         mean_ ones are of the mean person, who answers everybody alike.
         """
         predicted, truth = self._predicted(params, batch), self._true(batch)
-        found = mesh_results.errors(predicted, truth, self.bodies.only_root)
+        found = mesh_lib.errors(predicted, truth, self.bodies.only_root)
         turns, betas, _ = jnp.split(params["mean"], np.cumsum(self.sizes)[:2])
         turns = rotations.from_6d(turns.reshape(1, -1, 6))
-        vertices, places = skinning.pose(self.body, betas[None], turns)
+        vertices, places = lbs.pose(self.body, betas[None], turns)
         mean = {"vertices": vertices, "points": self.bodies.measured(vertices, places)}
         mean = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(batch["pose"]), *x.shape[1:])), mean)
-        answers = mesh_results.errors(mean, truth, self.bodies.only_root)
+        answers = mesh_lib.errors(mean, truth, self.bodies.only_root)
         found |= {f"mean_{name}": answers[name] for name in ("mpjpe", "pa_mpjpe", "mpvpe")}
         return {
             name: (value, truth["has_mesh" if "vpe" in name else "has_points"])
@@ -354,19 +356,19 @@ class Mesh:
         """
         predicted, truth = self._predicted(params, batch), self._true(batch)
         roots = [x["points"][:, :1] for x in (predicted, truth)]
-        offsets = metrics.distances(predicted["vertices"] - roots[0], truth["vertices"] - roots[1])
+        offsets = pose.distances(predicted["vertices"] - roots[0], truth["vertices"] - roots[1])
         shown = {"image": pixels.to_float(batch["image"]), "offsets": offsets}
         shown |= {f"true_{name}": truth[name] for name in ("vertices", "points")}
         shown |= {name: truth[name] for name in ("has_mesh", "has_points", "annotated")}
         shown |= {"true_translation": batch["translation"], "matrix": batch["matrix"]}
         shown |= {name: batch[name] for name in ("row", "folder", "exact", "crop")}
         shown["translation"] = cameras.translation(predicted["camera"])
-        return shown | predicted | mesh_results.errors(predicted, truth, self.bodies.only_root)
+        return shown | predicted | mesh_lib.errors(predicted, truth, self.bodies.only_root)
 
     def picture(self, shown: dict[str, np.ndarray]) -> np.ndarray:
         """Returns one row a person: picture, prediction, side, errors, truth, [H, W, 3] uint8."""
         rows = [
-            (mesh_results.caption(shown, i), mesh_results.drawn(shown, i, self.body.faces.array))
+            (mesh_lib.caption(shown, i), mesh_lib.drawn(shown, i, self.body.faces.array))
             for i in range(len(shown["image"]))
         ]
         return drawing.page(rows, drawing.COLUMNS)

@@ -1,1 +1,1 @@
-"""Weights of other projects in, ours out; nothing in a file is ever executed."""
+"""Weights from elsewhere and for elsewhere. Files are never trusted: `safe` reads all of them."""

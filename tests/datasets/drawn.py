@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pictures
 
-from crocohuman_jax import joints
-from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample
+from crocohuman_jax.body_models import joint_names
+from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
 
 OPTIONS = {
     "sequences": 4,
@@ -17,7 +17,7 @@ OPTIONS = {
     "faults": "",  # of the first frames, joined by +, see FAULTS
 }
 LAYOUT = ""
-KEYPOINTS = joints.PEOPLE
+KEYPOINTS = joint_names.PEOPLE
 FAULTS = {
     "not finite": {"pose": np.full((24, 3), np.nan)},
     "no place": {"translation": np.array([0, 0, np.inf])},

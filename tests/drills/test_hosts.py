@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from runs import command
 
-from crocohuman_jax import checkpoint
+from crocohuman_jax.training import checkpoint
 
 
 @pytest.mark.drill

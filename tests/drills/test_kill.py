@@ -8,7 +8,7 @@ import time
 import pytest
 from runs import OFTEN, command, debug, equal, lines
 
-from crocohuman_jax import loop
+from crocohuman_jax.training import loop
 
 
 @pytest.mark.drill

@@ -7,9 +7,10 @@ import pytest
 import runs
 
 from configs import mesh
-from crocohuman_jax import judge, loop, registry, sharding
-from crocohuman_jax.data import shards
+from crocohuman_jax.configuration import registry
 from crocohuman_jax.data.datasets import synthetic
+from crocohuman_jax.data.preparation import pipeline
+from crocohuman_jax.training import loop, sharding, validation
 
 MODELS = {"body": "open_body", "hand": "open_hand_right"}
 LIMIT_MM = 5.0
@@ -36,8 +37,8 @@ def folders(tmp_path_factory):
     for kind in MODELS:
         options = {"kind": kind, "people": 2, "views": 2, "instants": 2, "truth": "numbers"}
         options = {**synthetic.OPTIONS, **options}
-        settings = shards.Settings("synthetic", None, options, size=(96, 96), held_out=0.0)
-        shards.prepare(settings, root / kind, 1, lambda *_: None)
+        settings = pipeline.Settings("synthetic", None, options, size=(96, 96), held_out=0.0)
+        pipeline.prepare(settings, root / kind, 1, lambda *_: None)
     return root
 
 
@@ -71,7 +72,7 @@ def test_eight_people_are_known_by_heart(folders, tmp_path, monkeypatch, capsys,
     task = registry.find("tasks", "mesh").make(config)
     devices, everybody = sharding.make_mesh(config.mesh), task.everyone("train")
     assert len(everybody.elements) == 8
-    found = judge.Judge(task, devices, everybody, batch_size=8, threads=1).measure(params)
+    found = validation.Judge(task, devices, everybody, batch_size=8, threads=1).measure(params)
     with capsys.disabled():
         errors = ", ".join(f"{name} {found[name]:.2f}" for name in ("mpjpe", "pa_mpjpe", "mpvpe"))
         print(f"\n{case}: {errors} mm after {config.total} steps, {took:.0f} s")

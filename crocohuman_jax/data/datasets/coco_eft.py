@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from crocohuman_jax import joints
-from crocohuman_jax.data import annotations, crop
-from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample
-from crocohuman_jax.synthetic import rotations
+from crocohuman_jax.body_models import joint_names
+from crocohuman_jax.data import crop
+from crocohuman_jax.data.formats import annotations
+from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
+from crocohuman_jax.synthetic.graphics import rotations
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ DIR/COCO2014-Part-ver01.json  (option file, as eft_fit/MPII_ver01.json) {"ver": 
 DIR/annotations/person_keypoints_train2014.json   (option annotations) COCO's own, whose ids annotId
                               names: keypoints where a file of fits has none
 DIR/train2014/<imageName>     the pictures (option images)"""
-KEYPOINTS = joints.PEOPLE
+KEYPOINTS = joint_names.PEOPLE
 # People in the files, as their users counted them; the README says others, and for a time had the
 # two names the wrong way round.
 COUNTS = {"COCO2014-Part-ver01.json": 28_062, "COCO2014-All-ver01.json": 74_834}
@@ -136,7 +137,7 @@ def _annotated(path: pathlib.Path, people: list) -> dict[int, np.ndarray]:
         ValueError: it is no such file, or not the one that they refer to.
     """
     wanted = {p["annotId"] for p in people if isinstance(p, dict) and _is_id(p.get("annotId"))}
-    rows, found = joints.positions(COCO, KEYPOINTS), {}
+    rows, found = joint_names.positions(COCO, KEYPOINTS), {}
     try:
         for item in json.loads(path.read_bytes())["annotations"]:
             if item["id"] not in wanted:

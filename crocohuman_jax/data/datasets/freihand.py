@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from crocohuman_jax import joints
-from crocohuman_jax.data import annotations
-from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample
+from crocohuman_jax.body_models import joint_names
+from crocohuman_jax.data.formats import annotations
+from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
 
 OPTIONS = {
     "versions": "gs+hom+sample+auto",  # of the backgrounds of the pictures to train
@@ -25,7 +25,7 @@ DIR/training/mask/00000000.jpg            N masks, the same for all versions (op
 DIR/evaluation_K.json                     and _{xyz,mano,verts}.json where they are there
 DIR/evaluation/rgb/00000000.jpg           to test; option evaluation=../FreiHAND_pub_v2_eval where
                                           that set, with its JSON files, is another folder"""
-KEYPOINTS = joints.HAND
+KEYPOINTS = joint_names.HAND
 SIZE = "224"  # the pictures are crops of this size: there is nothing around them
 VERSIONS = ("gs", "hom", "sample", "auto")  # as they follow one another in training/rgb
 BOXES = ("picture", "hull")

@@ -5,9 +5,9 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from crocohuman_jax import joints
-from crocohuman_jax.data import annotations
-from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample
+from crocohuman_jax.body_models import joint_names
+from crocohuman_jax.data.formats import annotations
+from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
 
 OPTIONS = {
     "file": "h36m_train.npz",
@@ -20,7 +20,7 @@ DIR/NAME.npz (option file)    imgname [N], center [N, 2], scale [N] (the square'
                               17 in mmpose's; pose [N, 72], shape [N, 10] where known
 DIR/<imgname>                 the pictures, <subject>_<action>.<camera>_<frame>.jpg in any folder;
                               in DIR/FOLDER with option images=FOLDER"""
-KEYPOINTS = joints.PEOPLE
+KEYPOINTS = joint_names.PEOPLE
 # mmpose's 17, by the names under which SPIN lists the same points.
 ORDER = (
     *("pelvis_mpii", "right_hip_lsp", "right_knee", "right_ankle", "left_hip_lsp", "left_knee"),

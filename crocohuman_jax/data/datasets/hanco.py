@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from crocohuman_jax import joints
-from crocohuman_jax.data import annotations, crop, records
-from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample
-from crocohuman_jax.synthetic import rotations
+from crocohuman_jax.body_models import joint_names
+from crocohuman_jax.data import crop
+from crocohuman_jax.data.formats import annotations
+from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
+from crocohuman_jax.data.storage import records
+from crocohuman_jax.synthetic.graphics import rotations
 
 OPTIONS = {
     "images": "rgb",  # or the same hands before other backgrounds, see IMAGES
@@ -29,7 +31,7 @@ DIR/calib/0000/00000000.json          {K: [8, 3, 3], M: [8, 4, 4] camera from wo
 DIR/xyz/0000/00000000.json            [21, 3] metres in the world
 DIR/shape/0000/cam0/00000000.json     61 numbers, MANO in the camera's axes, or where it is missing
 DIR/shape/0000/00000000.json          {poses [48], shapes [10]}, in the world's (option shapes)"""
-KEYPOINTS = joints.HAND
+KEYPOINTS = joint_names.HAND
 SIZE = "224"  # the pictures are crops of this size: there is nothing around them
 IMAGES = ("rgb", "rgb_merged", "rgb_homo", "rgb_color_auto", "rgb_color_sample")
 CAMERAS = 8

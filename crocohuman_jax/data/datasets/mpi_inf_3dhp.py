@@ -5,9 +5,9 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from crocohuman_jax import joints
-from crocohuman_jax.data import annotations
-from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample
+from crocohuman_jax.body_models import joint_names
+from crocohuman_jax.data.formats import annotations
+from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
 
 OPTIONS = {
     "file": "mpi_inf_3dhp_train.npz",
@@ -20,7 +20,7 @@ DIR/NAME.npz (option file)    imgname [N], center [N, 2], scale [N] (the square'
 DIR/<imgname>                 the pictures (in DIR/FOLDER with option images=FOLDER), one of
   S1/Seq1/imageFrames/video_0/frame_000001.jpg    S1_Seq1_Cam0_000001.jpg    to train
   mpi_inf_3dhp_test_set/TS1/imageSequence/img_000001.jpg    TS1_000001.jpg   to test"""
-KEYPOINTS = joints.PEOPLE
+KEYPOINTS = joint_names.PEOPLE
 # mmpose's 17 (those of the test set), by the names under which SPIN lists the same points.
 ORDER = (
     *("head_h36m", "neck_lsp", "right_shoulder", "right_elbow", "right_wrist"),

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from crocohuman_jax import joints
-from crocohuman_jax.data import annotations, crop
-from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample
+from crocohuman_jax.body_models import joint_names
+from crocohuman_jax.data import crop
+from crocohuman_jax.data.formats import annotations
+from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
 
 OPTIONS = {
     "file": "annot/train.json",
@@ -19,7 +20,7 @@ LAYOUT = """\
 DIR/annot/train.json          (option file) a list of people: image, joints [16, 2] and center [2]
                               in pixels counted from 1, joints_vis [16], scale (height / 200)
 DIR/images/<image>            the pictures (option images)"""
-KEYPOINTS = joints.PEOPLE
+KEYPOINTS = joint_names.PEOPLE
 # The 16, by the names under which SPIN lists them.
 ORDER = (
     *("right_ankle", "right_knee", "right_hip_lsp", "left_hip_lsp", "left_knee", "left_ankle"),
@@ -83,6 +84,6 @@ def _person(item: dict) -> tuple[str, np.ndarray, float, np.ndarray]:
     seen = np.array(item["joints_vis"], np.float64).reshape(len(ORDER), 1) > 0
     points = np.array(item["joints"], np.float64).reshape(len(ORDER), 2) - 1
     part = np.zeros((len(KEYPOINTS), 3))
-    rows = joints.positions(ORDER, KEYPOINTS)
+    rows = joint_names.positions(ORDER, KEYPOINTS)
     part[rows] = np.where(seen, np.hstack([points, seen]), 0)
     return str(item["image"]), center, scale, part

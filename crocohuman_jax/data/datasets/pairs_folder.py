@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from crocohuman_jax.data import crop
-from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample, people
+from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample, people
 
 OPTIONS: dict[str, object] = {}
 LAYOUT = """\

@@ -5,17 +5,18 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from crocohuman_jax import joints
-from crocohuman_jax.data import annotations, records
-from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample
-from crocohuman_jax.synthetic import rotations
+from crocohuman_jax.body_models import joint_names
+from crocohuman_jax.data.formats import annotations
+from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
+from crocohuman_jax.data.storage import records
+from crocohuman_jax.synthetic.graphics import rotations
 
 OPTIONS = {"images": "imageFiles"}
 LAYOUT = """\
 DIR/imageFiles/<sequence>/image_00000.jpg                  the pictures (option images)
 DIR/sequenceFiles/{train,validation,test}/<sequence>.npz   what `python -m crocohuman_jax.convert
                               3dpw --source=DIR --output=DIR` makes of the published .pkl files"""
-KEYPOINTS = joints.PEOPLE
+KEYPOINTS = joint_names.PEOPLE
 # The rows of poses2d. Necks and hips are other points than those of the same name in PEOPLE.
 OPENPOSE = (
     *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist"),
@@ -169,7 +170,7 @@ def _person(sequence: dict, person: int, numbers: np.ndarray) -> tuple[list, dic
     high = np.where(seen, points[..., :2], -np.inf).max(1)
     boxes = annotations.squares((low + high) / 2, ENLARGE * (high - low).max(1))
     part = np.zeros((len(numbers), len(KEYPOINTS), 3), np.float32)
-    rows = np.array(joints.positions(OPENPOSE, KEYPOINTS))
+    rows = np.array(joint_names.positions(OPENPOSE, KEYPOINTS))
     part[:, rows[rows >= 0]] = np.where(seen, points, 0)[:, rows >= 0]
     pose = sequence["poses"][person, numbers].astype(np.float64)
     camera_from_world = sequence["cam_poses"][numbers, :3, :3]

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from crocohuman_jax import joints
-from crocohuman_jax.data import annotations
-from crocohuman_jax.data.datasets import Job, Plan, Sample
+from crocohuman_jax.body_models import joint_names
+from crocohuman_jax.data.formats import annotations
+from crocohuman_jax.data.formats.samples import Job, Plan, Sample
 
 OPTIONS = {
     "file": "",  # the annotations, as coco_2014_train.npz
@@ -21,7 +21,7 @@ DIR/NAME.npz (option file)    imgname [N], center [N, 2], scale [N] (the square'
                               [N, 72], shape [N, 10], has_smpl [N], gender [N], where known
 DIR/<imgname>                 the pictures; in DIR/FOLDER with option images=FOLDER
 DIR/NAME.npy (option fits)    poses and shapes [N, 82] for rows without their own"""
-KEYPOINTS = joints.PEOPLE
+KEYPOINTS = joint_names.PEOPLE
 
 
 def plan(settings) -> Plan:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import av
 
 from crocohuman_jax.data import crop
-from crocohuman_jax.data.datasets import Frame, Job, Plan, Sample, people
+from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample, people
 
 OPTIONS = {
     "fps": 2.0,  # pictures taken per second of video

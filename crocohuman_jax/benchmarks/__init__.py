@@ -1,0 +1,1 @@
+"""What `benchmark` measures, one topic a file."""

@@ -1,0 +1,60 @@
+"""Measures how fast people are made, in a process of its own: `benchmark people` calls it."""
+
+import json
+import os
+import resource
+import sys
+import time
+
+from crocohuman_jax.synthetic import recording
+from crocohuman_jax.synthetic.graphics import kernels
+
+PER_TAKE = 4  # pictures of each person: two moments, two cameras
+
+
+def measure(kind: str, people: int, warmup: int, size: int, supersample: int) -> dict:
+    """Returns pictures per second of one process, making persons and places included.
+
+    Args:
+        kind: "body" or "hand".
+        people: how many persons are timed, each with four pictures and all their truth.
+        warmup: persons before these.
+        size: of the pictures, in pixels.
+        supersample: rendered pixels a side of each pixel.
+
+    Returns:
+        pictures_per_second, seconds a picture (median and spread over persons), peak_mb.
+    """
+    recipe = recording.Recipe(
+        kinds=(kind,),
+        people=warmup + people,
+        instants=2,
+        views=2,
+        size=(size, size),
+        supersample=supersample,
+    )
+    times = []
+    for sequence in recipe.sequences():
+        start = time.perf_counter()
+        recorded = recording.record(recipe, *sequence)
+        for number in range(PER_TAKE):
+            recorded.frame(*divmod(number, 2))
+        times.append((time.perf_counter() - start) / PER_TAKE)
+    times = sorted(times[warmup:])
+    return {
+        "kind": kind,
+        "size": size,
+        "supersample": supersample,
+        "numba": kernels.AVAILABLE,
+        "pictures_per_second": len(times) / sum(times),
+        "seconds": times[len(times) // 2],
+        "spread": [times[0], times[-1]],
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+if __name__ == "__main__":
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    kind, *numbers = sys.argv[1:]
+    print(json.dumps(measure(kind, *map(int, numbers))))

@@ -1,1 +1,0 @@
-"""Bodies as pure functions on arrays: rotations, cameras, skinning, coarse meshes."""

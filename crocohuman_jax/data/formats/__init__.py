@@ -1,0 +1,1 @@
+"""What datasets share: the pictures and people they yield, and formats of annotation files."""

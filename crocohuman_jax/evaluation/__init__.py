@@ -1,0 +1,1 @@
+"""Measures finished runs by published protocols. The formulas are in `metrics`."""

@@ -1,0 +1,209 @@
+"""The errors of predicted meshes, and pictures of them beside the truth."""
+
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crocohuman_jax.body_models import cameras
+from crocohuman_jax.metrics import pose
+from crocohuman_jax.visualize import drawing
+
+MEASURES = ("mpjpe", "pa_mpjpe", "mpvpe", "pa_mpvpe")
+# Besides these: scale-corrected errors as posed and in the T-pose (PVE-SC, PVE-T-SC).
+SCALED = ("pve_sc", "pve_t_sc")
+F_MM = (5.0, 15.0)  # FreiHAND's thresholds
+
+
+def errors(
+    predicted: dict, truth: dict, only_root: int, root: tuple[int, ...] = (0,)
+) -> dict[str, jax.Array]:
+    """Returns MEASURES of meshes and points, [B] mm each.
+
+    Args:
+        predicted, truth: points [B, P, 3], of which the first is the root of meshes, and vertices
+            [B, V, 3]; metres.
+        only_root: number of leading points used only as the root, and not measured.
+        root: the points whose mean is the root of points; () compares points and meshes where
+            they are.
+    """
+    points = [pose.rooted(x["points"], root)[:, only_root:] for x in (predicted, truth)]
+    meshes = [x["vertices"] - (x["points"][:, :1] if root else 0) for x in (predicted, truth)]
+    return {
+        "mpjpe": pose.mpjpe(*points),
+        "pa_mpjpe": pose.pa_mpjpe(*points),
+        "mpvpe": pose.mpvpe(*meshes),
+        "pa_mpvpe": pose.pa_mpjpe(*meshes),
+    }
+
+
+def caption(shown: dict[str, np.ndarray], i: int) -> str:
+    """Returns the errors of one person in words."""
+    return ", ".join(f"{name.upper().replace('_', '-')} {shown[name][i]:.0f}" for name in MEASURES)
+
+
+def drawn(shown: dict[str, np.ndarray], i: int, faces: np.ndarray) -> list[np.ndarray]:
+    """Returns the pictures of one person, named by `drawing.COLUMNS`."""
+    image = np.round(255 * shown["image"][i]).astype(np.uint8)
+    half = len(image) / 2
+    focal = cameras.FOCAL / cameras.SIDE * len(image)
+    here = (focal, focal, half, half)
+    vertices = shown["vertices"][i] + shown["translation"][i]
+    if shown["exact"][i]:
+        matrix = shown["matrix"][i] / shown["matrix"][i][2, 2]
+        there = [half * matrix[0, 0], half * matrix[1, 1]]
+        there += [half * (matrix[0, 2] + 1), half * (matrix[1, 2] + 1)]
+        true = shown["true_vertices"][i] + shown["true_translation"][i]
+    else:  # where the camera is not known, the truth is shown where the prediction stands
+        there = here
+        moved = shown["points"][i, 0] - shown["true_points"][i, 0]
+        true = shown["true_vertices"][i] + moved + shown["translation"][i]
+    return drawing.compared(
+        *(image, vertices, faces, here),
+        truth=true,
+        errors=shown["offsets"][i],
+        truth_intrinsics=there,
+    )
+
+
+def placed(shown: dict) -> tuple[dict, dict, jax.Array]:
+    """Returns predicted and true people where the known camera sees them, and who can be so placed.
+
+    A weak-perspective camera says how large a person is seen, and so how far away in a camera of
+    known focal length. Places are known of the built-in people, and where joints are annotated in
+    the camera's axes.
+
+    Args:
+        shown: what `predict` of the task returns.
+
+    Returns:
+        points and vertices, metres in the camera's axes, predicted and true; and [B] bool.
+    """
+    matrix = shown["matrix"]
+    known = matrix[:, 2, 2] != 0
+    matrix = matrix / jnp.where(known, matrix[:, 2, 2], 1)[:, None, None]
+    focal = jnp.stack([matrix[:, 0, 0], matrix[:, 1, 1]], -1)
+    scale, moved = shown["camera"][:, :1], shown["camera"][:, 1:]
+    depth = jnp.sqrt(jnp.prod(focal, -1, keepdims=True)) / scale
+    across = (scale * moved - matrix[:, :2, 2]) * depth / jnp.where(known[:, None], focal, 1)
+    here = jnp.concatenate([across, depth], -1)[:, None]
+    there = jnp.where(shown["exact"][:, None] > 0, shown["true_translation"], 0)[:, None]
+    predicted = {name: shown[name] + here for name in ("points", "vertices")}
+    truth = {name: shown[f"true_{name}"] + there for name in ("points", "vertices")}
+    before = jnp.all(truth["points"][..., 2] > 0, -1)
+    certain = (shown["exact"] > 0) | (shown["annotated"] > 0)
+    return predicted, truth, known & before & certain
+
+
+def failed(found: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns who has a truth, but no finite prediction, [N] bool.
+
+    Args:
+        found: of each person, [N, ...]: has_points, has_mesh, MEASURES, and `finite`, whether all
+            that was predicted is.
+    """
+    known = (found["has_points"] > 0) | (found["has_mesh"] > 0)
+    wrong = ~(found["finite"] > 0)
+    for name in MEASURES:  # finite numbers can still be too far apart to be measured
+        wrong |= (_has(found, name) > 0) & ~np.isfinite(found[name])
+    return known & wrong
+
+
+def means(
+    found: Mapping[str, np.ndarray],
+    index: Mapping[str, np.ndarray],
+    only_root: int,
+    hand: bool,
+    allow_non_finite: bool = False,
+    root: tuple[int, ...] = (0,),
+) -> dict[str, float]:
+    """Returns the mean of every error over the people who have it.
+
+    Args:
+        found: what `evaluate` found of each person, [N, ...].
+        index: of the frames, {column: one row a frame}.
+        only_root: number of leading points used only as the root, and not measured.
+        hand: whether these are hands, which have F-scores and areas under the curve.
+        allow_non_finite: leave those out whose prediction is not finite; else a mean over one of
+            them is NaN.
+        root: the points whose mean is the root of accelerations, see `errors`.
+    """
+    lost, result = failed(found), {}
+    kept = ~lost if allow_non_finite else np.ones(len(lost), bool)
+
+    def add(name: str, has: np.ndarray, mean) -> None:
+        has = has & kept
+        if has.any():
+            result[name] = math.nan if lost[has].any() else float(mean(has))
+
+    for name in (*MEASURES, *SCALED):
+        if name in found:
+            values = found[name]
+            add(name, _has(found, name) > 0, lambda has, values=values: values[has].mean())
+    if hand:
+        meshed = found["has_mesh"] > 0
+        for kind in ("f", "f_aligned"):
+            for i, limit in enumerate(F_MM):
+                values = found[kind][:, i]
+                add(f"{kind}@{limit:g}", meshed, lambda has, values=values: values[has].mean())
+        for name in ("joint", "vertex"):
+            values = found[f"aligned_{name}_distances"]
+            add(f"auc_{name}", meshed, lambda has, values=values: _auc(values[has]))
+    there = found | {"has_points": found["has_points"] * kept}
+    moved = acceleration(there, index, only_root, root)
+    if moved is not None:
+        result["acceleration"] = math.nan if (lost & kept).any() else moved
+    return result
+
+
+def _has(found: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """Returns who has the truth that an error is measured by, [N]."""
+    if name == "pve_t_sc":
+        return found["has_betas"]
+    return found["has_points" if "mpjpe" in name else "has_mesh"]
+
+
+def _auc(distances: np.ndarray) -> float:
+    """Returns the area under the curve of correct points, of their distances [N, P] in mm."""
+    sums = [0.0, 0.0]
+    for some in np.array_split(distances, math.ceil(len(distances) / 256)):
+        hits = pose.pck_hits(some)
+        sums = [total + np.asarray(x).sum(0) for total, x in zip(sums, hits, strict=True)]
+    return pose.auc(pose.pck_curve(*sums))
+
+
+def acceleration(
+    found: Mapping[str, np.ndarray],
+    index: Mapping[str, np.ndarray],
+    only_root: int,
+    root: tuple[int, ...] = (0,),
+) -> float | None:
+    """Returns the mean acceleration error in mm per frame squared, None without sequences.
+
+    The frames of one person and camera are a sequence. A frame counts with its two neighbours, when
+    both are as far from it in time as the nearest frames of the sequence are from each other.
+    """
+    rows = found["row"]
+    groups, instants = index["pose_group"][rows], index["instant"][rows]
+    known = (found["has_points"] > 0) & (groups >= 0)
+    order = np.lexsort((instants, groups))
+    order = order[known[order]]
+    if len(order) < 3:
+        return None
+    before, here, after = order[:-2], order[1:-1], order[2:]
+    same = (groups[before] == groups[here]) & (groups[here] == groups[after])
+    gaps = np.diff(instants[order])
+    within = groups[order][1:] == groups[order][:-1]
+    least: dict[int, int] = {}
+    for group, gap in zip(groups[order][1:][within], gaps[within], strict=True):
+        least[group] = min(least.get(group, gap), gap)
+    step = np.array([least.get(group, 0) for group in groups[here]])
+    counted = same & (gaps[:-1] == step) & (gaps[1:] == step) & (step > 0)
+    if not counted.any():
+        return None
+    chosen = np.stack([before, here, after], 1)[counted]
+    sides = [found[name][chosen] for name in ("points", "true_points")]  # [T, 3, P, 3]
+    sides = [pose.rooted(side, root)[:, :, only_root:] for side in sides]
+    return float(np.mean(pose.acceleration_error(*sides)))

@@ -1,0 +1,1 @@
+"""Trained models for users: the Python API, and people in photographs."""

@@ -1,0 +1,1 @@
+"""Heads on an encoder's patches. What a head learns by is said in `tasks`."""

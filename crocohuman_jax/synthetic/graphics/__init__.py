@@ -1,0 +1,1 @@
+"""Rendering: cameras, triangles, light and shadow. Nothing here knows of people."""

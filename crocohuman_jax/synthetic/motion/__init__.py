@@ -1,0 +1,1 @@
+"""How bodies and hands move: actions, gestures, grasps, and recorded motions."""

@@ -1,0 +1,323 @@
+"""Motions: what a person does over a few seconds, as poses at any moment."""
+
+import dataclasses
+
+import numpy as np
+
+from crocohuman_jax.synthetic.graphics import rotations as rotations_lib
+from crocohuman_jax.synthetic.motion import (
+    actions,
+    grasps,
+    hand_poses,
+    pose_solver,
+    rhythms,
+    self_collision,
+)
+from crocohuman_jax.synthetic.motion import skeleton as skeletons
+
+ACTIONS = actions.ACTIONS
+GESTURES = hand_poses.GESTURES
+GRASPS = grasps.GRASPS
+HANDS = tuple(sorted({*hand_poses.SHAPES, *GRASPS}))
+KINDS = ("body", "hand")
+TRIES = 8
+CHECKED = 9  # moments of a motion that are searched for limbs inside of others
+HAND_ROOM = 0.12  # metres around the hand of a close-up
+# Actions whose arm may show something else; where a gesture is asked for without an action.
+_BESIDE_GESTURE = ("stand", "stand", "sit", "turn", "hips", "walk")
+_NOISE = {
+    "spine": (2.5, 2.0, 3.0),
+    "neck": (4.0, 3.0, 6.0),
+    "arm.L": (4.0, 2.5, 6.0, 5.0, 8.0, 6.0, 4.0),
+    "arm.R": (4.0, 2.5, 6.0, 5.0, 8.0, 6.0, 4.0),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pose:
+    """A person at one moment.
+
+    Attributes:
+        rotations: [J, 3, 3] float64, as `body` takes them.
+        translation: [3] of the root, metres; its height is of no meaning.
+        lift: metres between the lowest point and the ground.
+        held: objects in the hands.
+    """
+
+    rotations: np.ndarray
+    translation: np.ndarray
+    lift: float = 0.0
+    held: tuple[grasps.Held, ...] = ()
+
+
+class Motion:
+    """What one person does for some seconds; continuous in time, the same for every order of calls.
+
+    Attributes:
+        name: of the action; duration: seconds; hand_names: {"L": name, "R": name}.
+        accepted: whether no limb was found inside of another; touching: else which in what.
+        tries: how many motions were drawn until one was accepted.
+    """
+
+    def __init__(self, skeleton, posture, duration, name, hand_names, held=(), clip=None):
+        self._skeleton, self._posture, self._clip = skeleton, posture, clip
+        self.name, self.duration, self.hand_names = name, float(duration), hand_names
+        self._held = tuple(held)
+        self.accepted, self.tries, self.touching = True, 1, ""
+
+    def at(self, time: float) -> Pose:
+        """Returns the pose at a moment in seconds, also before the start and after the end."""
+        turns, place, lift = self.turns(np.array([float(time)]))
+        matrices = self._skeleton.compose(turns)[0]
+        return Pose(matrices, place[0], float(lift[0]), self._held)
+
+    def turns(self, times: np.ndarray):
+        """Returns turns in neutral axes [T, J, 3, 3], translations [T, 3] and lifts [T]."""
+        return self.solve(times)[0]
+
+    def angles(self, times: np.ndarray) -> dict:
+        """Returns the anatomical angles at moments, {name: [T, ...] degrees}."""
+        return self.solve(times)[1]
+
+    def solve(self, times: np.ndarray):
+        """Returns what `turns` and `angles` return."""
+        posture, noise = self._posture(times)
+        solver = pose_solver.Solver(self._skeleton, posture, len(times), noise)
+        solved = solver.solve()
+        if self._clip is not None:
+            solved = self._clip(times, solved)
+        return solved, solver.angles
+
+
+def draw(
+    body,
+    heads: np.ndarray,
+    seed: int,
+    action: str | None = None,
+    hand: str | None = None,
+    side: str = "R",
+    kind: str = "body",
+    clips=(),
+    vertices: np.ndarray | None = None,
+) -> Motion:
+    """Draws a motion of a person; a function of the arguments alone.
+
+    Args:
+        body: `parametric.Body`; heads: [J, 3] where the person's bones begin at rest.
+        seed: any non-negative integer.
+        action: one of ACTIONS; None for any, or for any of the clips.
+        hand: one of HANDS for the hand of `side`; None for hands that change.
+        kind: "body", or "hand" for a motion that keeps the hand of `side` free and in view.
+        clips: recorded motions, with `.duration` and `.rotations(time, body, heads)`.
+        vertices: [V, 3] of the person at rest, to keep limbs out of a body as stout as this one.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    _check(action, hand, side, kind)
+    skeleton = skeletons.Skeleton(body, heads)
+    solids = self_collision.Solids(skeleton, vertices)
+    for attempt in range(TRIES):
+        rng = np.random.default_rng([seed, attempt])
+        # Each new attempt also holds the arms somewhat further from the body.
+        hang = solids.hang() + 2.0 * attempt
+        motion = _draw(skeleton, rng, action, hand, side, kind, clips, hang)
+        close = (
+            side if kind == "hand" and motion.hand_names[side] not in hand_poses.AT_FACE else None
+        )
+        times = np.linspace(0, motion.duration, CHECKED)
+        motion.tries = attempt + 1
+        recorded = motion._clip is not None
+        if not recorded:
+            slack = actions.RESTING.get(motion.name, 0.0)
+            if motion.hand_names[side] in hand_poses.AT_FACE:
+                slack = max(slack, 0.05)
+            motion.touching = solids.touching(motion.turns(times)[0], close, HAND_ROOM, slack)
+        motion.accepted = not motion.touching
+        if motion.accepted:
+            break
+    return motion
+
+
+def _check(action, hand, side, kind):
+    for what, value, known in (
+        ("action", action, ACTIONS),
+        ("hand", hand, HANDS),
+        ("side", side, tuple(skeletons.SIDES)),
+        ("kind", kind, KINDS),
+    ):
+        if value not in known and not (value is None and what in ("action", "hand")):
+            raise ValueError(f"Unknown {what} {value!r}. Known: {', '.join(known)}.")
+
+
+def _draw(skeleton, rng, action, hand, side, kind, clips, hang) -> Motion:
+    duration = rng.uniform(2.5, 6)
+    if hand is None and kind == "hand" and rng.random() < 0.4:
+        hand = str(rng.choice(GESTURES if rng.random() < 0.5 else GRASPS))
+    fingers = {s: Fingers(rng, skeleton, s, hand if s == side else None) for s in skeletons.SIDES}
+    names = {s: fingers[s].name for s in fingers}
+    held = [f.held for f in fingers.values() if f.held is not None]
+    clip = None
+    if action is None and len(clips) and kind == "body":
+        chosen = clips[rng.integers(len(clips))]
+        duration = min(duration, chosen.duration)
+        action, clip = "clip", Recorded(skeleton, chosen, duration, rng)
+        acted = actions.draw("stand", rng)
+    elif kind == "hand" and action is None:
+        action = "show"
+        acted = actions.draw(str(rng.choice(("stand", "stand", "sit", "hips"))), rng)
+    else:
+        if action is None and hand is not None:
+            action = str(rng.choice(_BESIDE_GESTURE))
+        elif action is None:
+            weights = actions.WEIGHTS / actions.WEIGHTS.sum()
+            action = str(rng.choice(ACTIONS, p=weights))
+        acted = actions.draw(action, rng)
+    arm = _arm(rng, hand, kind, side)
+    heading, noise = rng.uniform(-180, 180), Noise(rng, _NOISE)
+    start = rng.uniform(0, 10)
+
+    def posture(times):
+        p = acted(times + start)
+        path = np.asarray(p.get("path", (0.0, 0.0))[1]) - (
+            np.asarray(acted(np.array([start]))["path"][1]) if "path" in p else 0.0
+        )
+        p["hang"] = hang
+        p["heading"] = heading + p.get("heading", 0.0)
+        angle = np.deg2rad(heading)
+        # The world's -y ahead, turned by the heading.
+        p["path"] = (np.sin(angle) * path, np.cos(angle) * path)
+        if arm is not None:
+            p[f"arm.{side}"] = arm(times)
+        if hand in hand_poses.AT_FACE:  # the hand goes where the face is: it looks ahead
+            p["neck"] = tuple(0.2 * np.asarray(angle) for angle in p.get("neck", (0, 0, 0)))
+        for s in fingers:
+            p[f"hand.{s}"] = fingers[s](times)
+        return p, noise(times)
+
+    return Motion(skeleton, posture, duration, action, names, held, clip)
+
+
+def _arm(rng, hand, kind, side):
+    """Returns a function of times to the arm that shows a hand; None leaves it to the action."""
+    if hand in GESTURES:
+        reach = hand_poses.gesture_arm(hand, rng)
+        if hand in hand_poses.AT_FACE:
+            return lambda times: reach
+        drift = _drift(rng, 0.04, 3)
+        return lambda times: dataclasses.replace(
+            reach, point=tuple(a + b for a, b in zip(reach.point, drift(times), strict=True))
+        )
+    if kind == "body" and hand is None:
+        return None
+    u = rng.uniform
+    middle = (u(0.2, 0.65), u(0.5, 0.78), u(-0.25, 0.4))
+    turned = (u(-60, 80), u(-25, 25), u(-10, 8))
+    place, twist, swivel = _drift(rng, 0.1, 3), _drift(rng, 1.0, 3), u(-5, 30)
+    size = (40, 25, 10)
+
+    def arm(times):
+        point = tuple(a + b for a, b in zip(middle, place(times), strict=True))
+        wrist = tuple(a + s * b for a, b, s in zip(turned, twist(times), size, strict=True))
+        return pose_solver.Reach(point, swivel=swivel, wrist=wrist)
+
+    return arm
+
+
+def _drift(rng, amplitude, count):
+    """Returns a function of times [T] to `count` slow wanderings of about an amplitude."""
+    noise = Noise(rng, {"drift": (amplitude,) * count}, 0.12, 0.35)
+    return lambda times: noise(times)["drift"].T
+
+
+class Noise:
+    """Slow irregularity: sums of sinusoids, {channel: [T, N]}."""
+
+    WAVES = 3
+
+    def __init__(self, rng, amplitudes: dict, slowest=0.1, fastest=0.5):
+        self.slices, start = {}, 0
+        for name, values in amplitudes.items():
+            self.slices[name] = slice(start, start + len(values))
+            start += len(values)
+        deviations = np.concatenate([np.asarray(v, float) for v in amplitudes.values()])
+        # A constant part too: no two people hold themselves alike.
+        self.constant = 0.6 * deviations * rng.normal(size=start)
+        self.size = deviations * rng.normal(size=(self.WAVES, start)) * 0.5
+        self.speed = rng.uniform(slowest, fastest, (self.WAVES, start)) * rhythms.TAU
+        self.phase = rng.uniform(0, rhythms.TAU, (self.WAVES, start))
+
+    def __call__(self, times: np.ndarray) -> dict:
+        angle = times[:, None, None] * self.speed + self.phase
+        values = self.constant + (self.size * np.sin(angle)).sum(1)
+        return {name: values[:, s] for name, s in self.slices.items()}
+
+
+class Fingers:
+    """The shape of one hand over time, and what it holds."""
+
+    def __init__(self, rng, skeleton, side, hand):
+        self.held, self.name = None, hand or "free"
+        self.noise = Noise(rng, {"fingers": (1.0,) * 25}, 0.15, 0.5)
+        self.period, self.phase, self.sharp = rng.uniform(1.6, 4), rng.uniform(), rng.uniform(1, 3)
+        if hand in GRASPS:
+            grip, self.held = grasps.take(skeleton, side, hand, rng)
+            self.first = self.second = grip
+            self.amount = 0.0
+            return
+        if hand is not None:
+            self.first = self.second = hand_poses.SHAPES[hand]
+            if hand == "ok":
+                self.first = self.second = grasps.bring_together(skeleton, side, self.first)
+            self.amount = 0.8 if hand == "ok" else 2.2
+            return
+        pool = list(hand_poses.EVERYDAY.values())
+        if rng.random() < 0.35:
+            pool += list(hand_poses.SHAPES.values())
+        calm = rng.random() < 0.45
+        self.first = hand_poses.EVERYDAY["relaxed"] if calm else pool[rng.integers(len(pool))]
+        self.second = pool[rng.integers(len(pool))]
+        if calm:
+            self.second = hand_poses.blend(self.first, self.second, np.array([0.25]))[0]
+        # Neighbouring fingers bend together.
+        bend = rng.normal(0, 7) + np.cumsum(rng.normal(0, 3, 4))
+        change = np.zeros((5, 5))
+        change[1:, :3] = bend[:, None] * (0.8, 1, 0.6)
+        change[0] = rng.normal(0, 4, 5)
+        self.first, self.second = self.first + change, self.second + change
+        self.amount = 4.0
+
+    def __call__(self, times: np.ndarray) -> np.ndarray:
+        share = rhythms.hold(times, self.period, self.phase, self.sharp)
+        shape = hand_poses.blend(self.first, self.second, share)
+        if self.amount:
+            shape = shape + self.amount * self.noise(times)["fingers"].reshape(-1, 5, 5)
+        return shape
+
+
+class Recorded:
+    """A recorded clip in place of the action; the hands stay ours where the clip leaves them."""
+
+    def __init__(self, skeleton, clip, duration, rng):
+        self.skeleton, self.clip = skeleton, clip
+        self.start = rng.uniform(0, max(clip.duration - duration, 0))
+        self.turn = rotations_lib.about(rotations_lib.Z, rng.uniform(0, rhythms.TAU))
+
+    def __call__(self, times, solved):
+        turns, place, lift = solved
+        body, heads = self.skeleton.body, self.skeleton.heads
+        moments = np.clip(times + self.start, 0, self.clip.duration)
+        recorded = np.stack([self.clip.rotations(t, body, heads) for t in moments])
+        result = self.skeleton.turns(recorded)
+        result[:, 0] = self.turn @ result[:, 0]
+        if getattr(self.clip, "fingers", None) is None:
+            fingers = [k for k, n in enumerate(body.bones) if n.startswith("finger")]
+            result[:, fingers] = turns[:, fingers]
+        place, lift = np.zeros_like(place), np.zeros_like(lift)
+        if hasattr(self.clip, "place"):
+            origin = self.clip.place(self.start)
+            moved = np.stack([self.clip.place(t) - origin for t in moments])
+            place = moved @ self.turn.T * (1, 1, 0)
+        if hasattr(self.clip, "lift"):
+            lift = np.array([self.clip.lift(t) for t in moments])
+        return result, place, lift

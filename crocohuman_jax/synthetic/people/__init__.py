@@ -1,0 +1,1 @@
+"""Whole persons: a figure with skin, hair, clothes and accessories."""

@@ -1,0 +1,232 @@
+"""Meshes over the body: pieces cut from it along the edge of a garment, and lofted ones."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from crocohuman_jax.synthetic.figure import anatomy, parametric
+
+
+@dataclasses.dataclass
+class Piece:
+    """A mesh that a person wears: m vertices, f faces.
+
+    Attributes:
+        canonical, rest: [m, 3] float32, on the template and on the person at rest.
+        weights, bones: [m, W] skinning.
+        faces: [f, 3] int32.
+        part: [f] uint8, uv: [f, 3, 2] float32, those of the body underneath.
+        attributes: [m, A] float32.
+        layer: number of the garment in the person's list of layers.
+    """
+
+    canonical: np.ndarray
+    rest: np.ndarray
+    weights: np.ndarray
+    bones: np.ndarray
+    faces: np.ndarray
+    part: np.ndarray
+    uv: np.ndarray
+    attributes: np.ndarray
+    layer: int
+
+
+def cut(
+    body: parametric.Body,
+    rest: np.ndarray,
+    field: np.ndarray,
+    displacement: np.ndarray,
+    attributes: np.ndarray,
+    layer: int,
+    drop: np.ndarray,
+) -> Piece:
+    """Returns the part of the body where a field is positive, moved away from the skin.
+
+    The cut runs through the faces, exactly along the field's zero, and a rim closes the gap
+    between cloth and skin, so that nobody looks inside.
+
+    Args:
+        rest: [V, 3] the person at rest.
+        field: [V] metres inside the garment.
+        displacement: [V, 3] metres.
+        attributes: [V, A]; rims get -1 as `anatomy.EDGE`.
+        layer: number of the garment.
+        drop: [F] bool, faces that another garment covers.
+    """
+    whole, corners, orders, sources, edges = _split(body.faces, field, drop)
+    kept, crossed, index = _number(body.faces[whole], corners, len(field))
+
+    # Each vertex lies a share w of the way from body vertex i to j. Those on the cut come three
+    # times: on the cloth's edge, on the rim's outer side and on its foot.
+    i, j = crossed // len(field), crossed % len(field)
+    w = (field[i] / (field[i] - field[j])).astype(np.float32)
+    i, j = np.concatenate([kept, i, i, i]), np.concatenate([kept, j, j, j])
+    share = np.concatenate([np.zeros(len(kept), np.float32), w, w, w])
+    size, rim = len(kept) + len(crossed), len(crossed)
+    outer = index[edges[:, 0][:, None], edges[:, 1:]] + rim
+    p1, q1, p0, q0 = *outer.T, *(outer + rim).T
+    rims = np.concatenate([np.stack([q1, p1, p0], 1), np.stack([q1, p0, q0], 1)])
+
+    def blend(values):
+        return values[i] + share[:, None] * (values[j] - values[i])
+
+    lifted = blend(displacement)
+    lifted[size + rim :] *= -0.15  # its foot lies under the skin
+    values = blend(attributes)
+    values[size:, anatomy.EDGE] = -1
+    nearest_vertex = np.where(share < 0.5, i, j)
+    moved = share[index]  # zero where a corner is a vertex
+    rim_source = np.tile(sources[edges[:, 0]], 2)
+    return Piece(
+        canonical=blend(body.template),
+        rest=blend(rest) + lifted,
+        weights=body.weights[nearest_vertex],
+        bones=body.weight_bones[nearest_vertex],
+        faces=np.concatenate([np.searchsorted(kept, body.faces[whole]), index, rims]).astype(
+            np.int32
+        ),
+        part=body.face_part[np.concatenate([whole, sources, rim_source])],
+        uv=_cut_uv(body, whole, sources, orders, moved, rim_source),
+        attributes=values,
+        layer=layer,
+    )
+
+
+def _number(whole, corners, count):
+    """Returns the vertices of a cut piece and how its new faces name them.
+
+    Returns:
+        kept: body vertices inside; crossed: [E'] edges across the cut, each from * count + to.
+        index: [G, 3] into both, of the corners of the new faces.
+    """
+    plain = corners[..., 0] == corners[..., 1]
+    used = np.zeros(count, bool)
+    used[whole] = True
+    used[corners[..., 0][plain]] = True
+    kept = np.nonzero(used)[0]
+    number = np.cumsum(used) - 1
+    keys = corners[..., 0].astype(np.int64) * count + corners[..., 1]
+    crossed, inverse = np.unique(keys[~plain], return_inverse=True)
+    index = np.empty(keys.shape, np.int64)
+    index[plain] = number[corners[..., 0][plain]]
+    index[~plain] = len(kept) + inverse
+    return kept, crossed, index
+
+
+def _split(faces, field, drop):
+    """Returns how faces lie to a field's zero.
+
+    Returns:
+        whole: [W] faces entirely inside.
+        corners: [G, 3, 2] of the new faces that the cut leaves; each corner lies on the edge from
+            a vertex inside to another outside, or is a vertex, given twice.
+        orders: [G, 3, 2] which corners of their source those are, sources: [G].
+        edges: [E, 3] a new face and its two corners along the cut, the garment on the left.
+    """
+    positive = field > 0
+    inside = np.stack([positive[faces[:, k]] for k in range(3)], 1)
+    count = inside.view(np.int8) @ np.ones(3, np.int8)
+    count[drop] = 0
+    one, two = np.nonzero(count == 1)[0], np.nonzero(count == 2)[0]
+    # Turned so that the corner alone on its side comes first, or last where it is outside.
+    turn_one = (np.argmax(inside[one], 1)[:, None] + np.arange(3)) % 3
+    turn_two = (np.argmin(inside[two], 1)[:, None] + (1, 2, 0)) % 3
+    shapes = (
+        (one, turn_one, (0, 0, 0, 1, 0, 2)),
+        (two, turn_two, (0, 0, 1, 1, 1, 2)),
+        (two, turn_two, (0, 0, 1, 2, 0, 2)),
+    )
+    orders = np.concatenate([turn[:, list(at)].reshape(-1, 3, 2) for _, turn, at in shapes])
+    sources = np.concatenate([source for source, _, _ in shapes])
+    corners = faces[sources[:, None, None], orders]
+    rows = np.concatenate([np.arange(len(one)), len(one) + len(two) + np.arange(len(two))])
+    edges = np.stack([rows, np.ones_like(rows), np.full_like(rows, 2)], 1)
+    return np.nonzero(count == 3)[0], corners, orders, sources, edges
+
+
+def _cut_uv(body, whole, sources, orders, moved, rim_source):
+    """Returns atlas positions [f, 3, 2] at the corners of whole, cut and rim faces."""
+    corners = body.uv[body.faces_uv[sources]]
+    start = np.take_along_axis(corners, orders[..., :1], 1)
+    end = np.take_along_axis(corners, orders[..., 1:], 1)
+    rims = np.repeat(body.uv[body.faces_uv[rim_source]][:, :1], 3, 1)
+    middle = start + moved[..., None] * (end - start)
+    return np.concatenate([body.uv[body.faces_uv[whole]], middle, rims])
+
+
+def loft(rows: int, around: int, closed: bool = True) -> np.ndarray:
+    """Returns the faces of a tube of rings, [f, 3] int32.
+
+    Vertex r * around + k is number k, counter-clockwise seen from above, of ring r, from the top
+    downwards: then the faces look outwards. An open sheet (closed=False) has no last column.
+    """
+    r, k = np.meshgrid(np.arange(rows - 1), np.arange(around - (not closed)), indexing="ij")
+    k2 = (k + 1) % around
+    a, b = r * around + k, r * around + k2
+    c, d = (r + 1) * around + k, (r + 1) * around + k2
+    return (
+        np.stack([np.stack([a, c, d], -1), np.stack([a, d, b], -1)], 2)
+        .reshape(-1, 3)
+        .astype(np.int32)
+    )
+
+
+def lowest(values: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Returns the least of the values [V] at each face's corners, [F]."""
+    first, second, third = (values[faces[:, k]] for k in range(3))
+    return np.minimum(np.minimum(first, second), third)
+
+
+def nearest(body: parametric.Body, points: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Returns a template vertex of some (indices `among`) close to each point [P, 3], [P].
+
+    At most some hundreds of them are looked at, evenly chosen.
+    """
+    among = among[:: 1 + len(among) // 500]
+    some = body.template[among]
+    distance = np.zeros((len(points), len(among)), np.float32)
+    for k in range(3):  # plain sums: a threaded product of matrices this thin is slower
+        step = points[:, k, None].astype(np.float32) - some[:, k]
+        distance += step * step
+    return among[np.argmin(distance, 1)]
+
+
+def attach(
+    body: parametric.Body,
+    canonical: np.ndarray,
+    rest: np.ndarray,
+    faces: np.ndarray,
+    near: np.ndarray,
+    attributes: np.ndarray,
+    layer: int,
+    skinning: tuple[np.ndarray, np.ndarray],
+) -> Piece:
+    """Returns a lofted piece with part and atlas of the body's vertices `near` [m] it."""
+    part, positions = _vertex_labels(body)
+    weights, bones = skinning
+    uv = positions[near[faces]]
+    torn = np.ptp(uv, axis=1).max(1) > 0.1  # its corners lie on different islands of the atlas
+    uv[torn] = uv[torn][:, :1]
+    return Piece(
+        canonical=canonical.astype(np.float32),
+        rest=rest.astype(np.float32),
+        weights=weights,
+        bones=bones,
+        faces=faces,
+        part=part[near[faces[:, 0]]],
+        uv=uv,
+        attributes=attributes,
+        layer=layer,
+    )
+
+
+@functools.cache
+def _vertex_labels(body):
+    """Returns a part [V] and an atlas position [V, 2] of each body vertex."""
+    part = np.zeros(len(body.template), np.uint8)
+    uv = np.zeros((len(body.template), 2), np.float32)
+    for k in range(3):
+        part[body.faces[:, k]] = body.face_part
+        uv[body.faces[:, k]] = body.uv[body.faces_uv[:, k]]
+    return part, uv

@@ -1,0 +1,391 @@
+"""One take: a person moves somewhere while a rig of cameras records.
+
+Everything about a frame follows from the recipe and from its numbers (person, take, kind, instant,
+view), so frames may be made in any order, by any number of workers, once or many times.
+"""
+
+import dataclasses
+import functools
+import pathlib
+
+import numpy as np
+import threadpoolctl
+
+from crocohuman_jax.synthetic import render
+from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.graphics import cameras, raster, rotations, surface
+from crocohuman_jax.synthetic.motion import motion
+from crocohuman_jax.synthetic.people import parameters, smpl_person
+from crocohuman_jax.synthetic.people import person as person_lib
+from crocohuman_jax.synthetic.scenes import furniture, scene, user_assets
+
+VERSION = 1  # of what is rendered: raised when the same recipe gives other pictures
+KINDS = ("body", "hand")
+LEAST_SEEN = 0.6  # share of a hand that the rest of its owner must leave visible
+HAND_MARGIN = 1.1  # factor on the crop around a hand, which shows some of the arm
+HELD_REACH = 1.0  # of what a hand holds, how much is shown, in sizes of the hand
+LONGEST_WAY = 3.0  # metres that somebody goes during a take, or the cameras stand far away
+HAND_CANDIDATES = 3  # stations drawn for each that is kept
+PLAIN_OPTIONS = (
+    *("people", "takes", "instants", "views", "supersample", "recording", "place"),
+    *("pictures", "interiors", "motions", "model"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is made.
+
+    Attributes:
+        kinds: "body" and "hand", or one of them.
+        people: how many persons; takes: of each; instants: of each take; views: cameras.
+        size: (height, width) in pixels.
+        seed: of everything random.
+        enlarge: factor on the box around a body; hands get a little more.
+        supersample: rendered pixels a side of each pixel.
+        recording: "clean", or "camera" with noise and motion blur.
+        actions, hands: names to draw from; () for all.
+        place: "room", "outdoors", "studio", or "" for all.
+        pictures: folder of pictures to stand before; "" for none.
+        interiors: folder of GLB or OBJ scenes to stand in.
+        motions: folder of BVH or AMASS files to move by.
+        model: SMPL file whose mesh is posed instead of the built-in body; needs AMASS motions.
+
+    Raises:
+        ValueError: a value out of range or an unknown name.
+    """
+
+    kinds: tuple[str, ...] = ("body",)
+    people: int = 100
+    takes: int = 1
+    instants: int = 4
+    views: int = 4
+    size: tuple[int, int] = (256, 256)
+    seed: int = 0
+    enlarge: float = 1.25
+    supersample: int = 2
+    recording: str = "clean"
+    actions: tuple[str, ...] = ()
+    hands: tuple[str, ...] = ()
+    place: str = ""
+    pictures: str = ""
+    interiors: str = ""
+    motions: str = ""
+    model: str = ""
+
+    def __post_init__(self):
+        for name, least, most in (
+            ("people", 1, None),
+            ("takes", 1, None),
+            ("instants", 1, None),
+            ("views", 1, cameras.LARGEST_RIG),
+            ("supersample", 1, 4),
+        ):
+            value = getattr(self, name)
+            if value < least or (most and value > most):
+                limit = f"{least} to {most}" if most else f"at least {least}"
+                raise ValueError(f"Option {name} is {limit}, not {value}.")
+        for kind in self.kinds:
+            _choice("kind", kind, (*KINDS, "both"))
+        for action in self.actions:
+            _choice("action", action, motion.ACTIONS)
+        for hand in self.hands:
+            _choice("hand", hand, motion.HANDS)
+        _choice("recording", self.recording, ("clean", "camera"))
+        if self.place:
+            _choice("place", self.place, scene.KINDS)
+        for one, other in (
+            *(("motions", name) for name in ("actions", "hands")),
+            *((("pictures", "place"), ("interiors", "place"))),
+        ):
+            if getattr(self, one) and getattr(self, other):
+                raise ValueError(f"Option {other} has no effect with {one}: leave one of them out.")
+        if self.motions and "hand" in self.kinds:
+            raise ValueError("Option motions moves bodies: hands in close-ups have their own.")
+        if self.model and self.kinds != ("body",):
+            raise ValueError(f"Option model makes bodies, not {'and '.join(self.kinds)}.")
+
+    def sequences(self) -> list[tuple[int, int, str]]:
+        """Returns (person, take, kind) of everything that is recorded."""
+        return [
+            (person, take, kind)
+            for person in range(self.people)
+            for take in range(self.takes)
+            for kind in self.kinds
+        ]
+
+
+def _choice(what: str, name: str, names: tuple[str, ...]) -> None:
+    if name not in names:
+        raise ValueError(f"Unknown {what} {name!r}. Known: {', '.join(names)}.")
+
+
+def check_sources(recipe: Recipe) -> None:
+    """Raises a ValueError if a folder or file of the user's cannot be used."""
+    paths = user_assets.motions(recipe.motions)
+    user_assets.pictures(recipe.pictures)
+    scenes = user_assets.scenes(recipe.interiors)
+    if recipe.model:
+        if not any(path.suffix == ".npz" for path in paths):
+            raise ValueError("Option model is posed by AMASS files: name their folder in motions.")
+        smpl_person.SmplPerson(user_assets.model(recipe.model), 0)
+    user_assets.one_of(user_assets.clip, "motions", recipe.motions, paths)
+    user_assets.one_of(user_assets.scene, "interiors", recipe.interiors, scenes)
+
+
+def mark(recipe: Recipe) -> str:
+    """Returns a text that changes with what a recipe gives: our version, the user's files."""
+    paths = (
+        *user_assets.motions(recipe.motions),
+        *user_assets.pictures(recipe.pictures),
+        *user_assets.scenes(recipe.interiors),
+        *((pathlib.Path(recipe.model),) if recipe.model else ()),
+    )
+    return repr((VERSION, [(path.name, path.stat().st_size) for path in paths]))
+
+
+class Take:
+    """A person in motion at a place, and the cameras around.
+
+    Args:
+        recipe: what is made.
+        person, number: which person and which of their takes.
+        kind: "body", or "hand" for close-ups of one hand.
+    """
+
+    def __init__(self, recipe: Recipe, person: int, number: int, kind: str):
+        _single_thread()
+        self.recipe, self.kind = recipe, kind
+        rng = np.random.default_rng([recipe.seed, person, number, KINDS.index(kind)])
+        self.side = str(rng.choice(["L", "R"]))
+        if recipe.model:
+            self.person, self.motion = self._model(rng, person)
+        else:
+            self.person = _person(recipe.seed, person, kind)
+            self.motion = self._motion(rng)
+        count = recipe.instants
+        moments = (np.arange(count) + rng.uniform(0.2, 0.8, count)) / count
+        self.times, self._origin = self._walk(moments * self.motion.duration)
+        self.poses = [self.motion.at(time) for time in self.times]
+        self.posed = [self._pose(pose) for pose in self.poses]
+        self.subjects = [
+            self._subject(pose, posed) for pose, posed in zip(self.poses, self.posed, strict=True)
+        ]
+        every = np.concatenate(self.subjects)
+        centre = (every.min(0) + every.max(0)) / 2
+        radius = float(np.linalg.norm(every - centre, axis=1).max())
+        self.stations = self._stations(rng, centre, radius)
+        shape = (count, recipe.views)
+        self._crops, self._seeds = rng.uniform(0.92, 1.12, shape), rng.integers(1 << 62, size=shape)
+        self.place = self._place(rng)
+        self._shadows: dict[int, object] = {}
+
+    def frame(self, instant: int, view: int) -> tuple[np.ndarray, dict]:
+        """Renders what a camera sees at an instant.
+
+        Returns:
+            The picture, [H, W, 3] uint8, and its truth as `data.storage.synthetic_truth` stores it:
+            maps, tables, cameras and names.
+        """
+        recipe, pose, posed = self.recipe, self.poses[instant], self.posed[instant]
+        camera = self.camera(instant, view)
+        later = None
+        if camera.blur:
+            later = self._pose(self.motion.at(self.times[instant] + camera.blur))
+        picture, seen, shadows = render.render(
+            self.person,
+            posed,
+            self.place,
+            camera,
+            recipe.size,
+            supersample=recipe.supersample,
+            held=pose.held,
+            shadows=self._shadows.get(instant),
+            posed_later=later,
+            seed=int(self._seeds[instant, view]),
+        )
+        self._shadows[instant] = shadows
+        return picture, self._known(instant, camera, seen)
+
+    def camera(self, instant: int, view: int) -> cameras.Camera:
+        """Returns the crop of a station that shows its subject at an instant."""
+        enlarge = self.recipe.enlarge * (HAND_MARGIN if self.kind == "hand" else 1)
+        jitter = self._crops[instant, view]
+        points = self.subjects[instant]
+        return self.stations[view].crop(points, self.recipe.size, enlarge * jitter)
+
+    def _motion(self, rng: np.random.Generator) -> motion.Motion:
+        recipe = self.recipe
+        paths = user_assets.motions(recipe.motions)
+        clips = [user_assets.clip(paths[rng.integers(len(paths))])] if paths else ()
+        action = str(rng.choice(recipe.actions)) if recipe.actions else None
+        hand = str(rng.choice(recipe.hands)) if recipe.hands else None
+        seed = int(rng.integers(1 << 62))
+        return motion.draw(
+            parametric.load(),
+            self.person.heads,
+            seed,
+            action=action,
+            hand=hand,
+            side=self.side,
+            kind=self.kind,
+            clips=clips,
+            vertices=self.person.rest,
+        )
+
+    def _model(self, rng: np.random.Generator, person: int):
+        """Returns a person of the user's body model, and a recorded motion that moves it."""
+        paths = [p for p in user_assets.motions(self.recipe.motions) if p.suffix == ".npz"]
+        clip = user_assets.clip(paths[rng.integers(len(paths))])
+        model = user_assets.model(self.recipe.model)
+        wearer = smpl_person.SmplPerson(model, _drawn(self.recipe.seed, person), clip.betas)
+        return wearer, smpl_person.Recorded(wearer, clip, int(rng.integers(1 << 62)))
+
+    def _walk(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns times between which nobody goes far, and the middle of the way, [3]."""
+        places = np.stack([self.motion.at(time).translation for time in times])
+        far = np.linalg.norm(np.ptp(places[:, :2], axis=0))
+        if far > LONGEST_WAY:
+            times = times[0] + (times - times[0]) * LONGEST_WAY / far
+            places = np.stack([self.motion.at(time).translation for time in times])
+        return times, (places.min(0) + places.max(0)) / 2 * (1, 1, 0)
+
+    def _pose(self, pose: motion.Pose) -> surface.Posed:
+        return self.person.pose(pose.rotations, pose.translation - self._origin, pose.lift)
+
+    def _subject(self, pose: motion.Pose, posed: surface.Posed) -> np.ndarray:
+        """Returns the points that a crop has to show, [n, 3]."""
+        if self.kind == "body":
+            return posed.vertices
+        hand = posed.skin[_hand(self.side)[0]]
+        centre, wrist = hand.mean(0), posed.transforms[parametric.load().bone[f"wrist.{self.side}"]]
+        reach = HELD_REACH * np.linalg.norm(hand - centre, axis=1).max()
+        parts = [hand]
+        for held in (held for held in pose.held if held.side == self.side):
+            away = held.vertices @ wrist[:3, :3].T + wrist[:3, 3] - centre
+            far = np.linalg.norm(away, axis=1, keepdims=True)
+            parts.append(centre + away * np.minimum(1, reach / far))  # of a long thing, a part
+        return np.concatenate(parts)
+
+    def _stations(self, rng, centre: np.ndarray, radius: float) -> list[cameras.Station]:
+        count, recording = self.recipe.views, self.recipe.recording
+        if self.kind == "body":
+            return cameras.rig(rng, count, centre, radius, recording)
+        # Of many drawn all around, those from which the rest of the person hides the least.
+        drawn = [
+            station
+            for _ in range(HAND_CANDIDATES)
+            for station in cameras.rig(rng, count, centre, radius, recording, close=True)
+        ]
+        moments = range(0, len(self.times), max(1, len(self.times) // 2))
+        shares = [min(self._hand_seen(station, i) for i in moments) for station in drawn]
+        good = [i for i, share in enumerate(shares) if share >= LEAST_SEEN]
+        rest = sorted(set(range(len(drawn))) - set(good), key=lambda i: -shares[i])
+        return [drawn[i] for i in (good + rest)[:count]]
+
+    def _hand_seen(self, station: cameras.Station, instant: int) -> float:
+        """Returns the share of the hand's pixels that the rest of the person does not hide."""
+        posed, figure = self.posed[instant], parametric.load()
+        if (station.rotation[2] @ posed.vertices.T + station.translation[2]).min() < 0.1:
+            return 0.0  # inside the person, or with a part of it behind
+        camera = station.crop(self.subjects[instant], (48, 48), 1.1)
+        points = raster.homogeneous(
+            camera.intrinsics, camera.rotation, camera.translation, posed.vertices
+        )
+        alone, whole = raster.canvas(camera.size), raster.canvas(camera.size)
+        faces, surface_faces = _hand(self.side)[1], self.person.surface.faces
+        raster.draw(points, figure.faces[faces], alone)
+        raster.draw(points, surface_faces[~self.person.surface.skip], whole)
+        wanted = alone[0] >= 0
+        seen = wanted & (whole[1] >= alone[1] - 1e-6)
+        return seen.sum() / max(wanted.sum(), 1)
+
+    def _place(self, rng: np.random.Generator) -> scene.Place:
+        recipe, seed = self.recipe, int(rng.integers(1 << 62))
+        picture, interior = (
+            user_assets.pictures(recipe.pictures),
+            user_assets.scenes(recipe.interiors),
+        )
+        if picture and interior:  # both are asked for: one or the other
+            picture, interior = (picture, ()) if rng.random() < 0.5 else ((), interior)
+        place = scene.Place(
+            seed,
+            kind=recipe.place or None,
+            picture=user_assets.picture(picture[rng.integers(len(picture))]) if picture else None,
+            interior=user_assets.scene(interior[rng.integers(len(interior))]) if interior else None,
+        )
+        reach = np.linalg.norm(np.concatenate([p.vertices for p in self.posed])[:, :2], axis=1)
+        place.fit(self.stations, float(reach.max()))
+        if self.motion.name == "sit":
+            self._seat(place, np.random.default_rng(seed))
+        views = [
+            (posed, self.camera(i, view))
+            for i, posed in enumerate(self.posed)
+            for view in range(recipe.views)
+        ]
+        return place.thin(self.person, views)
+
+    def _seat(self, place: scene.Place, rng: np.random.Generator) -> None:
+        """Puts a stool under somebody who sits, as high as they sit at the lowest."""
+        hips, knees, figure = [], [], parametric.load()
+        for posed in self.posed:
+            for points, name in ((hips, "upperleg01"), (knees, "lowerleg01")):
+                points.append(posed.joints[[figure.bone[f"{name}.{s}"] for s in "LR"]].mean(0))
+        hip, ahead = np.mean(hips, 0), rotations.unit((np.mean(knees, 0) - hips[0]) * (1, 1, 0))
+        middle = (hip + 0.05 * ahead)[:2]
+        low = [p.skin[np.linalg.norm(p.skin[:, :2] - middle, axis=1) < 0.12, 2] for p in self.posed]
+        height = float(np.concatenate(low).min())
+        if height > 0.15:
+            place.add(furniture.stool(rng, height), middle, float(np.arctan2(ahead[0], -ahead[1])))
+
+    def _known(self, instant: int, camera: cameras.Camera, seen: render.Truth) -> dict:
+        """Returns what is known of a frame, by the names of `data.storage.synthetic_truth`."""
+        pose, posed = self.poses[instant], self.posed[instant]
+        joints, _ = camera.project(posed.joints)
+        side = self.side if self.kind == "hand" else ""
+        maps = ("part", "face", "depth", "uv", "canonical", "hidden")
+        return {
+            **{name: getattr(seen, name) for name in maps},
+            **parameters.parameters(self.person, pose.rotations, posed, side),
+            "joints": posed.joints,
+            "joints_2d": joints,
+            "intrinsics": camera.intrinsics,
+            "rotation": camera.rotation,
+            "translation": camera.translation,
+            "time": self.times[instant],
+            "kind": self.kind,
+            "side": side,
+            "action": self.motion.name,
+            "left_hand": self.motion.hand_names["L"],
+            "right_hand": self.motion.hand_names["R"],
+        }
+
+
+record = Take
+
+
+@functools.cache  # for the rest of the process
+def _single_thread() -> None:
+    """Gives linear algebra one thread: the same bytes in every process, and no competition.
+
+    How threads share a product changes its rounding, and thin ones, as of skinning, take ten
+    times as long when the threads of several processes compete.
+    """
+    threadpoolctl.threadpool_limits(1, user_api="blas")
+
+
+@functools.lru_cache(4)
+def _person(seed: int, person: int, kind: str) -> person_lib.Person:
+    return person_lib.Person(parametric.load(), _drawn(seed, person), kind)
+
+
+def _drawn(seed: int, person: int) -> int:
+    return int(np.random.SeedSequence([seed, person]).generate_state(1, np.uint64)[0] >> 1)
+
+
+@functools.cache
+def _hand(side: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the numbers of the vertices and of the faces of a hand."""
+    figure = parametric.load()
+    faces = np.flatnonzero(figure.face_part == figure.parts.index(f"hand_{side.lower()}"))
+    return np.unique(figure.faces[faces]), faces

@@ -1,0 +1,1 @@
+"""Where people are: rooms, outdoors, and scenes and pictures that users bring."""

@@ -1,0 +1,200 @@
+"""Builds the optimizer: AdamW with the reference's decay groups; accumulates gradients."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from crocohuman_jax.configuration import options
+from crocohuman_jax.models import parameters
+
+ENCODER_BLOCKS = "encoder/blocks/"
+
+
+def schedule(*, peak: float, least: float, warmup: int, cosine: int) -> Callable[[Any], Any]:
+    """Returns the learning rate of a step: linear from 0 to `peak`, then half a cosine to `least`.
+
+    Args:
+        peak: the rate at the end of the warm-up.
+        least: the rate at the end of the cosine.
+        warmup: steps of the warm-up.
+        cosine: step at which the cosine ends; it may lie beyond the run, which is then cut short.
+
+    Raises:
+        ValueError: the cosine ends before the warm-up.
+    """
+    if cosine < max(warmup, 1):
+        raise ValueError(
+            f"config.optimizer.cosine ends at step {cosine}, before the warm-up of {warmup} steps."
+        )
+
+    def rate(step):
+        step = jnp.asarray(step, jnp.float32)
+        rising = peak * step / max(warmup, 1)
+        share = jnp.clip((step - warmup) / max(cosine - warmup, 1), 0, 1)
+        falling = least + (peak - least) * 0.5 * (1 + jnp.cos(jnp.pi * share))
+        return jnp.where(step < warmup, rising, falling)
+
+    return rate
+
+
+def make(
+    rate: Callable[[Any], Any],
+    *,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    no_decay: str,
+    clip: float,
+    layer_decay: float = 1.0,
+    freeze: tuple[str, ...] = (),
+) -> optax.GradientTransformation:
+    """Returns AdamW.
+
+    Args:
+        rate: learning rate of a step.
+        betas: decay rates of the moments.
+        eps: added to the root of the second moment.
+        weight_decay: decoupled, times the learning rate.
+        no_decay: pattern of the paths of parameters that are not decayed.
+        clip: the largest global norm of the gradient; 0 for no limit.
+        layer_decay: factor on the rate from each block of the encoder to the one below it; the
+            embedding lies below the first block. What is no part of the encoder learns in full.
+        freeze: patterns of the paths of parameters that stay as they are.
+
+    Raises:
+        ValueError: a value out of range, or a pattern that is not one. So does its `init` if a
+            pattern of `freeze` matches no parameter.
+    """
+    options.check_numbers("config.optimizer.betas", betas, 2, least=0, below=1)
+    options.check_number("config.optimizer.eps", eps, above=0)
+    options.check_number("config.optimizer.weight_decay", weight_decay, least=0)
+    options.check_number("config.optimizer.clip", clip, least=0)
+    options.check_number("config.optimizer.layer_decay", layer_decay, above=0, most=1)
+    _check_pattern("no_decay", no_decay)
+    for pattern in freeze:
+        _check_pattern("freeze", pattern)
+
+    def decayed(params):
+        return parameters.map_named(lambda path, _: not re.search(no_decay, path), params)
+
+    adamw = optax.adamw(
+        rate, b1=betas[0], b2=betas[1], eps=eps, weight_decay=weight_decay, mask=decayed
+    )
+    steps = [optax.clip_by_global_norm(clip), adamw] if clip else [adamw]
+    if layer_decay < 1 or freeze:
+        steps.append(_scaling(layer_decay, freeze))
+    return optax.chain(*steps) if len(steps) > 1 else adamw
+
+
+def accumulated(gradient, counts, count: int):
+    """Returns the gradient of a batch as the sum over `count` equal parts of it, one at a time.
+
+    Part i holds every count-th example, so each part is spread over the devices as the whole is.
+
+    Args:
+        gradient: (parameters, part, key, the whole batch's counts) -> the part's share.
+        counts: batch -> how much each term of the loss counts in all of it.
+        count: of the parts.
+
+    Returns:
+        (parameters, batch, key) -> what `gradient` returns, of the whole batch.
+    """
+
+    def total(params, batch, key):
+        whole = counts(batch)
+        if count == 1:
+            return gradient(params, batch, key, whole)
+        parts = jax.tree.map(
+            lambda x: jnp.moveaxis(x.reshape(len(x) // count, count, *x.shape[1:]), 1, 0), batch
+        )
+
+        def body(sums, part):
+            i, part = part
+            share = gradient(params, part, jax.random.fold_in(key, i), whole)
+            return jax.tree.map(jnp.add, sums, share), None
+
+        first = jax.tree.map(lambda x: x[0], parts)
+        shapes = jax.eval_shape(gradient, params, first, key, whole)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.scan(body, zeros, (jnp.arange(count), parts))[0]
+
+    return total
+
+
+def held(params: Any, freeze: tuple[str, ...]) -> Any:
+    """Returns parameters with those that match a pattern held fast: no gradient reaches them.
+
+    Raises:
+        ValueError: a pattern matches none.
+    """
+    if not freeze:
+        return params
+    _check(params, freeze)
+    return parameters.map_named(
+        lambda path, x: jax.lax.stop_gradient(x) if _frozen(path, freeze) else x, params
+    )
+
+
+def _check_pattern(name: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+        fault = "" if pattern else "an empty pattern matches every parameter"
+    except (re.error, TypeError) as error:
+        fault = str(error)
+    if fault:
+        raise ValueError(
+            f"config.optimizer.{name} has {pattern!r}, which cannot be used: {fault}. Write a "
+            "regular expression of parameters' paths, as encoder/ or (bias|scale)$."
+        )
+
+
+def _check(params: Any, freeze: tuple[str, ...]) -> None:
+    paths = [path for path, _ in parameters.named_leaves(params)]
+    for pattern in freeze:
+        if not any(re.search(pattern, path) for path in paths):
+            raise ValueError(
+                f"config.optimizer.freeze: {pattern!r} matches no parameter. Parts: "
+                f"{', '.join(sorted({path.split('/')[0] for path in paths}))}."
+            )
+
+
+def _frozen(path: str, freeze: tuple[str, ...]) -> bool:
+    return any(re.search(pattern, path) for pattern in freeze)
+
+
+def _scaling(decay: float, freeze: tuple[str, ...]) -> optax.GradientTransformation:
+    """Returns what scales updates by their layer; a wrong pattern is found before a run begins."""
+
+    def init(params):
+        _check(params, freeze)
+        return optax.EmptyState()
+
+    return optax.GradientTransformation(
+        init, lambda updates, state, params=None: (_scaled(updates, decay, freeze), state)
+    )
+
+
+def _scaled(updates: Any, decay: float, freeze: tuple[str, ...]) -> Any:
+    """Returns updates times the factor of their layer, none for what is frozen."""
+    depth = {
+        len(leaf)
+        for path, leaf in parameters.named_leaves(updates)
+        if path.startswith(ENCODER_BLOCKS)
+    }
+
+    def scale(path, update):
+        if _frozen(path, freeze):
+            return jnp.zeros_like(update)
+        if not path.startswith("encoder/") or path.startswith("encoder/norm/"):
+            return update
+        (blocks,) = depth
+        if not path.startswith(ENCODER_BLOCKS):  # what embeds
+            return update * decay ** (blocks + 1)
+        factors = decay ** (blocks - jnp.arange(blocks, dtype=update.dtype))
+        return update * factors.reshape(-1, *(1,) * (update.ndim - 1))
+
+    return parameters.map_named(scale, updates)

@@ -1,0 +1,1 @@
+"""Draws predictions on pictures and writes meshes to files. Nothing here predicts."""

@@ -1,0 +1,1 @@
+"""Recognizes and converts files of weights and of body models."""

@@ -1,0 +1,1 @@
+"""Names of parameters in other projects' files and in ours."""

@@ -1,0 +1,1 @@
+"""Reads files of strangers without running anything in them."""

@@ -1,0 +1,1 @@
+"""Folders of finished models: their files, cards, provenance, and the Hugging Face hub."""
