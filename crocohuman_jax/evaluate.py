@@ -5,7 +5,7 @@ import sys
 
 from absl import flags
 
-from crocohuman_jax.body_models import supervision
+from crocohuman_jax.body_models import bodies
 from crocohuman_jax.configuration import command_line
 from crocohuman_jax.data.storage import records
 from crocohuman_jax.evaluation import protocol, runner
@@ -28,7 +28,7 @@ flags.DEFINE_enum(
 flags.DEFINE_enum(
     "root",
     "auto",
-    supervision.ROOTS,
+    bodies.ROOTS,
     "What unaligned errors are about; auto: the pelvis, or the wrist of hands; mid_hip is METRO's; "
     "none compares where the camera sees people.",
 )
@@ -56,7 +56,22 @@ def main(_) -> None:
             return
         if not args.workdir:
             raise ValueError("Say what to measure: --workdir=RUN (or --compare=A.json,B.json).")
-        print(runner.evaluate(args))
+        table = runner.evaluate(
+            pathlib.Path(args.workdir),
+            folder=args.folder,
+            split=args.split,
+            output=args.output,
+            name=args.name,
+            alignment=args.alignment,
+            root=args.root,
+            allow_non_finite=args.allow_non_finite,
+            ema=args.ema,
+            batch=args.batch,
+            pictures=args.pictures,
+            submission=args.submission,
+            changes=args.set,
+        )
+        print(table)
     except (ValueError, OSError) as error:
         sys.exit(f"evaluate: {error}")
 

@@ -1,5 +1,6 @@
 """Recovers the meshes of people in photographs: python -m crocohuman_jax.predict --help."""
 
+import pathlib
 import sys
 
 from absl import flags
@@ -24,7 +25,18 @@ def main(_) -> None:
     args = flags.FLAGS
     metric_writer.say_progress()
     try:
-        for line in photographs.predict(args):
+        lines = photographs.predict(
+            pathlib.Path(args.workdir),
+            args.images,
+            pathlib.Path(args.output),
+            boxes=args.boxes,
+            second=args.second,
+            enlarge=args.enlarge,
+            left=args.left,
+            ema=args.ema,
+            mesh_format=args.format,
+        )
+        for line in lines:
             print(line)
     except (ValueError, OSError) as error:
         sys.exit(f"predict: {error}")

@@ -4,13 +4,11 @@ import pathlib
 import sys
 
 import jax
-import ml_collections
 import PIL.Image
 from absl import flags
 
-from crocohuman_jax.configuration import command_line, options, registry
-from crocohuman_jax.inference import model
-from crocohuman_jax.training import metric_writer, sharding, validation
+from crocohuman_jax.configuration import command_line
+from crocohuman_jax.training import metric_writer, run_folder, validation
 
 flags.DEFINE_string("workdir", None, "Folder of the run.")
 flags.DEFINE_string("output", None, "The picture to write (.png or .jpg).")
@@ -50,20 +48,18 @@ def main(_) -> None:
 
 def draw(workdir: pathlib.Path, pairs: int, folders: str, ema: bool):
     """Returns the picture of held-out pairs, [H, W, 3] uint8."""
-    saved = options.load(workdir / "config.json")["config"]
-    saved["mesh"] = {"data": 1, "fsdp": 1, "tensor": 1}
-    saved["data"]["held_out_pairs"] = pairs
-    if folders:
-        saved["data"]["folders"] = folders
-    config = ml_collections.ConfigDict(saved)
-    task = registry.find("tasks", config.task).make(config)
-    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
-    held_out = task.held_out()
+
+    def point_to(saved):
+        saved["data"]["held_out_pairs"] = pairs
+        saved["data"]["folders"] = folders or saved["data"]["folders"]
+
+    run = run_folder.opened(workdir, point_to)
+    held_out = run.task.held_out()
     if held_out is None:
-        raise ValueError(f"{saved['data']['folders']} holds no validation pair to draw.")
-    judged = validation.Judge(task, mesh, held_out, batch_size=pairs, threads=0)
-    with jax.set_mesh(mesh):
-        return judged.draw(model.load(workdir, ema=ema).params, pairs)
+        raise ValueError(f"{run.config.data.folders} holds no validation pair to draw.")
+    judged = validation.Judge(run.task, run.mesh, held_out, batch_size=pairs, threads=0)
+    with jax.set_mesh(run.mesh):
+        return judged.draw(run.params(ema), pairs)
 
 
 if __name__ == "__main__":

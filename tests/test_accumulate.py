@@ -8,7 +8,6 @@ import optax
 import pytest
 
 from configs import mesh, pretrain
-from crocohuman_jax import benchmark
 from crocohuman_jax.configuration import registry
 from crocohuman_jax.models import parameters
 from crocohuman_jax.training import optimizer
@@ -46,7 +45,7 @@ def test_parts_of_a_batch_of_pairs_add_up_to_it(region):
     config = pretrain.get_config("debug")
     config.loss.region = region
     task = registry.find("tasks", "completion").make(config)
-    batch = benchmark.random_batch(config, 0)
+    batch = task.example_batch(8)
     for row, count in zip(batch["human"], (0, 1, 3, 16, 2, 9, 5, 12), strict=True):
         row[:count] = True
     if region == "masked_human":  # and pairs that the mask left out, two in one part
@@ -60,7 +59,7 @@ def test_a_pair_that_is_left_out_changes_nothing():
     config = pretrain.get_config("debug")
     task, found = registry.find("tasks", "completion").make(config), []
     params = jax.jit(task.init)(jax.random.key(0))
-    batch = benchmark.random_batch(config, 0) | {"counted": np.float32([1, 1, 0, 1, 1, 1, 1, 1])}
+    batch = task.example_batch(8) | {"counted": np.float32([1, 1, 0, 1, 1, 1, 1, 1])}
     loss = jax.jit(lambda batch: task.loss(params, batch, None, task.counts(batch))[0])
     for other in (False, True):
         if other:
@@ -71,10 +70,10 @@ def test_a_pair_that_is_left_out_changes_nothing():
     assert found[0] == found[1] == pytest.approx(float(loss(rest)), rel=1e-6)
 
 
-def people(config):
+def people(task):
     """Returns eight people: each label is that of some only, and no two parts have it alike."""
     rng = np.random.default_rng(3)
-    batch = benchmark.random_people(config)
+    batch = task.example_batch(8)
     for name in ("pose", "betas", "keypoints", "joints"):
         batch[name] = np.float32(0.4 * rng.normal(size=batch[name].shape))
     for name, has in (("keypoints", (0, 3, 5)), ("joints", (1, 2, 3, 7))):
@@ -96,7 +95,7 @@ def test_parts_of_a_batch_of_people_add_up_to_it(head, tmp_path_factory):
     else:
         config.loss.vertices, config.loss.depth = 0.5, 0.0  # the depth of a hand is all but zero
     task = registry.find("tasks", "mesh").make(config)
-    scalars, apart = compared(task, people(config))
+    scalars, apart = compared(task, people(task))
     assert all(value > 0 for value in scalars.values()), scalars  # there was something to compare
     assert max(apart.values()) < 1e-6, apart
 
@@ -105,7 +104,8 @@ def test_a_term_of_weight_zero_is_left_out_whatever_it_would_be(tmp_path_factory
     config = mesh.get_config("debug,body=open_hand_right")
     config.data.folders = str(crowds.builtin(tmp_path_factory.getbasetemp()))
     config.loss.depth = 0.0
-    task, batch = registry.find("tasks", "mesh").make(config), people(config)
+    task = registry.find("tasks", "mesh").make(config)
+    batch = people(task)
     params = jax.jit(task.init)(jax.random.key(0))
     params["mean"] = params["mean"].at[-3].set(-1e4)  # exp(-10 scale) is infinite
     gradient = jax.value_and_grad(task.loss, has_aux=True)

@@ -9,8 +9,7 @@ import pytest
 from jax.sharding import NamedSharding
 
 from configs import pretrain
-from crocohuman_jax import benchmark
-from crocohuman_jax.configuration import registry
+from crocohuman_jax.configuration import durations, registry
 from crocohuman_jax.models import attention
 from crocohuman_jax.training import loop, sharding
 
@@ -94,13 +93,14 @@ def test_a_step_compiles_for_an_h200(monkeypatch, visible):
     devices = chips.h200(1)
     chips.pretend(monkeypatch)
     config = pretrain.get_config("base,rule=fixed,batch=32")
+    config.data.mask.visible = visible
     mesh = sharding.make_mesh(config.mesh, devices)
     task = registry.find("tasks", "completion").make(config)
-    _, step, state = loop.build(config, task, mesh, loop.Durations(config, 320))
+    _, step, state = loop.build(config, task, mesh, durations.of(config, 320))
     place = NamedSharding(mesh, sharding.BATCH)
     batch = {
         name: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=place)
-        for name, value in benchmark.random_batch(config, visible).items()
+        for name, value in task.example_batch(32).items()
     }
     options = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
     with jax.set_mesh(mesh):

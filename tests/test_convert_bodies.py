@@ -18,7 +18,7 @@ import scipy.sparse
 
 from configs import mesh
 from crocohuman_jax import convert
-from crocohuman_jax.body_models import loading, mesh_downsampling, supervision
+from crocohuman_jax.body_models import bodies, loading, mesh_downsampling
 from crocohuman_jax.configuration import registry
 from crocohuman_jax.data.datasets import pw3d
 from crocohuman_jax.weights.exchange import body_files
@@ -111,9 +111,9 @@ def test_metros_matrices_become_a_file_that_a_run_takes(hand, tmp_path):
     # Only the finest of its levels, as METRO's hands have.
     config = configured(**{"head.sampling": str(output), "head.levels": (195,)})
     network = registry.find("tasks", "mesh").make(config).loss.__self__
-    assert network.coarse.levels == (1611, 195)
+    assert network.head.coarse.levels == (1611, 195)
     vertices = np.random.default_rng(0).normal(size=(2, 1611, 3))
-    small = mesh_downsampling.pyramid(network.coarse, vertices)[1]
+    small = mesh_downsampling.pyramid(network.head.coarse, vertices)[1]
     np.testing.assert_allclose(small[1], sparse(hand.down[0]) @ vertices[1], atol=1e-6)
 
 
@@ -260,15 +260,15 @@ def test_smpl_files_run_once_converted_with_the_regressor_that_measures_them(ora
     taken(tmp_path / "J_regressor_h36m.npy", tmp_path / "h36m.npz")
     options = mesh.get_config("debug").body.to_dict() | {"model": str(tmp_path / "neutral.npz")}
     with pytest.raises(ValueError, match=r"name the regressor in config\.body\.h36m"):
-        supervision.Bodies(**options)
+        bodies.Bodies(**options)
     options |= {"h36m": str(tmp_path / "h36m.npz"), "male": str(tmp_path / "male.npz")}
-    assert supervision.Bodies(**options).genders() == ("neutral", "male")
+    assert bodies.Bodies(**options).genders() == ("neutral", "male")
     with pytest.raises(ValueError, match="holds no J_regressor"):
-        supervision.Bodies(**options | {"h36m": _means(tmp_path)})
+        bodies.Bodies(**options | {"h36m": _means(tmp_path)})
     with pytest.raises(ValueError, match=r"config\.body\.h36m is \(17, \d+\), expected"):
         np.save(tmp_path / "other.npy", rows[:, :-1])
         taken(tmp_path / "other.npy", tmp_path / "other.npz")
-        supervision.Bodies(**options | {"h36m": str(tmp_path / "other.npz")})
+        bodies.Bodies(**options | {"h36m": str(tmp_path / "other.npz")})
 
 
 def _means(folder) -> str:
@@ -279,10 +279,10 @@ def _means(folder) -> str:
 
 def test_converted_mean_parameters_are_where_estimates_begin(tmp_path):
     options = mesh.get_config("debug").body.to_dict()
-    form = supervision.Bodies(**options).form()
+    form = bodies.Bodies(**options).form()
     path = _means(tmp_path)
-    np.testing.assert_array_equal(supervision.mean_file(path, form), np.ones(157))
+    np.testing.assert_array_equal(bodies.mean_file(path, form), np.ones(157))
     assert body_files.plain(pathlib.Path(path))[0] == "mean parameters"
-    hand = supervision.Bodies(**options | {"model": "open_hand_right"}).form()
+    hand = bodies.Bodies(**options | {"model": "open_hand_right"}).form()
     with pytest.raises(ValueError, match="has 144 numbers of pose and 10 of shape, expected 96"):
-        supervision.mean_file(path, hand)
+        bodies.mean_file(path, hand)

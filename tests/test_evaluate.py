@@ -1,9 +1,9 @@
 """Evaluations and predictions of a fine-tuned run, as a user makes them."""
 
+import dataclasses
 import json
 import subprocess
 import sys
-import types
 
 import annotated
 import crowds
@@ -17,9 +17,9 @@ from configs import mesh
 from crocohuman_jax.data.preparation import pipeline
 from crocohuman_jax.data.storage import synthetic_truth
 from crocohuman_jax.data.streams import labelled_people
-from crocohuman_jax.evaluation import mesh as mesh_lib
 from crocohuman_jax.evaluation import protocol, runner
 from crocohuman_jax.inference import photographs
+from crocohuman_jax.tasks.mesh import results
 from crocohuman_jax.training import loop
 
 
@@ -41,26 +41,21 @@ def run(folder, tmp_path_factory):
     return workdir
 
 
-def args(run, **changes):
-    known = {"workdir": str(run), "folder": None, "split": "validation", "output": None, "name": ""}
-    known |= {"alignment": "auto", "ema": False, "batch": 3, "pictures": 2, "submission": ""}
-    known |= {"root": "auto", "allow_non_finite": False}
-    return types.SimpleNamespace(**known | {"set": []} | changes)
+def evaluate(workdir, **changes):
+    return runner.evaluate(workdir, **{"batch": 3, "pictures": 2} | changes)
 
 
-def predict_args(run, images, output, **changes):
-    known = {"workdir": str(run), "images": [str(i) for i in images], "output": str(output)}
-    known |= {"boxes": "", "second": [], "enlarge": 1.25, "left": False, "ema": False}
-    return types.SimpleNamespace(**known | {"format": "glb"} | changes)
+def predict(run, images, output, **changes):
+    return photographs.predict(run, [str(image) for image in images], output, **changes)
 
 
 def test_an_evaluation_measures_everybody_and_keeps_its_protocol(run, tmp_path):
-    text = runner.evaluate(args(run, output=str(tmp_path / "out")))
+    text = evaluate(run, output=str(tmp_path / "out"))
     result = protocol.Result.load(tmp_path / "out" / "result.json")
     found = np.load(tmp_path / "out" / "people.npz")
     assert len(found["mpjpe"]) == result.protocol.frames == 4  # one of three people, right or left
     assert result.protocol.skipped == 0 and result.protocol.joints.startswith("hand21")
-    for name in mesh_lib.MEASURES:
+    for name in results.MEASURES:
         np.testing.assert_allclose(result.metrics[name], found[name].mean(), rtol=1e-6)
     assert {"pve_sc", "pve_t_sc", "f@5", "f_aligned@15", "auc_joint"} <= set(result.metrics)
     assert result.metrics["pa_mpjpe"] < result.metrics["mpjpe"]
@@ -71,25 +66,25 @@ def test_an_evaluation_measures_everybody_and_keeps_its_protocol(run, tmp_path):
 def test_batches_do_not_change_what_is_measured(run, tmp_path):
     sizes = {}
     for batch in (1, 4):
-        runner.evaluate(args(run, batch=batch, output=str(tmp_path / str(batch)), pictures=0))
+        evaluate(run, batch=batch, output=str(tmp_path / str(batch)), pictures=0)
         sizes[batch] = np.load(tmp_path / str(batch) / "people.npz")
     for name in ("row", "mpjpe", "points"):
         np.testing.assert_allclose(sizes[1][name], sizes[4][name], rtol=1e-4, atol=1e-5)
 
 
 def test_another_alignment_is_another_protocol(run, tmp_path):
-    results = []
+    measured = []
     for kind in ("auto", "freihand"):
         output = tmp_path / kind
-        runner.evaluate(args(run, alignment=kind, output=str(output), pictures=0))
-        results.append(protocol.Result.load(output / "result.json"))
+        evaluate(run, alignment=kind, output=str(output), pictures=0)
+        measured.append(protocol.Result.load(output / "result.json"))
     with pytest.raises(ValueError, match="alignment"):
-        protocol.table(results)
-    assert results[0].protocol.alignment == "similarity"
-    assert results[1].metrics["pa_mpjpe"] <= results[0].metrics["pa_mpjpe"] + 1e-3
+        protocol.table(measured)
+    assert measured[0].protocol.alignment == "similarity"
+    assert measured[1].metrics["pa_mpjpe"] <= measured[0].metrics["pa_mpjpe"] + 1e-3
 
 
-def results(run):
+def saved(run):
     """The results of a run in the folders of its own, by folder."""
     found = (run / "evaluations").glob("*/result.json")
     return {path.parent.name: protocol.Result.load(path) for path in found}
@@ -97,39 +92,39 @@ def results(run):
 
 def test_no_evaluation_replaces_another(run, folder):
     """Folders have the name and the protocol in theirs; the same again is replaced whole."""
-    runner.evaluate(args(run))
-    ((first, result),) = results(run).items()
+    evaluate(run)
+    ((first, result),) = saved(run).items()
     assert first == f"{folder.name}_validation_run_{result.protocol.stamp}"
     at = run / "evaluations" / first
     before = {path.name: path.read_bytes() for path in at.iterdir()}
     assert set(before) == {"result.json", "people.npz", "worst.png", "best.png"}
     for changes in ({"alignment": "freihand"}, {"name": "mine"}, {"root": "none"}):
-        runner.evaluate(args(run, pictures=0, **changes))
-    every = results(run)
+        evaluate(run, pictures=0, **changes)
+    every = saved(run)
     assert len(every) == 4 and {r.name for r in every.values()} == {"run", "mine"}
     assert all(name.endswith(r.protocol.stamp) for name, r in every.items())
     assert {path.name: path.read_bytes() for path in at.iterdir()} == before
-    runner.evaluate(args(run, pictures=0))
-    assert results(run).keys() == every.keys()
+    evaluate(run, pictures=0)
+    assert saved(run).keys() == every.keys()
     assert {path.name for path in at.iterdir()} == {"result.json", "people.npz"}
     assert not list((run / "evaluations").glob(".*"))
 
 
 def test_a_folder_that_is_named_keeps_what_it_has(run, tmp_path, monkeypatch):
     output = tmp_path / "out"
-    runner.evaluate(args(run, output=str(output)))
+    evaluate(run, output=str(output))
     (output / "notes.txt").write_text("mine")
     before = {path.name: path.read_bytes() for path in output.iterdir()}
     with monkeypatch.context() as patch:
-        patch.setattr(runner.Run, "everyone", None)  # nobody is measured before it is refused
+        patch.setattr(runner, "measure", None)  # nobody is measured before it is refused
         with pytest.raises(ValueError, match="alignment is 'similarity' there, 'freihand' here"):
-            runner.evaluate(args(run, output=str(output), alignment="freihand"))
+            evaluate(run, output=str(output), alignment="freihand")
         with pytest.raises(ValueError, match="name is 'run' there, 'other' here"):
-            runner.evaluate(args(run, output=str(output), name="other"))
+            evaluate(run, output=str(output), name="other")
         with pytest.raises(ValueError, match="without slashes"):
-            runner.evaluate(args(run, name="a/b"))
+            evaluate(run, name="a/b")
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
-    runner.evaluate(args(run, output=str(output), pictures=0))
+    evaluate(run, output=str(output), pictures=0)
     left = {path.name for path in output.iterdir()}
     assert left == {"notes.txt", "result.json", "people.npz"}
 
@@ -137,20 +132,21 @@ def test_a_folder_that_is_named_keeps_what_it_has(run, tmp_path, monkeypatch):
 @pytest.fixture
 def one_fails(monkeypatch):
     """Lets the second person's prediction be one of numbers that are not finite."""
-    measure = runner.Run.everyone
+    measure = runner.measure
 
-    def everyone(self, *arguments):
-        found = {name: np.array(values) for name, values in measure(self, *arguments).items()}
+    def measured(*arguments, **options):
+        all_of_it = measure(*arguments, **options)
+        found = {name: np.array(values) for name, values in all_of_it.found.items()}
         found["finite"][1] = False
-        for name in mesh_lib.MEASURES:
+        for name in results.MEASURES:
             found[name][1] = np.nan
-        return found
+        return dataclasses.replace(all_of_it, found=found)
 
-    monkeypatch.setattr(runner.Run, "everyone", everyone)
+    monkeypatch.setattr(runner, "measure", measured)
 
 
 def test_a_prediction_that_is_not_finite_is_named_and_counted(run, tmp_path, one_fails):
-    text = runner.evaluate(args(run, output=str(tmp_path / "a")))
+    text = evaluate(run, output=str(tmp_path / "a"))
     result = protocol.Result.load(tmp_path / "a" / "result.json")
     found = np.load(tmp_path / "a" / "people.npz")
     assert all(np.isnan(value) for value in result.metrics.values())
@@ -158,17 +154,17 @@ def test_a_prediction_that_is_not_finite_is_named_and_counted(run, tmp_path, one
     assert name.startswith(f"row {found['row'][1]} ") and "instant" in name
     assert result.protocol.frames == 4 and result.protocol.non_finite == 0
     assert f"1 prediction is not finite, so the means are NaN ({name})" in text
-    runner.evaluate(args(run, output=str(tmp_path / "b"), allow_non_finite=True))
+    evaluate(run, output=str(tmp_path / "b"), allow_non_finite=True)
     allowed = protocol.Result.load(tmp_path / "b" / "result.json")
     assert allowed.protocol.frames == 3 and allowed.protocol.non_finite == 1
     assert allowed.non_finite == result.non_finite
-    for measure in mesh_lib.MEASURES:
+    for measure in results.MEASURES:
         wanted = found[measure][[0, 2, 3]].mean()
         np.testing.assert_allclose(allowed.metrics[measure], wanted, rtol=1e-6)
     with pytest.raises(ValueError, match="non_finite: 0 of run; 1 of run"):
         protocol.table([result, allowed])
     # What another number of failures makes another protocol does not lie over the first.
-    runner.evaluate(args(run, output=str(tmp_path / "a"), allow_non_finite=True))
+    evaluate(run, output=str(tmp_path / "a"), allow_non_finite=True)
     assert protocol.Result.load(tmp_path / "a" / "result.json").protocol == result.protocol
     stamp = allowed.protocol.stamp
     assert protocol.Result.load(tmp_path / f"a_{stamp}" / "result.json").non_finite == (name,)
@@ -184,7 +180,7 @@ def test_freihand_is_aligned_as_by_its_toolbox_and_has_places(run, tmp_path):
         "similarity": {"alignment": "similarity"},
         "none": {"root": "none"},
     }.items():
-        runner.evaluate(args(run, output=str(tmp_path / kind), **there, **changes))
+        evaluate(run, output=str(tmp_path / kind), **there, **changes)
         shown[kind] = protocol.Result.load(tmp_path / kind / "result.json")
     assert shown["auto"].protocol.alignment == "freihand"
     assert shown["similarity"].protocol.alignment == "similarity"
@@ -201,7 +197,7 @@ def test_freihand_is_aligned_as_by_its_toolbox_and_has_places(run, tmp_path):
 
 def test_a_submission_has_everybody_in_order(run, tmp_path):
     path = tmp_path / "pred.json"
-    runner.evaluate(args(run, submission=str(path), output=str(tmp_path / "o"), pictures=0))
+    evaluate(run, submission=str(path), output=str(tmp_path / "o"), pictures=0)
     joints, vertices = json.loads(path.read_text())
     found = np.load(tmp_path / "o" / "people.npz")
     np.testing.assert_allclose(joints, found["points"], atol=1e-4)
@@ -214,19 +210,19 @@ def test_a_submission_has_everybody_in_order(run, tmp_path):
         ({"split": "test"}, r"frames: train \d+, validation \d+\): not one frame of the split"),
         ({"submission": "pred.txt"}, "is to be a .json file"),
         ({"folder": "a,b"}, "One folder"),
-        ({"set": ["body.gendre=male"]}, r"body\.gendre=male.*Keys: body\.betas"),
-        ({"set": ["head.steps=2"]}, "--set takes KEY=VALUE"),
+        ({"changes": ["body.gendre=male"]}, r"body\.gendre=male.*Keys: body\.betas"),
+        ({"changes": ["head.steps=2"]}, "--set takes KEY=VALUE"),
         ({"root": "mid_hip"}, "'open_hand_right' are measured about one of auto, wrist, none"),
     ],
 )
 def test_what_cannot_be_measured_is_said(run, changes, message):
     with pytest.raises(ValueError, match=message):
-        runner.evaluate(args(run, **changes))
+        evaluate(run, **changes)
 
 
 def test_a_run_of_another_task_has_no_protocol(straight):
     with pytest.raises(ValueError, match="completion"):
-        runner.evaluate(args(straight[0]))
+        evaluate(straight[0])
 
 
 def test_accelerations_need_three_frames_equally_apart():
@@ -237,14 +233,14 @@ def test_accelerations_need_three_frames_equally_apart():
     index = {"pose_group": np.zeros(6, int), "instant": np.arange(6) * 2}
     of_roots = moved - moved[:, :1]
     expected = 1000 * np.linalg.norm(np.diff(of_roots, 2, axis=0), axis=-1).mean()
-    np.testing.assert_allclose(mesh_lib.acceleration(found, index, 0), expected, rtol=1e-4)
+    np.testing.assert_allclose(results.acceleration(found, index, 0), expected, rtol=1e-4)
     # A root that is not measured does not count, for it is put together.
-    apart = mesh_lib.acceleration(found, index, 1)
+    apart = results.acceleration(found, index, 1)
     np.testing.assert_allclose(apart, 5 / 4 * expected, rtol=1e-4)
     gap = index | {"instant": np.array([0, 1, 5, 6, 10, 11])}
-    assert mesh_lib.acceleration(found, gap, 0) is None
+    assert results.acceleration(found, gap, 0) is None
     two = index | {"pose_group": np.array([0, 0, 1, 1, -1, -1])}
-    assert mesh_lib.acceleration(found, two, 0) is None
+    assert results.acceleration(found, two, 0) is None
 
 
 def test_prediction_writes_picture_mesh_and_numbers(run, folder, tmp_path):
@@ -254,11 +250,7 @@ def test_prediction_writes_picture_mesh_and_numbers(run, folder, tmp_path):
     boxes = {"photo.png": {"anna": [60, 30, 140, 90], "ben": [60.0, 30, 100, 60]}}
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     lines = list(
-        photographs.predict(
-            predict_args(
-                run, [tmp_path / "photo.png"], tmp_path / "out", boxes=str(tmp_path / "boxes.json")
-            )
-        )
+        predict(run, [tmp_path / "photo.png"], tmp_path / "out", boxes=f"{tmp_path}/boxes.json")
     )
     assert len(lines) == 2
     numbers = np.load(tmp_path / "out" / "photo_anna.npz")
@@ -282,8 +274,7 @@ def test_names_of_people_in_a_boxes_file_do_not_write_outside_the_output(run, tm
     (work / "boxes.json").write_text(json.dumps(boxes))
     before = set(tmp_path.rglob("*"))
     images = [work / "photo.png", work / "photo_anna.png"]
-    args = predict_args(run, images, work / "out", boxes=str(work / "boxes.json"))
-    lines = list(photographs.predict(args))
+    lines = list(predict(run, images, work / "out", boxes=str(work / "boxes.json")))
     new = set(tmp_path.rglob("*")) - before - {work / "out"}
     assert all(path.parent == work / "out" for path in new)
     people = len(names) + 1
@@ -299,11 +290,7 @@ def test_a_left_hand_is_the_mirrored_prediction_of_its_mirrored_picture(run, tmp
     PIL.Image.fromarray(picture[:, ::-1]).save(tmp_path / "right.png")
     for name, left in (("left", True), ("right", False)):
         images = [tmp_path / f"{name}.png"]
-        list(
-            photographs.predict(
-                predict_args(run, images, tmp_path / "out", left=left, format="obj")
-            )
-        )
+        list(predict(run, images, tmp_path / "out", left=left, mesh_format="obj"))
     left, right = (np.load(tmp_path / "out" / f"{n}.npz")["vertices"] for n in ("left", "right"))
     np.testing.assert_allclose(left, right * [-1, 1, 1], atol=1e-4)
     files = (tmp_path / "out" / f"{name}.obj" for name in ("left", "right"))
@@ -318,7 +305,7 @@ def test_the_numbers_of_a_left_hand_are_a_left_hands(run, tmp_path):
     for name, shown, left in (("l.1", picture, True), ("r.2", picture[:, ::-1], False)):
         PIL.Image.fromarray(shown).save(tmp_path / f"{name}.png")
         images = [tmp_path / f"{name}.png"]
-        list(photographs.predict(predict_args(run, images, tmp_path / "out", left=left)))
+        list(predict(run, images, tmp_path / "out", left=left))
         found.append(np.load(tmp_path / "out" / f"{name}.npz"))  # the whole name, dots and all
     left, right = found
     mirror = np.diag([-1, 1, 1])
@@ -331,25 +318,25 @@ def test_pictures_of_one_name_are_refused_before_anything_is_written(run, tmp_pa
     for name in ("a.png", "a.jpg"):
         PIL.Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / name)
     with pytest.raises(ValueError, match="called a: what is written"):
-        list(photographs.predict(predict_args(run, [tmp_path], tmp_path / "out")))
+        list(predict(run, [tmp_path], tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_pictures_that_cannot_be_used_are_skipped_with_a_reason(run, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
     PIL.Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "fine.png")
-    lines = list(photographs.predict(predict_args(run, [tmp_path], tmp_path / "out")))
+    lines = list(predict(run, [tmp_path], tmp_path / "out"))
     assert "skipped, not a readable picture" in lines[0] and "fine" in lines[1]
     with pytest.raises(ValueError, match="does not exist"):
-        list(photographs.predict(predict_args(run, [tmp_path / "no.jpg"], tmp_path / "out")))
+        list(predict(run, [tmp_path / "no.jpg"], tmp_path / "out"))
     with pytest.raises(ValueError, match="run of one picture"):
         second = [str(tmp_path / "fine.png")]
-        list(photographs.predict(predict_args(run, second, tmp_path / "out", second=second)))
+        list(predict(run, second, tmp_path / "out", second=second))
 
 
 def test_a_prediction_of_nothing_is_an_error(run, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
-    lines = photographs.predict(predict_args(run, [tmp_path / "broken.jpg"], tmp_path / "out"))
+    lines = predict(run, [tmp_path / "broken.jpg"], tmp_path / "out")
     assert "skipped" in next(lines)
     with pytest.raises(ValueError, match=r"Not one of --images .*\n.*broken.jpg: not a readable"):
         next(lines)
@@ -359,14 +346,14 @@ def test_boxes_of_no_picture_are_named(run, tmp_path):
     PIL.Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "fine.png")
     boxes, images = tmp_path / "boxes.json", [tmp_path / "fine.png"]
     boxes.write_text(json.dumps({"fine.png": [8, 8, 40, 40], "fien.png": [8, 8, 40, 40]}))
-    first = next(photographs.predict(predict_args(run, images, tmp_path / "a", boxes=str(boxes))))
+    first = next(predict(run, images, tmp_path / "a", boxes=str(boxes)))
     assert "--images does not contain: fien.png (1 of 2 names)" in first
     boxes.write_text(json.dumps({"fien.png": [8, 8, 40, 40]}))
     with pytest.raises(ValueError, match="pictures that --images does not contain: fien.png. Name"):
-        next(photographs.predict(predict_args(run, images, tmp_path / "b", boxes=str(boxes))))
+        next(predict(run, images, tmp_path / "b", boxes=str(boxes)))
     for factor in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"--enlarge is {factor}"):
-            next(photographs.predict(predict_args(run, images, tmp_path / "b", enlarge=factor)))
+            next(predict(run, images, tmp_path / "b", enlarge=factor))
     assert not (tmp_path / "b").exists()
 
 

@@ -9,8 +9,7 @@ import pytest
 from jax.sharding import NamedSharding
 
 from configs import mesh, pretrain
-from crocohuman_jax import benchmark
-from crocohuman_jax.configuration import registry
+from crocohuman_jax.configuration import durations, registry
 from crocohuman_jax.models import layers, parameters
 from crocohuman_jax.training import loop, sharding
 
@@ -50,15 +49,14 @@ def compiled(config, sizes):
     devices = sharding.make_mesh(config.mesh)
     config.batch_size = EACH * sharding.batch_devices(devices)
     task = registry.find("tasks", config.task).make(config)
-    steps = loop.Durations(config, 10 * config.batch_size)
+    steps = durations.of(config, 10 * config.batch_size)
     _, step, state = loop.build(config, task, devices, steps)
     for path, leaf in parameters.named_leaves(state):
         assert not any(n % EACH == 0 for n in leaf.shape), path
-    random = benchmark.random_people if config.task == "mesh" else benchmark.random_batch
     place = NamedSharding(devices, sharding.BATCH)
     batch = {
         name: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=place)
-        for name, value in random(config, 0).items()
+        for name, value in task.example_batch(config.batch_size).items()
     }
     with jax.set_mesh(devices):
         program = step.lower(state, batch).compile(compiler_options=QUICK).as_text()

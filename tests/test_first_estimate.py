@@ -5,7 +5,7 @@ import jax
 import runs
 
 from configs import mesh
-from crocohuman_jax.configuration import registry
+from crocohuman_jax.configuration import durations, registry
 from crocohuman_jax.data import loader
 from crocohuman_jax.data.streams import targets
 from crocohuman_jax.training import loop, sharding
@@ -28,7 +28,7 @@ def test_the_mean_person_is_read_once_and_never_while_building_or_going_on(
     task = registry.find("tasks", "mesh").make(config)
     devices = sharding.make_mesh(config.mesh)
     jax.eval_shape(task.init, jax.random.key(0))
-    loop.build(config, task, devices, loop.Durations(config, 8))
+    loop.build(config, task, devices, durations.of(config, 8))
     assert not happened
     state = loop.train(config, tmp_path / "run")
     assert happened == ["mean", "batches"]

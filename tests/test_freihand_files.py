@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from crocohuman_jax.evaluation import submissions
+from crocohuman_jax.tasks.mesh import submissions
 
 RNG = np.random.default_rng(0)
 

@@ -85,10 +85,9 @@ def counted(config) -> set[str]:
         key,
     )
     out = jax.tree.map(lambda x: np.float32(rng.uniform(0.1, 1, x.shape)), shapes)
-    find = network._iterative_terms if network.iterative else network._metro_terms
-    found = jax.jit(lambda out, batch: find(out, network._truth(batch)))(out, batch)
+    found = jax.jit(lambda out, batch: network.head.terms(out, network.targets(batch)))(out, batch)
     assert all(np.isfinite(values).all() for values in found.values())
-    counts = network._counted(batch)
+    counts = network.head.counted(batch)
     return {n for n in counts if np.any((found[n] > 0) & (np.asarray(counts[n]) > 0))}
 
 
@@ -96,20 +95,20 @@ def counted(config) -> set[str]:
 def test_the_truth_to_learn_from_is_the_mesh_of_the_annotated_genders_model(models, dpw, head):
     task, batch = shown(configured(models, dpw, head, loss__vertices=1.0))
     network = task.loss.__self__
-    truth = jax.jit(network._truth)(batch)
+    truth = jax.jit(network.targets)(batch)
     assert set(batch["gender"]) == {1, 2} and batch["has_mesh"].all()
     for i, gender in enumerate(batch["gender"]):
         body = loading.load(f"{models}/{GENDERS[gender]}.npz", 10)
         turns = rotations.exp(batch["pose"][i : i + 1])
         vertices, places = lbs.pose(body, batch["betas"][i : i + 1], turns)
         np.testing.assert_allclose(truth["vertices"][i], vertices[0], atol=1e-5)
-        points = network.learned[1](vertices, places)[0]
+        points = network.head.learned[1](vertices, places)[0]
         np.testing.assert_allclose(truth["joints"][i, :, :3], points, atol=1e-5)
         assert (truth["joints"][i, :, 3] == 1).all()
     # Without a term of vertices only some are posed, by each model: the joints are the same.
     if head == "iterative":
         few = registry.find("tasks", "mesh").make(configured(models, dpw, head)).loss.__self__
-        joints = jax.jit(few._truth)(batch)["joints"]
+        joints = jax.jit(few.targets)(batch)["joints"]
         np.testing.assert_allclose(joints, truth["joints"], atol=1e-5)
 
 

@@ -10,7 +10,7 @@ from configs import mesh
 from crocohuman_jax.inference import model
 from crocohuman_jax.models import pixels
 from crocohuman_jax.tasks import mesh as tasks
-from crocohuman_jax.training import loop
+from crocohuman_jax.training import initialization
 from crocohuman_jax.weights.sharing import model_folder
 
 
@@ -32,7 +32,7 @@ def test_the_tokens_of_patches_are_those_of_the_encoder_with_its_class_token(tmp
     config = configured(source, model__keep_cls=True)
     network = tasks.make(config).loss.__self__
     params = jax.jit(network._init)(jax.random.key(0))
-    grafted = loop._graft({"params": params}, config)["params"]
+    grafted = initialization.graft({"params": params}, config)["params"]
     net = network.bind(grafted)
     net.head = lambda tokens, key: tokens
     wanted = model.load(source).encode(images)

@@ -14,8 +14,7 @@ import pytest
 import runs
 
 from configs import pretrain
-from crocohuman_jax import benchmark
-from crocohuman_jax.configuration import registry
+from crocohuman_jax.configuration import durations, registry
 from crocohuman_jax.models import parameters
 from crocohuman_jax.training import checkpoint, loop, metric_writer, sharding, throughput
 
@@ -172,8 +171,8 @@ def steps_on_noise(config, count):
     """Returns the scalars of steps on one batch of noise, on one device."""
     mesh = sharding.make_mesh(runs.ONE, jax.devices()[:1])
     task = registry.find("tasks", "completion").make(config)
-    init, step, _ = loop.build(config, task, mesh, loop.Durations(config, 8))
-    batch = benchmark.random_batch(config, 0)
+    init, step, _ = loop.build(config, task, mesh, durations.of(config, 8))
+    batch = task.example_batch(config.batch_size)
     with jax.set_mesh(mesh):
         state, batch = init(), sharding.put_batch(batch, mesh)
         every = []

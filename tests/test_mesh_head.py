@@ -44,7 +44,7 @@ def test_the_regressor_is_the_formula(activation, steps):
     init, bind = build(activation=activation, steps=steps)
     params = drawn(init)
     feature, mean = given()
-    out = bind(params)(feature, mean)
+    out = bind(params)(feature[:, None], mean)
     p, act = jax.tree.map(np.float64, params), ACTIVATIONS[activation]
     estimate = np.tile(np.float64(mean), (5, 1))
     expected = [estimate]
@@ -69,8 +69,8 @@ def test_a_relative_camera_is_the_formula_and_never_changes_sign():
     params = drawn(init)
     params["camera"]["bias"][0] = -5
     start = np.concatenate([mean[:-3], [0], 7.6 * mean[-2:]])
-    raw = plain(params)(feature, np.float32(start))["camera"]
-    camera = bind(params)(feature, mean)["camera"]
+    raw = plain(params)(feature[:, None], np.float32(start))["camera"]
+    camera = bind(params)(feature[:, None], mean)["camera"]
     np.testing.assert_allclose(camera[0], np.tile(mean[-3:], (5, 1)), rtol=1e-6)
     np.testing.assert_allclose(camera[..., 0], 7.6 * np.exp(raw[..., 0]), rtol=1e-4)
     np.testing.assert_allclose(camera[..., 1:], raw[..., 1:] / 7.6, rtol=1e-4, atol=1e-6)
@@ -80,7 +80,7 @@ def test_a_relative_camera_is_the_formula_and_never_changes_sign():
 def test_the_first_estimate_is_the_mean_of_everybody():
     init, bind = build()
     feature, mean = given()
-    out = bind(drawn(init))(feature, mean)
+    out = bind(drawn(init))(feature[:, None], mean)
     first = [out[name][0].reshape(5, -1) for name in regressor.OUTPUTS]
     np.testing.assert_array_equal(np.concatenate(first, 1), np.tile(mean, (5, 1)))
 
@@ -99,7 +99,7 @@ def test_first_corrections_are_small():
 def test_dropout_needs_a_key_and_keeps_the_mean():
     init, bind = build(steps=1)
     params, (feature, mean) = drawn(init), given(batch=1)
-    call = jax.jit(lambda key: bind(params)(feature, mean, key)["pose"][-1])
+    call = jax.jit(lambda key: bind(params)(feature[:, None], mean, key)["pose"][-1])
     plain = call(None)
     np.testing.assert_array_equal(plain, call(None))
     first, second = call(jax.random.key(0)), call(jax.random.key(1))
@@ -110,7 +110,7 @@ def test_dropout_needs_a_key_and_keeps_the_mean():
     spread = many.std(0) / np.sqrt(len(many))
     assert (np.abs(many.mean(0) - plain) < 5 * spread + 1e-6).all()
     _, never = build(steps=1, dropout=0.0)
-    kept = never(params)(feature, mean, jax.random.key(0))["pose"][-1]
+    kept = never(params)(feature[:, None], mean, jax.random.key(0))["pose"][-1]
     np.testing.assert_allclose(kept, plain, rtol=1e-5, atol=1e-6)
 
 
@@ -167,6 +167,19 @@ def network(two, drop_path=0.0, dropout=0.5):
     )
 
 
+def test_the_feature_is_the_mean_of_the_tokens():
+    init, bind = build()
+    feature, mean = given()
+    tokens = np.stack([feature + 1, feature - 1, feature], 1)
+    params = drawn(init)
+    for found, expected in zip(
+        jax.tree.leaves(bind(params)(tokens, mean)),
+        jax.tree.leaves(bind(params)(feature[:, None], mean)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def two():
     """(parameters, bind) of the network of two pictures."""
@@ -178,7 +191,7 @@ def patches():
     return np.float32(np.random.default_rng(2).normal(size=(2, 3, 4, 768)))
 
 
-def test_one_picture_is_pooled_from_the_encoder_and_two_from_the_decoder(two):
+def test_the_head_sees_the_encoders_tokens_of_one_picture_and_the_decoders_of_two(two):
     params, bind = two
     alone, bind_alone = network(False)
     single = {k: params[k] for k in ("encoder", "mean")}
@@ -189,10 +202,10 @@ def test_one_picture_is_pooled_from_the_encoder_and_two_from_the_decoder(two):
     def outputs(params, single):
         model, small = bind(params), bind_alone(single)
         seen, memory = model.encoder(first), model.encoder(second)
-        pooled = jnp.mean(model.decoder(seen, memory), 1)
+        decoded = model.decoder(seen, memory)
         return [
-            (model(first, second), model.head(pooled, params["mean"])),
-            (small(first, None), small.head(jnp.mean(seen, 1), params["mean"])),
+            (model(first, second), model.head(decoded, params["mean"])),
+            (small(first, None), small.head(seen, params["mean"])),
         ]
 
     for found, expected in outputs(params, single):

@@ -14,7 +14,7 @@ import runs
 from scipy.spatial import transform
 
 from configs import mesh
-from crocohuman_jax.configuration import registry
+from crocohuman_jax.configuration import durations, registry
 from crocohuman_jax.data.streams import labelled_people
 from crocohuman_jax.models import parameters, pixels
 from crocohuman_jax.training import loop, optimizer, sharding
@@ -76,7 +76,7 @@ def params_of(network) -> dict:
         return np.float32(path.endswith("scale") + spread * rng.normal(size=leaf.shape))
 
     params = parameters.map_named(fill, shapes)
-    pose, shape, _ = network.sizes
+    pose, shape, _ = network.bodies.sizes
     params["mean"] = np.float32([1, 0, 0, 1, 0, 0] * (pose // 6) + [0] * shape + [0.9, 0, 0])
     return params
 
@@ -123,7 +123,9 @@ def true_person(network, batch, i) -> dict:
     turns = transform.Rotation.from_rotvec(np.float64(batch["pose"][i])).as_matrix()
     vertices, places = posed(network.bodies.body, batch["betas"][i], turns)
     points = points_of(network.bodies.trained, vertices, places)
-    if not network.iterative:  # what predicts a mesh learns the points that are found from meshes
+    if (
+        network.head.head["kind"] == "metro"
+    ):  # what predicts a mesh learns the points that are found from meshes
         measured = network.bodies.measured
         found = dict(zip(measured.names, points_of(measured, vertices, places), strict=True))
         pairs = zip(network.bodies.trained.names, points, strict=True)
@@ -150,7 +152,7 @@ def iterative_terms(network, batch, out, kind) -> dict[str, float]:
     """Returns the regressor's terms, each a mean over the people who have what it compares with."""
     found = collections.defaultdict(list)
     names, body = network.bodies.trained.names, network.bodies.body
-    steps = range(1, 4) if network.head["supervise"] == "all" else [3]
+    steps = range(1, 4) if network.head.head["supervise"] == "all" else [3]
     unit = network.bodies.size if network.weights["unit"] == "size" else 1
     for i, step in itertools.product(range(5), steps):
         known = true_person(network, batch, i)
@@ -203,7 +205,7 @@ def metro_terms(network, batch, out, kind) -> dict[str, float]:
         if i in HAS["pose"]:
             levels = [known["vertices"]]
             levels[0] -= points_of(measured, known["vertices"], known["places"])[0]
-            for matrix in network.coarse.down:
+            for matrix in network.head.coarse.down:
                 entries = levels[-1][matrix.columns] * matrix.values[..., None]
                 levels.append(entries.sum(1))
             pairs = zip(out["vertices"], levels[::-1], strict=True)
@@ -315,7 +317,7 @@ def test_eight_devices_step_as_one(folder):
     found, batch = [], stacked(task, 8)
     for count in (1, 8):
         devices = sharding.make_mesh(runs.ONE | {"data": count}, jax.devices()[:count])
-        init, step, _ = loop.build(config, task, devices, loop.Durations(config, 8))
+        init, step, _ = loop.build(config, task, devices, durations.of(config, 8))
         with jax.set_mesh(devices):
             state, scalars = step(init(), sharding.put_batch(batch, devices))
         found.append(jax.device_get((state["params"], scalars)))

@@ -161,7 +161,7 @@ def test_the_network_around_the_stages_is_the_formula(monkeypatch):
         (None, places),
         (jax.random.key(0), np.where(hide[..., None], 0.02, places)),
     ):
-        out = model(tokens, key)
+        out = model(tokens, key=key)
         close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
         close(out["joints"], expected[:, :4])
         close(out["vertices"][0], expected[:, 4:])
@@ -178,7 +178,7 @@ def test_the_network_around_the_stages_is_the_formula(monkeypatch):
 def test_it_is_certain_without_a_key_and_not_with_one():
     init, bind = build(**ONE)
     params, tokens = drawn(init), draw()
-    call = jax.jit(lambda params, key: bind(params)(tokens, key)["vertices"][-1])
+    call = jax.jit(lambda params, key: bind(params)(tokens, key=key)["vertices"][-1])
     assert (call(params, None) == call(params, None)).all()
     one, other = call(params, jax.random.key(0)), call(params, jax.random.key(1))
     assert (one == call(params, jax.random.key(0))).all()
@@ -211,7 +211,7 @@ def test_every_gradient_is_finite_and_there():
     tokens = draw()
 
     def loss(params):
-        out = bind(params)(tokens, jax.random.key(0))
+        out = bind(params)(tokens, key=jax.random.key(0))
         return sum((leaf**2).sum() for leaf in jax.tree.leaves(out))
 
     for name, leaf in parameters.named_leaves(jax.jit(jax.grad(loss))(drawn(init))):

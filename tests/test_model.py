@@ -14,7 +14,7 @@ import test_names
 import crocohuman_jax as ch
 from crocohuman_jax import models
 from crocohuman_jax.models import croco, parameters, pixels
-from crocohuman_jax.training import loop
+from crocohuman_jax.training import initialization
 from crocohuman_jax.weights.names import leaf_names
 from crocohuman_jax.weights.sharing import hub, model_folder
 
@@ -215,7 +215,7 @@ def test_training_starts_from_a_shared_folder(prepared, straight, tmp_path):
     config = runs.debug(prepared, init_from=str(tmp_path / "model"), ema=0.5)
     config.init_parts = ("encoder", "head")
     blank = {"params": jax.tree.map(jnp.zeros_like, trained)}
-    state = loop._graft(blank, config)
+    state = initialization.graft(blank, config)
     runs.equal(state["params"]["encoder"], trained["encoder"])
     runs.equal(state["params"]["decoder"], blank["params"]["decoder"])
     runs.equal(state["ema"], state["params"])
@@ -223,10 +223,10 @@ def test_training_starts_from_a_shared_folder(prepared, straight, tmp_path):
     assert jax.tree.map(lambda x: x.sharding, state["params"]) == place
     other = {"params": trained | {"head": {"kernel": jnp.zeros((32, 5))}}}
     with pytest.raises(ValueError, match=r"do not fit .*\n  head/kernel: .* there, \(32, 5\) here"):
-        loop._graft(other, config)
+        initialization.graft(other, config)
     config.model.position = "rope100"
     with pytest.raises(ValueError, match="are of 'cosine' positions, not 'rope100'"):
-        loop._graft(blank, config)
+        initialization.graft(blank, config)
 
 
 def test_a_folder_that_holds_no_model_or_half_of_one_is_named(tmp_path):

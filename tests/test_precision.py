@@ -13,7 +13,7 @@ import crocohuman_jax as ch
 from configs import mesh, pretrain
 from crocohuman_jax.configuration import options
 from crocohuman_jax.models import croco
-from crocohuman_jax.training import loop, precision
+from crocohuman_jax.training import loop, precision, run_folder
 from crocohuman_jax.weights.sharing import model_card
 
 
@@ -79,7 +79,7 @@ def test_going_on_elsewhere_is_said_and_a_named_dtype_may_not_change(prepared, t
         path.write_text(json.dumps(saved))
         caplog.clear()
         with caplog.at_level(logging.WARNING, "crocohuman_jax"):
-            assert loop.holds_this_run(tmp_path, mine)
+            assert run_folder.holds_this_run(tmp_path, mine)
         return " ".join(record.getMessage() for record in caplog.records)
 
     elsewhere = goes_on("auto", "bfloat16", "gpu")

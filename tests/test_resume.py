@@ -16,7 +16,7 @@ import runs
 from crocohuman_jax.configuration import registry
 from crocohuman_jax.data import loader
 from crocohuman_jax.data.streams import pairs
-from crocohuman_jax.training import checkpoint, loop, metric_writer, sharding
+from crocohuman_jax.training import checkpoint, loop, metric_writer, run_folder, sharding
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(prepared, straight, tmp_path, monkeypatch):
@@ -161,10 +161,10 @@ def test_a_run_of_an_earlier_version_goes_on_where_its_frames_are_the_same(prepa
     saved = {"config": config, "data": {"fingerprint": "abc+def"}}
     (tmp_path / "config.json").write_text(json.dumps(saved))
     now = {"config": config, "data": {"fingerprint": "abc view=2 + def pose=1 view=3"}}
-    assert loop.holds_this_run(tmp_path, now)
+    assert run_folder.holds_this_run(tmp_path, now)
     now["data"]["fingerprint"] = "abc view=2 + other pose=1"
     with pytest.raises(ValueError, match=r"fingerprint: 'abc\+def' -> 'abc\+other'"):
-        loop.holds_this_run(tmp_path, now)
+        run_folder.holds_this_run(tmp_path, now)
 
 
 def test_lines_of_a_crash_are_taken_back(tmp_path):

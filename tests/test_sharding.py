@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from configs import mesh, pretrain
-from crocohuman_jax.configuration import registry
+from crocohuman_jax.configuration import durations, registry
 from crocohuman_jax.models import parameters
 from crocohuman_jax.training import loop, sharding
 
@@ -69,7 +69,7 @@ def test_fully_sharded_less_than_a_hundredth_of_the_state_is_whole(folder, arg):
         config.data.folders = str(folder)
     config.mesh = SPLIT
     task = registry.find("tasks", config.task).make(config)
-    steps = loop.Durations(config, 10 * config.batch_size)
+    steps = durations.of(config, 10 * config.batch_size)
     _, _, state = loop.build(config, task, sharding.make_mesh(config.mesh), steps)
     total, whole = 0, {}
     for path, leaf in parameters.named_leaves(state):

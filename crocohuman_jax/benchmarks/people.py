@@ -1,15 +1,31 @@
-"""Measures how fast people are made, in a process of its own: `benchmark people` calls it."""
+"""How fast built-in people are made, in processes of their own."""
 
 import json
 import os
 import resource
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 from crocohuman_jax.synthetic import recording
 from crocohuman_jax.synthetic.graphics import kernels
 
 PER_TAKE = 4  # pictures of each person: two moments, two cameras
+
+
+def both_ways(warmup: int, people: int) -> Iterator[dict]:
+    """Yields how many pictures of bodies and hands one core makes, with numba and without."""
+    for numba in ("1", "0"):
+        for kind in ("body", "hand"):
+            numbers = map(str, (people, warmup, 256, 2))
+            done = subprocess.run(
+                [sys.executable, "-m", "crocohuman_jax.benchmarks.people", kind, *numbers],
+                env=os.environ | {"CROCOHUMAN_NUMBA": numba},
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+            yield json.loads(done.stdout)
 
 
 def measure(kind: str, people: int, warmup: int, size: int, supersample: int) -> dict:

@@ -6,7 +6,9 @@ import types
 
 
 def find(kind: str, name: str, setting: str = "") -> types.ModuleType:
-    """Returns the module `crocohuman_jax.<kind>.<name>`: find("tasks", "completion").
+    """Returns the module or package `crocohuman_jax.<kind>.<name>`: find("tasks", "completion").
+
+    Names that begin with an underscore are helpers and are not found.
 
     Args:
         kind: the package.
@@ -17,7 +19,8 @@ def find(kind: str, name: str, setting: str = "") -> types.ModuleType:
         ValueError: there is no such module; the message lists those there are.
     """
     package = importlib.import_module(f"crocohuman_jax.{kind}")
-    known = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg)
+    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    known = sorted(name for name in found if not name.startswith("_"))
     if name not in known:
         raise ValueError(
             f"{setting and f'{setting}: '}Unknown name {name!r} in {kind}. "

@@ -9,7 +9,6 @@ from flax import nnx
 
 from crocohuman_jax.configuration import options as options_lib
 from crocohuman_jax.models import croco, parameters, vit
-from crocohuman_jax.models.heads import regressor
 
 PARTS = ("encoder", "decoder", "head", "mean")
 HEADS = ("iterative", "metro")
@@ -106,10 +105,7 @@ class MeshNet(nnx.Module):
             tokens = self.decoder(seen, memory, drop=self._drop(keys[1]))
         else:
             tokens = self.encoder(first, drop=self._drop(keys[0]))[:, self.special :]
-        if isinstance(self.head, regressor.Regressor):
-            mean = jax.lax.stop_gradient(self.mean[...])
-            return self.head(jnp.mean(tokens.astype(jnp.float32), 1), mean, keys[2])
-        return self.head(tokens, keys[2])
+        return self.head(tokens, jax.lax.stop_gradient(self.mean[...]), keys[2])
 
     def _drop(self, key: jax.Array | None):
         return None if key is None or not self.drop_path else (self.drop_path, key)

@@ -75,6 +75,7 @@ def make(config) -> Task:
         train=lambda: stream("train", mask, augmentation.Augment(**data.augment), None),
         held_out=held_out,
         axes=croco.AXES,
+        example_batch=lambda count: completion.example_batch(count, mask),
     )
 
 
@@ -112,7 +113,7 @@ class Completion:
         if region not in REGIONS:
             raise ValueError(f"Unknown config.loss.region {region!r}. Known: {', '.join(REGIONS)}.")
         self.encoder, self.decoder = encoder, decoder
-        self.patch, self.grid = patch, croco.patch_grid(image, patch)
+        self.image, self.patch, self.grid = image, patch, croco.patch_grid(image, patch)
         self.norm_pix, self.region = norm_pix, region
         self.init, self.bind = models.functional(
             lambda key: croco.CroCo(encoder, decoder, image=image, patch=patch, key=key, **options)
@@ -195,6 +196,28 @@ class Completion:
         return {
             name: pixels.denormalize(pixels.unpatchify(x, self.patch, self.grid)).clip(0, 1)
             for name, x in shown.items()
+        }
+
+    def example_batch(self, count: int, mask: dict) -> dict[str, np.ndarray]:
+        """Returns a batch of noise that shows nobody.
+
+        Args:
+            count: pairs.
+            mask: config.data.mask; a rule other than "fixed" shows what the ratio leaves.
+        """
+        rng, patches = np.random.default_rng(0), self.grid[0] * self.grid[1]
+        draw = masking.Masking(patches, **mask | {"rule": "fixed", "scope": "global"})
+        nobody = np.zeros((count, patches), bool)
+        shown = draw(nobody, nobody[:, 0], rng.random((count, patches)))
+        images = rng.integers(0, 256, (2, count, *self.image, 3), np.uint8)
+        color = [augmentation.Augment(brightness=0.4).draw(rng)["color"] for _ in range(2 * count)]
+        return {
+            "target": images[0],
+            "reference": images[1],
+            "visible": shown,
+            "hidden": masking.complement(shown, patches),
+            "human": nobody,
+            "color": np.stack(color).reshape(count, 2, 3, 2),
         }
 
     def flops(self, batch):

@@ -12,25 +12,23 @@ import jax.numpy as jnp
 import optax
 from jax.experimental import multihost_utils
 
+from crocohuman_jax.configuration import durations, registry
 from crocohuman_jax.configuration import options as options_lib
-from crocohuman_jax.configuration import registry
 from crocohuman_jax.data import loader
 from crocohuman_jax.models import parameters
 from crocohuman_jax.training import (
     checkpoint,
+    initialization,
     metric_writer,
     precision,
+    run_folder,
     sharding,
     throughput,
     validation,
 )
 from crocohuman_jax.training import optimizer as optimizer_lib
-from crocohuman_jax.weights.sharing import model_folder
 
 log = logging.getLogger(__name__)
-
-# What may differ when a run is resumed: it changes neither the data nor the mathematics.
-FREE = ("checkpoint", "report", "mesh", "data.threads", "data.prefetch", "data.folders")
 
 
 class Stopped(Exception):
@@ -62,11 +60,11 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     task = registry.find("tasks", config.task, "config.task").make(config)
     stream, held_out = task.train(), task.held_out()
     loader.check_epoch(config.batch_size, stream)
-    steps = Durations(config, stream.epoch)
+    steps = durations.of(config, stream.epoch)
     init, step, abstract = build(config, task, mesh, steps)
     settings = {"config": asked.to_dict(), "data": {"fingerprint": stream.fingerprint}}
     settings["computed"] = precision.record(config, mesh)
-    started = holds_this_run(workdir, settings)
+    started = run_folder.holds_this_run(workdir, settings)
     if hosts > 1:  # nobody writes before everybody has looked
         multihost_utils.sync_global_devices("looked at the workdir")
 
@@ -87,7 +85,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     else:
         start, state, position = 0, init(task.from_data()), {"batches": 0}
         if config.init_from:
-            state = _graft(state, config)
+            state = initialization.graft(state, config)
         log.info("Parameters:\n%s", parameters.parameter_table(state["params"]))
     if host == 0:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -165,7 +163,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     return state
 
 
-def build(config, task, mesh, steps: "Durations"):
+def build(config, task, mesh, steps: durations.Durations):
     """Builds what trains a task on a mesh.
 
     Returns:
@@ -223,7 +221,7 @@ def build(config, task, mesh, steps: "Durations"):
     return jax.jit(init, out_shardings=places), step, abstract
 
 
-def _rate(config, steps: "Durations"):
+def _rate(config, steps: durations.Durations):
     """Returns the learning rate of a step, in proportion to the size of a batch."""
     options = config.optimizer
     options_lib.check_number("config.optimizer.base_lr", options.base_lr, least=0)
@@ -232,64 +230,6 @@ def _rate(config, steps: "Durations"):
     return optimizer_lib.schedule(
         peak=peak, least=options.min_lr, warmup=steps.warmup, cosine=steps.cosine
     )
-
-
-class Durations:
-    """The config's durations in steps: total, warmup, cosine, log, evaluate, save, keep_every."""
-
-    def __init__(self, config, epoch: int):
-        scale = {"epoch": epoch, "batch_size": config.batch_size}
-        self.total = options_lib.duration(config.total, name="config.total", **scale)
-        if self.total < 1:
-            raise ValueError(
-                f"config.total={config.total} is {self.total} steps of a batch of "
-                f"{config.batch_size} (an epoch has {epoch} examples): at least one is needed."
-            )
-        for name, group in {
-            "warmup": "optimizer",
-            "cosine": "optimizer",
-            "log": "report",
-            "evaluate": "report",
-            "save": "checkpoint",
-            "keep_every": "checkpoint",
-        }.items():
-            key = f"config.{group}.{name}"
-            steps = options_lib.duration(config[group][name], total=self.total, name=key, **scale)
-            setattr(self, name, steps)
-
-
-def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:
-    """Returns whether a workdir holds a run of these settings; False if it holds nothing.
-
-    Raises:
-        ValueError: it holds another run (the message says what differs), or other files.
-    """
-    path = workdir / "config.json"
-    if not path.exists():
-        if workdir.exists() and any(workdir.iterdir()):
-            raise ValueError(
-                f"{workdir} is not empty and holds no run (no config.json): "
-                "choose another --workdir."
-            )
-        return False
-    if not any(child.name.isdigit() for child in workdir.glob("checkpoints/*")):
-        return True  # nothing saved yet, so nothing to protect
-    saved, data = options_lib.load(path), settings["data"]
-    if "=" not in saved["data"]["fingerprint"]:  # of an earlier version: it says no shares
-        words = (part.split()[0] for part in data["fingerprint"].split(" + "))
-        data = {"fingerprint": "+".join(words)}
-    dtypes = precision.compared(saved, settings)
-    changes = options_lib.difference(
-        options_lib.without(saved["config"], FREE) | saved["data"] | dtypes[0],
-        options_lib.without(settings["config"], FREE) | data | dtypes[1],
-    )
-    if changes:
-        raise ValueError(
-            f"{workdir} holds a run with another model, data or seed:\n  "
-            + "\n  ".join(changes)
-            + "\nGo on with its own settings, or choose another --workdir."
-        )
-    return True
 
 
 def _check(config, mesh, hosts: int) -> None:
@@ -304,32 +244,6 @@ def _check(config, mesh, hosts: int) -> None:
     options_lib.check_number("config.report.panel", config.report.panel, least=0, whole=True)
     options_lib.check_number("config.ema", config.ema, least=0, below=1)
     loader.check_reading(config.data.threads, config.data.prefetch)
-
-
-def _graft(state, config):
-    """Returns the state with the named parts of its parameters taken from elsewhere."""
-    source, parts = pathlib.Path(config.init_from), tuple(config.init_parts)
-    unknown = [part for part in parts if part not in state["params"]]
-    if unknown or not parts:
-        raise ValueError(
-            f"config.init_parts={parts} does not name parts of this model. "
-            f"Known: {', '.join(state['params'])}."
-        )
-    wanted = {part: state["params"][part] for part in parts}
-    try:
-        if model_folder.holds_model(source):
-            grid = tuple(side // config.model.patch for side in config.model.image)
-            table = "encoder" in wanted and "class_token" in wanted["encoder"]
-            position = "table" if table else config.model.position
-            found = model_folder.load_params(source, wanted, grid, position)
-        else:
-            found = checkpoint.load_params(source, wanted)
-    except ValueError as error:
-        raise ValueError(f"config.init_from={config.init_from!r}: {error}") from error
-    params = state["params"] | found
-    log.info("Took %s from %s.", ", ".join(parts), source)
-    copies = {"ema": jax.tree.map(jnp.copy, params)} if config.ema else {}
-    return state | {"params": params} | copies
 
 
 def _next(batches: loader.Batches, task, mesh, gauge: throughput.Meter, waiting: list):

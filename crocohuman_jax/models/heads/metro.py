@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -108,17 +109,19 @@ class Metro(nnx.Module):
         self.camera3.bias = nnx.Param(jnp.array(camera, jnp.float32))
         self.has_feature, self.mask_share, self.dtype = bool(feature_width), mask_share, dtype
 
-    def __call__(self, tokens: jax.Array, key: jax.Array | None = None) -> dict:
+    def __call__(self, tokens: jax.Array, mean: Any = None, key: jax.Array | None = None) -> dict:
         """Predicts from tokens [B, N, D].
 
         Args:
             tokens: [B, N, D], of a picture each.
+            mean: unused; the template is where estimates begin.
             key: in training; None for no dropout and no masks.
 
         Returns:
             joints: [B, J, 3] in metres; vertices: a list of [B, V, 3], from coarse to fine;
             camera: [B, 3], (s, tx, ty) that projects x, y to (x + tx) * s, (y + ty) * s.
         """
+        del mean
         if self.has_feature:
             tokens = self.feature(tokens)
         x = _along_tokens(self.mix, tokens)  # [B, T, D]

@@ -20,7 +20,7 @@ class Regressor(nnx.Module):
     unless `activation` says so, and three more give what is added to the estimate.
 
     Args:
-        features: width of the feature.
+        features: D, width of the tokens.
         joints: K of the body model; each has six numbers, see `rotations.from_6d`.
         shapes: S, betas.
         hidden: width of the two layers.
@@ -73,24 +73,24 @@ class Regressor(nnx.Module):
         self.relative = camera == "relative"
 
     def __call__(
-        self, feature: jax.Array, mean: jax.Array, key: jax.Array | None = None
+        self, tokens: jax.Array, mean: jax.Array, key: jax.Array | None = None
     ) -> dict[str, jax.Array]:
         """Returns every estimate, the first being the mean itself.
 
         Args:
-            feature: [B, D].
+            tokens: [B, N, D], whose mean over N is the feature.
             mean: [6 K + S + 3], pose, shape and camera where the corrections begin.
             key: for dropout; None leaves it out.
 
         Returns:
             pose: [1 + steps, B, K, 6]; shape: [1 + steps, B, S]; camera: [1 + steps, B, 3].
         """
-        act = ACTIVATIONS[self.activation]
+        feature, act = jnp.mean(tokens.astype(jnp.float32), 1), ACTIVATIONS[self.activation]
         first = self._relative(mean) if self.relative else mean
         estimate = jnp.broadcast_to(first, (len(feature), sum(self.sizes)))
         found = [estimate]
         for step in range(self.steps):
-            x = jnp.concatenate([feature.astype(jnp.float32), estimate], -1)
+            x = jnp.concatenate([feature, estimate], -1)
             for number, layer in enumerate((self.first, self.second)):
                 x = blocks.keep_batch_split(self._drop(act(layer(x)), key, 2 * step + number))
             x = x.astype(jnp.float32)

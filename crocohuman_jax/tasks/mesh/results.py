@@ -1,4 +1,4 @@
-"""The errors of predicted meshes, and pictures of them beside the truth."""
+"""The errors of predicted meshes, of each person and on average."""
 
 import math
 from collections.abc import Mapping
@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crocohuman_jax.body_models import cameras
 from crocohuman_jax.metrics import pose
-from crocohuman_jax.visualize import drawing
 
 MEASURES = ("mpjpe", "pa_mpjpe", "mpvpe", "pa_mpvpe")
 # Besides these: scale-corrected errors as posed and in the T-pose (PVE-SC, PVE-T-SC).
@@ -18,7 +16,11 @@ F_MM = (5.0, 15.0)  # FreiHAND's thresholds
 
 
 def errors(
-    predicted: dict, truth: dict, only_root: int, root: tuple[int, ...] = (0,)
+    predicted: dict,
+    truth: dict,
+    only_root: int,
+    root: tuple[int, ...] = (0,),
+    alignment: str = "similarity",
 ) -> dict[str, jax.Array]:
     """Returns MEASURES of meshes and points, [B] mm each.
 
@@ -28,44 +30,16 @@ def errors(
         only_root: number of leading points used only as the root, and not measured.
         root: the points whose mean is the root of points; () compares points and meshes where
             they are.
+        alignment: of the pa_ errors, one of `pose.ALIGNMENTS`.
     """
     points = [pose.rooted(x["points"], root)[:, only_root:] for x in (predicted, truth)]
     meshes = [x["vertices"] - (x["points"][:, :1] if root else 0) for x in (predicted, truth)]
     return {
         "mpjpe": pose.mpjpe(*points),
-        "pa_mpjpe": pose.pa_mpjpe(*points),
+        "pa_mpjpe": pose.pa_mpjpe(*points, alignment=alignment),
         "mpvpe": pose.mpvpe(*meshes),
-        "pa_mpvpe": pose.pa_mpjpe(*meshes),
+        "pa_mpvpe": pose.pa_mpjpe(*meshes, alignment=alignment),
     }
-
-
-def caption(shown: dict[str, np.ndarray], i: int) -> str:
-    """Returns the errors of one person in words."""
-    return ", ".join(f"{name.upper().replace('_', '-')} {shown[name][i]:.0f}" for name in MEASURES)
-
-
-def drawn(shown: dict[str, np.ndarray], i: int, faces: np.ndarray) -> list[np.ndarray]:
-    """Returns the pictures of one person, named by `drawing.COLUMNS`."""
-    image = np.round(255 * shown["image"][i]).astype(np.uint8)
-    half = len(image) / 2
-    focal = cameras.FOCAL / cameras.SIDE * len(image)
-    here = (focal, focal, half, half)
-    vertices = shown["vertices"][i] + shown["translation"][i]
-    if shown["exact"][i]:
-        matrix = shown["matrix"][i] / shown["matrix"][i][2, 2]
-        there = [half * matrix[0, 0], half * matrix[1, 1]]
-        there += [half * (matrix[0, 2] + 1), half * (matrix[1, 2] + 1)]
-        true = shown["true_vertices"][i] + shown["true_translation"][i]
-    else:  # where the camera is not known, the truth is shown where the prediction stands
-        there = here
-        moved = shown["points"][i, 0] - shown["true_points"][i, 0]
-        true = shown["true_vertices"][i] + moved + shown["translation"][i]
-    return drawing.compared(
-        *(image, vertices, faces, here),
-        truth=true,
-        errors=shown["offsets"][i],
-        truth_intrinsics=there,
-    )
 
 
 def placed(shown: dict) -> tuple[dict, dict, jax.Array]:

@@ -213,6 +213,11 @@ class Bodies:
         return landmarks.Landmarks(self.trained.names, joints, matrix)
 
     @property
+    def sizes(self) -> tuple[int, int, int]:
+        """How many numbers an estimate has: of the pose in 6D, of the shape, of the camera."""
+        return 6 * len(self.body.names), len(self.body.shapes), 3
+
+    @property
     def size(self) -> float:
         """How large the model is, relative to a body: 1 for bodies, about an eighth for hands."""
         rest = np.asarray(self.body.template)

@@ -1,0 +1,86 @@
+"""People in a user's photographs: what the network is given, and what is written of its answer."""
+
+import pathlib
+
+import numpy as np
+import PIL.Image
+
+from crocohuman_jax.body_models import cameras
+from crocohuman_jax.data.streams import placing
+from crocohuman_jax.tasks.mesh import objective
+from crocohuman_jax.visualize import drawing, mesh_export
+
+
+class Photographs:
+    """Mesh recovery from photographs.
+
+    Args:
+        mesh: the network.
+
+    Attributes:
+        two: whether it takes two pictures.
+    """
+
+    def __init__(self, mesh: objective.Mesh):
+        self.mesh, self.bodies, self.two = mesh, mesh.bodies, mesh.decoder is not None
+
+    def check(self, left: bool) -> None:
+        """Raises a ValueError where left hands are asked for, but the run knows bodies."""
+        if left and not self.bodies.hand:
+            raise ValueError(
+                f"--left is for hands; the run's body model is {self.bodies.body.kind!r}."
+            )
+
+    def element(self, whole: np.ndarray, square: np.ndarray, left: bool) -> dict[str, np.ndarray]:
+        """Returns a batch of one person of whom nothing is known but the picture.
+
+        Args:
+            whole: [H, W, 3] uint8.
+            square: (centre x, y, side) of the person, pixels.
+            left: mirror the picture.
+        """
+        return self.bodies.unknown(1) | {"image": self.picture(whole, square, left)}
+
+    def picture(self, whole: np.ndarray, square: np.ndarray, left: bool) -> np.ndarray:
+        """Returns a square of a picture as the network sees it, [1, S, S, 3]; see `element`."""
+        placed = placing.place(square, placing.UNCHANGED, left)
+        return placed.picture(whole, self.mesh.image[0])[None]
+
+    def write(
+        self, path: pathlib.Path, whole, square, shown: dict, left: bool, mesh_format: str
+    ) -> str:
+        """Writes a person's picture, mesh and numbers beside `path`; returns a line about it.
+
+        The camera of the numbers has its principal point at the crop's centre, and the focal length
+        that weak perspective is taken for; vertices and points are in its axes. The numbers of a
+        left hand are all those of the right one, mirrored.
+        """
+        faces = self.bodies.body.faces.array
+        place = shown["translation"][0]
+        vertices, points = (shown[name][0] + place for name in ("vertices", "points"))
+        if left:
+            mirror = np.array([-1, 1, 1], np.float32)
+            vertices, points, place = vertices * mirror, points * mirror, place * mirror
+            faces = faces[:, ::-1]
+        focal = cameras.FOCAL / cameras.SIDE * square[2]
+        intrinsics = (focal, focal, square[0], square[1])
+        row = [whole, drawing.overlay(whole, vertices, faces, intrinsics)]
+        row.append(drawing.side_view(vertices, faces, whole.shape[:2]))
+        named = {end: path.with_name(f"{path.name}.{end}") for end in ("png", mesh_format, "npz")}
+        PIL.Image.fromarray(drawing.page([("", row)])).save(named["png"])
+        mesh_export.write(named[mesh_format], vertices - place, faces)
+        numbers = {name: shown[name][0] for name in ("camera", "pose", "betas") if name in shown}
+        if left:
+            numbers["camera"] = numbers["camera"] * (1, -1, 1)
+            if "pose" in numbers:
+                numbers["pose"] = mirror[:, None] * numbers["pose"] * mirror
+        np.savez(
+            named["npz"],
+            **numbers,
+            vertices=vertices,
+            points=points,
+            names=np.array(self.bodies.measured.names),
+            intrinsics=np.array(intrinsics),
+            crop=square,
+        )
+        return f"{path}.png, .{mesh_format}, .npz"

@@ -1,0 +1,79 @@
+"""Labels as predictions are compared with them: by the loss, and by an evaluation.
+
+The loss looks at the trained points and at what few vertices it needs. An evaluation looks at the
+measured points and at the whole mesh, and prefers annotations to what parameters give.
+"""
+
+import jax.numpy as jnp
+
+from crocohuman_jax.body_models import bodies as bodies_lib
+from crocohuman_jax.body_models import cameras, rotations
+
+
+def targets(batch, models: bodies_lib.Bodies, landmarks) -> dict:
+    """Returns what the loss compares predictions with.
+
+    Args:
+        batch: of `labelled_people`.
+        models: pose the true parameters.
+        landmarks: the L trained points on their meshes.
+
+    Returns:
+        turns [B, K, 3, 3], betas [B, S], vertices [B, V, 3], places [B, K, 3], keypoints [B, L, 3]
+        and joints [B, L, 4] with confidences, has_pose [B].
+    """
+    turns = rotations.exp(batch["pose"])
+    vertices, places = models.truth(batch["betas"], turns, batch["gender"])
+    points = landmarks(vertices, places)
+    seen = cameras.pinhole(points + batch["translation"][:, None], batch["matrix"])
+    exact = batch["exact"][:, None, None] > 0
+    certain = jnp.ones((*points.shape[:2], 1))
+    full = batch["has_mesh"][:, None, None] > 0
+    joints = jnp.where(full, jnp.concatenate([points, certain], -1), batch["joints"])
+    return {
+        "turns": turns,
+        "betas": batch["betas"],
+        "vertices": vertices,
+        "places": places,
+        "keypoints": jnp.where(exact, jnp.concatenate([seen, certain], -1), batch["keypoints"]),
+        # Annotated joints are better than those of a pseudo truth.
+        "joints": jnp.where(
+            batch["joints"][..., 3:].any(1, keepdims=True), batch["joints"], joints
+        ),
+        "has_pose": batch["has_pose"],
+    }
+
+
+def truth(batch, bodies: bodies_lib.Bodies) -> dict:
+    """Returns the true mesh and points, as annotated or else of the true parameters.
+
+    Returns:
+        vertices [B, V, 3]; points [B, P, 3]; has_mesh, has_points and annotated (whether the
+        points are), [B] each.
+    """
+    turns = rotations.exp(batch["pose"])
+    vertices, places = bodies.truth(batch["betas"], turns, batch["gender"])
+    points, has_mesh = bodies.measured(vertices, places), batch["has_mesh"]
+    joints = measured(bodies, batch["joints"], root=True)
+    annotated = joints[..., 3].min(-1)  # all of them
+    seen = annotated[:, None, None] > 0
+    # Annotated joints lie where the camera sees them, parameters give a mesh about its origin.
+    vertices += jnp.where(seen, joints[:, :1, :3] - points[:, :1], 0)
+    points = jnp.where(seen, joints[..., :3], points)
+    if "vertices" in batch:  # annotated ones lie about annotated joints
+        meshed = batch["has_vertices"] * (annotated > 0)
+        vertices = jnp.where(meshed[:, None, None] > 0, batch["vertices"], vertices)
+        has_mesh = jnp.maximum(has_mesh, meshed)
+    return {
+        "vertices": vertices,
+        "points": points,
+        "has_mesh": has_mesh,
+        "has_points": jnp.where(annotated > 0, 1.0, batch["has_mesh"]),
+        "annotated": (annotated > 0).astype(jnp.float32),
+    }
+
+
+def measured(bodies: bodies_lib.Bodies, rows, root: bool = False):
+    """Returns the measured points among the trained ones [B, L, C], with the root or not."""
+    at = bodies.among_trained(root)
+    return rows[:, at] * (at >= 0)[:, None]
