@@ -4,12 +4,12 @@ import pathlib
 import subprocess
 import sys
 
+import descriptions
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import runs
-import test_names
 
 import crocohuman_jax as ch
 from crocohuman_jax import models
@@ -18,14 +18,14 @@ from crocohuman_jax.training import initialization
 from crocohuman_jax.weights.names import leaf_names
 from crocohuman_jax.weights.sharing import hub, model_folder
 
-TINY = test_names.TINY  # 16x24 pixels, patches of 8, encoder 24/2/3, decoder 16/1/2
+TINY = descriptions.TINY  # 16x24 pixels, patches of 8, encoder 24/2/3, decoder 16/1/2
 PICTURES = np.random.default_rng(5).integers(0, 256, (2, 16, 24, 3), np.uint8)
 OTHERS = np.random.default_rng(6).integers(0, 256, (2, 16, 24, 3), np.uint8)
 VISIBLE = np.array([[0, 4], [2, 3]])
 
 
 def make(description=TINY, **compute):
-    params = {k: 0.2 * v for k, v in test_names.parameters(description).items()}
+    params = {k: 0.2 * v for k, v in descriptions.parameters(description).items()}
     return ch.Model(description, leaf_names.nested(params), croco.Compute(**compute))
 
 
@@ -36,7 +36,7 @@ def tiny():
 
 def shared(path, description=TINY):
     """Returns the folder of a small model with random weights."""
-    model_folder.write(path, description, test_names.parameters(description), "a card")
+    model_folder.write(path, description, descriptions.parameters(description), "a card")
     return path
 
 
@@ -98,7 +98,7 @@ def test_bytes_fractions_and_normalized_pictures_are_one_and_the_same(tiny):
 
 @pytest.mark.parametrize("name", ["croco", "rope"])
 def test_any_size_that_the_patch_divides_passes(name):
-    model = make(test_names.EVERY[name])
+    model = make(descriptions.EVERY[name])
     patch = model.description.patch
     images = np.zeros((1, 3 * patch, 2 * patch, 3), np.uint8)
     assert model.encode(images).shape == (1, 6, 24)
@@ -107,7 +107,7 @@ def test_any_size_that_the_patch_divides_passes(name):
 
 @pytest.mark.parametrize("name", ["vit", "mae"])
 def test_a_class_token_comes_only_if_it_is_asked_for(name):
-    model = make(test_names.EVERY[name])
+    model = make(descriptions.EVERY[name])
     images = PICTURES[:, :, :16]
     every = model.encode(images, class_token=True)
     assert every.shape == (2, 5, 24)
@@ -191,7 +191,7 @@ def test_what_a_model_cannot_do_is_said(tiny):
 
 def test_a_shared_folder_is_loaded(tmp_path):
     model = ch.load(shared(tmp_path / "model"))
-    wanted = test_names.parameters(TINY)
+    wanted = descriptions.parameters(TINY)
     runs.equal(model.params, leaf_names.nested(wanted))
     assert model.description == TINY
     with pytest.raises(ValueError, match="ema=True is for a run"):
@@ -233,7 +233,7 @@ def test_a_folder_that_holds_no_model_or_half_of_one_is_named(tmp_path):
     with pytest.raises(ValueError, match="holds no model: neither .*convert import"):
         ch.load(tmp_path)
     path = shared(tmp_path / "model")
-    params = test_names.parameters(TINY)
+    params = descriptions.parameters(TINY)
     del params["head/bias"]
     model_folder.arrays.write_safetensors(path / model_folder.WEIGHTS, params, {})
     with pytest.raises(ValueError, match="head/bias: missing"):
@@ -267,6 +267,6 @@ def test_importing_the_package_does_not_import_jax():
         "assert 'jax' not in sys.modules and 'flax' not in sys.modules\n"
         "try:\n    crocohuman_jax.lode\nexcept AttributeError as error:\n    print(error)"
     )
-    root = pathlib.Path(__file__).parent.parent
+    root = pathlib.Path(__file__).parents[2]
     found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert "has no attribute 'lode'" in found.stdout, found.stderr

@@ -3,6 +3,7 @@
 import json
 import types
 
+import descriptions
 import numpy as np
 import pytest
 
@@ -13,35 +14,9 @@ from crocohuman_jax.weights.names import architectures, leaf_names
 V1 = architectures.Description(
     "croco", Shape(768, 12, 12), Shape(512, 8, 16), (224, 224), 16, "cosine", head=768
 )
-TINY = architectures.Description(
-    "croco", Shape(24, 2, 3), Shape(16, 1, 2), (16, 24), 8, "cosine", head=192
-)
-ROPE = architectures.Description(
-    "croco", Shape(24, 2, 3), Shape(16, 1, 2), (224, 224), 16, "rope100", head=768
-)
-MAE = architectures.Description(
-    "mae", Shape(24, 2, 3), Shape(16, 1, 2), (16, 16), 8, "table", head=192
-)
-VIT = architectures.Description("vit", Shape(24, 2, 3), None, (16, 16), 8, "table", head=5)
-EVERY = {"croco": TINY, "rope": ROPE, "mae": MAE, "vit": VIT}
 
 
-def parameters(description, seed=0):
-    draw = np.random.default_rng(seed)
-    return {
-        leaf.path: draw.standard_normal(leaf.shape_here(), np.float32)
-        for leaf in architectures.leaves(description)
-    }
-
-
-def state_dict(description):
-    params = parameters(description)
-    return leaf_names.export_arrays(
-        params, architectures.leaves(description), architectures.tables(description)
-    )
-
-
-def take_in(state, description=TINY, **allow):
+def take_in(state, description=descriptions.TINY, **allow):
     leaves, tables = architectures.leaves(description), architectures.tables(description)
     return leaf_names.import_arrays(state, leaves, tables, **allow)
 
@@ -94,10 +69,12 @@ def test_names_and_shapes_of_croco_v2_are_the_published_347():
     assert len(wanted) == 347
 
 
-@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("kind", descriptions.EVERY)
 def test_out_and_in_again_is_bit_equal(kind):
-    params = parameters(EVERY[kind])
-    found, passed = take_in(state_dict(EVERY[kind]), EVERY[kind])
+    params = descriptions.parameters(descriptions.EVERY[kind])
+    found, passed = take_in(
+        descriptions.state_dict(descriptions.EVERY[kind]), descriptions.EVERY[kind]
+    )
     assert not passed and found.keys() == params.keys()
     for path, array in params.items():
         np.testing.assert_array_equal(found[path], array, err_msg=path)
@@ -114,7 +91,7 @@ def test_each_way_an_array_can_lie_is_undone(form):
 
 
 def test_fused_queries_keys_and_values_keep_their_order():
-    state = state_dict(TINY)
+    state = descriptions.state_dict(descriptions.TINY)
     found, _ = take_in(state)
     x = np.arange(24, dtype=np.float32)
     there = (state["enc_blocks.1.attn.qkv.weight"] @ x).reshape(3, 3, 8)
@@ -123,7 +100,7 @@ def test_fused_queries_keys_and_values_keep_their_order():
 
 
 def test_a_patch_is_embedded_as_the_convolution_does():
-    state = state_dict(TINY)
+    state = descriptions.state_dict(descriptions.TINY)
     found, _ = take_in(state)
     patch = np.random.default_rng(1).standard_normal((8, 8, 3))
     there = np.einsum("oipq,pqi->o", state["patch_embed.proj.weight"], patch)
@@ -132,7 +109,7 @@ def test_a_patch_is_embedded_as_the_convolution_does():
 
 
 def test_everything_that_does_not_fit_is_listed_at_once():
-    state = state_dict(TINY)
+    state = descriptions.state_dict(descriptions.TINY)
     del state["enc_blocks.1.mlp.fc1.bias"]
     state["fc_norm.weight"] = np.ones(3, np.float32)
     state["dec_norm.bias"] = np.ones(15, np.float32)
@@ -155,7 +132,7 @@ def test_everything_that_does_not_fit_is_listed_at_once():
 
 
 def test_what_is_passed_over_is_asked_for_and_said():
-    state = state_dict(TINY) | {"fc_norm.weight": np.ones(3, np.float32)}
+    state = descriptions.state_dict(descriptions.TINY) | {"fc_norm.weight": np.ones(3, np.float32)}
     del state["dec_norm.bias"], state["prediction_head.weight"]
     found, passed = take_in(
         state, allow_missing="dec_norm.*, prediction_*", allow_unexpected="fc_norm.*"
@@ -184,20 +161,27 @@ def test_an_array_stored_twice_must_be_the_same_twice():
 
 @pytest.mark.parametrize("kind", ["croco", "mae", "vit"])
 def test_sizes_are_read_off_the_shapes(kind):
-    wanted = EVERY[kind]
+    wanted = descriptions.EVERY[kind]
     heads = (3, 2) if wanted.decoder else (3,)
     image = wanted.image if kind == "croco" else None  # it is no square, which must be said
-    assert detect.describe(state_dict(wanted), heads=heads, image=image)[0] == wanted
+    assert detect.describe(descriptions.state_dict(wanted), heads=heads, image=image)[0] == wanted
 
 
 def test_positions_are_those_the_file_has_tables_of():
-    assert detect.describe(state_dict(ROPE), heads=(3, 2))[0] == ROPE
+    assert (
+        detect.describe(descriptions.state_dict(descriptions.ROPE), heads=(3, 2))[0]
+        == descriptions.ROPE
+    )
 
 
 def test_names_of_a_distributed_module_lose_their_prefix():
-    state = {f"module.{name}": array for name, array in state_dict(VIT).items()}
+    state = {
+        f"module.{name}": array for name, array in descriptions.state_dict(descriptions.VIT).items()
+    }
     found, arrays = detect.describe({"model": state}, heads=(3,))
-    assert found == VIT and set(arrays) == set(state_dict(VIT))
+    assert found == descriptions.VIT and set(arrays) == set(
+        descriptions.state_dict(descriptions.VIT)
+    )
 
 
 @pytest.mark.parametrize("wrap", [dict, lambda args: types.SimpleNamespace(**args)])
@@ -206,8 +190,11 @@ def test_arguments_in_a_text_are_read_as_literals(wrap):
         "CroCoNet(img_size=(16, 24), patch_size=8, enc_embed_dim=24, enc_depth=2, "
         "enc_num_heads=3, dec_embed_dim=16, dec_depth=1, dec_num_heads=2, pos_embed='cosine')"
     )
-    checkpoint = {"model": state_dict(TINY), "args": wrap({"model": text})}
-    assert detect.describe(checkpoint)[0] == TINY
+    checkpoint = {
+        "model": descriptions.state_dict(descriptions.TINY),
+        "args": wrap({"model": text}),
+    }
+    assert detect.describe(checkpoint)[0] == descriptions.TINY
 
 
 @pytest.mark.parametrize(
@@ -241,7 +228,7 @@ def test_a_text_that_is_more_than_literals_is_refused(text):
 )
 def test_what_is_not_known_is_named(change, message):
     with pytest.raises(ValueError, match=message):
-        detect.describe({"model": state_dict(TINY)} | change)
+        detect.describe({"model": descriptions.state_dict(descriptions.TINY)} | change)
 
 
 ODD = (None, "x", -1, 0, 2.5, [], [1], {}, (16, 24), True, 10**30, np.ones(3), np.float32(7))
@@ -250,11 +237,11 @@ ODD = (None, "x", -1, 0, 2.5, [], [1], {}, (16, 24), True, 10**30, np.ones(3), n
 @pytest.mark.parametrize("kind", ["croco", "vit", "mae"])
 def test_whatever_a_file_says_it_is_read_or_refused_in_words(kind):
     draw = np.random.default_rng(0)
-    description = EVERY[kind]
-    whole = state_dict(description)
+    description = descriptions.EVERY[kind]
+    whole = descriptions.state_dict(description)
     options = {"heads": (3, 2)[: 1 + bool(description.decoder)]}
     for _ in range(1000):
-        state, settings = dict(whole), architectures.croco_kwargs(TINY)
+        state, settings = dict(whole), architectures.croco_kwargs(descriptions.TINY)
         for name in draw.choice(list(state), 2):
             shape = draw.integers(0, 4, draw.integers(0, 4))
             state[name] = [np.zeros(shape, np.float32), np.ones(2), ODD[draw.integers(len(ODD))]][
@@ -274,18 +261,21 @@ def test_whatever_a_file_says_it_is_read_or_refused_in_words(kind):
 
 def test_a_size_that_does_not_tell_its_heads_asks_for_them():
     with pytest.raises(ValueError, match="how many heads a width of 24 has: say --heads=ENCODER"):
-        detect.describe(state_dict(VIT))
+        detect.describe(descriptions.state_dict(descriptions.VIT))
     with pytest.raises(ValueError, match="2, the file has 1 stacks"):
-        detect.describe(state_dict(VIT), heads=(3, 3))
-    kwargs = architectures.croco_kwargs(TINY)
+        detect.describe(descriptions.state_dict(descriptions.VIT), heads=(3, 3))
+    kwargs = architectures.croco_kwargs(descriptions.TINY)
     with pytest.raises(ValueError, match=r"--heads=\(4, 2\), but the file says \(3, 2\)"):
-        detect.describe({"model": state_dict(TINY), "croco_kwargs": kwargs}, heads=(4, 2))
+        detect.describe(
+            {"model": descriptions.state_dict(descriptions.TINY), "croco_kwargs": kwargs},
+            heads=(4, 2),
+        )
 
 
-@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("kind", descriptions.EVERY)
 def test_a_description_survives_json(kind):
-    saved = json.loads(json.dumps(EVERY[kind].as_json()))
-    assert architectures.Description.from_json(saved) == EVERY[kind]
+    saved = json.loads(json.dumps(descriptions.EVERY[kind].as_json()))
+    assert architectures.Description.from_json(saved) == descriptions.EVERY[kind]
 
 
 @pytest.mark.parametrize(
@@ -307,6 +297,6 @@ def test_a_description_survives_json(kind):
 )
 def test_a_description_names_what_it_does_not_know(change, message):
     with pytest.raises(ValueError, match=message):
-        architectures.Description.from_json(TINY.as_json() | change)
+        architectures.Description.from_json(descriptions.TINY.as_json() | change)
     with pytest.raises(ValueError, match="lacks, or has too many: None"):
         architectures.Description.from_json(None)

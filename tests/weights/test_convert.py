@@ -6,12 +6,12 @@ import subprocess
 import sys
 import types
 
+import descriptions
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import runs
-import test_names
 
 import crocohuman_jax as ch
 from crocohuman_jax import convert
@@ -59,8 +59,8 @@ def close(found, wanted):
 @pytest.fixture
 def file(tmp_path):
     """A safetensors file with the names that CroCo's class has, as anyone could have made it."""
-    state = test_names.state_dict(test_names.TINY)
-    settings = json.dumps(architectures.croco_kwargs(test_names.TINY))
+    state = descriptions.state_dict(descriptions.TINY)
+    settings = json.dumps(architectures.croco_kwargs(descriptions.TINY))
     arrays.write_safetensors(tmp_path / "x.safetensors", state, {"croco_kwargs": settings})
     return tmp_path / "x.safetensors"
 
@@ -164,9 +164,9 @@ def test_a_folder_says_where_its_weights_come_from(file, tmp_path):
 
 
 def test_parts_that_are_absent_by_permission_are_left_out(tmp_path):
-    state = test_names.state_dict(test_names.TINY)
+    state = descriptions.state_dict(descriptions.TINY)
     state = {k: v for k, v in state.items() if not k.startswith(("prediction_head", "dec_norm"))}
-    settings = json.dumps(architectures.croco_kwargs(test_names.TINY))
+    settings = json.dumps(architectures.croco_kwargs(descriptions.TINY))
     arrays.write_safetensors(tmp_path / "x.safetensors", state, {"croco_kwargs": settings})
     with pytest.raises(ValueError, match=r"(?s)missing: dec_norm.bias.*missing: prediction_head"):
         take_in(tmp_path / "x.safetensors", tmp_path / "model")
@@ -203,7 +203,7 @@ def test_an_encoder_goes_to_timm_with_its_table(tmp_path, file):
     assert about["model_args"]["class_token"] is False and about["num_classes"] == 0
     assert about["model_args"]["num_heads"] == 3
     np.testing.assert_array_equal(state["pos_embed"][0], position_embeddings.cosine((2, 3), 24))
-    theirs = test_names.state_dict(test_names.TINY)
+    theirs = descriptions.state_dict(descriptions.TINY)
     encoder = {k.replace("enc_", "", 1) for k in theirs if k.startswith("enc_")}
     assert set(state) == encoder | {"patch_embed.proj.weight", "patch_embed.proj.bias"}
     np.testing.assert_array_equal(
@@ -213,27 +213,27 @@ def test_an_encoder_goes_to_timm_with_its_table(tmp_path, file):
 
 def test_a_vision_transformer_goes_to_timm_whole(tmp_path):
     model_folder.write(
-        tmp_path / "model", test_names.VIT, test_names.parameters(test_names.VIT), ""
+        tmp_path / "model", descriptions.VIT, descriptions.parameters(descriptions.VIT), ""
     )
     out = give_out(tmp_path / "model", tmp_path / "timm", format="timm")
     state, _ = arrays.read_safetensors(out / model_folder.WEIGHTS)
-    theirs = test_names.state_dict(test_names.VIT)
+    theirs = descriptions.state_dict(descriptions.VIT)
     assert set(state) == {name for name in theirs if not name.startswith("head.")}
     np.testing.assert_array_equal(state["pos_embed"], theirs["pos_embed"])
     assert json.loads((out / "config.json").read_text())["model_args"]["class_token"] is True
 
 
 def test_a_model_that_turns_has_no_counterpart_in_timm(tmp_path):
-    rope = test_names.ROPE
-    model_folder.write(tmp_path / "model", rope, test_names.parameters(rope), "")
+    rope = descriptions.ROPE
+    model_folder.write(tmp_path / "model", rope, descriptions.parameters(rope), "")
     with pytest.raises(ValueError, match=r"\(rope100\): use --format=torch-names"):
         give_out(tmp_path / "model", tmp_path / "timm", format="timm")
     assert not (tmp_path / "timm").exists()
 
 
 def test_a_table_for_another_grid_is_interpolated_when_a_run_starts_from_it(tmp_path):
-    vit = test_names.VIT
-    params = test_names.parameters(vit)
+    vit = descriptions.VIT
+    params = descriptions.parameters(vit)
     model_folder.write(tmp_path / "model", vit, params, "")
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     wanted = {"encoder": {"positions": jax.ShapeDtypeStruct((7, 24), jnp.float32, sharding=place)}}
@@ -302,7 +302,7 @@ def test_a_body_model_becomes_one_file_with_a_receipt(oracles, tmp_path, name):
 
 
 def test_names_leave_nothing_of_a_model_out():
-    for description in test_names.EVERY.values():
-        flat = test_names.parameters(description)
+    for description in descriptions.EVERY.values():
+        flat = descriptions.parameters(description)
         assert {path.split("/")[0] for path in flat} == set(architectures.parts(description))
         assert leaf_names.nested(flat).keys() == set(architectures.parts(description))

@@ -18,7 +18,7 @@ import torch_writer
 from crocohuman_jax.weights.exchange import body_files
 from crocohuman_jax.weights.safe import arrays, pickles, rebuild, torch_files
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).parent.parent
 # Where a process can tell the peak of its own memory.
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 

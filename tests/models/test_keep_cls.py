@@ -1,10 +1,10 @@
 """Fine-tuning of a MAE's encoder that keeps its class token."""
 
 import chips
+import descriptions
 import jax
 import numpy as np
 import pytest
-import test_names
 
 from configs import mesh
 from crocohuman_jax.inference import model
@@ -16,7 +16,7 @@ from crocohuman_jax.weights.sharing import model_folder
 
 def configured(source, **changes):
     config = mesh.get_config("debug,body=open_hand_right")
-    theirs = test_names.VIT.encoder
+    theirs = descriptions.VIT.encoder
     config.model.encoder = {"width": theirs.width, "depth": theirs.depth, "heads": theirs.heads}
     config.model.patch, config.model.image = 8, (32, 32)
     config.init_from, config.data.folders = str(source), "nowhere"
@@ -26,7 +26,7 @@ def configured(source, **changes):
 
 def test_the_tokens_of_patches_are_those_of_the_encoder_with_its_class_token(tmp_path):
     source = tmp_path / "model"
-    model_folder.write(source, test_names.VIT, test_names.parameters(test_names.VIT), "")
+    model_folder.write(source, descriptions.VIT, descriptions.parameters(descriptions.VIT), "")
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     patches = pixels.patchify(pixels.normalize(pixels.to_float(images)), 8)
     config = configured(source, model__keep_cls=True)
@@ -36,7 +36,7 @@ def test_the_tokens_of_patches_are_those_of_the_encoder_with_its_class_token(tmp
     net = network.bind(grafted)
     net.head = lambda tokens, key: tokens
     wanted = model.load(source).encode(images)
-    assert wanted.shape == (2, 16, test_names.VIT.encoder.width)
+    assert wanted.shape == (2, 16, descriptions.VIT.encoder.width)
     np.testing.assert_allclose(net(patches, None), wanted, atol=1e-4)
     token = grafted["encoder"]["class_token"]
     other = grafted | {"encoder": grafted["encoder"] | {"class_token": 5 * token[::-1]}}
