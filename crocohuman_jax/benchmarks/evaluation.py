@@ -34,7 +34,8 @@ def measure(config, folder: str, warmup: int, steps: int) -> Iterator[dict]:
         )
     where = pathlib.Path(folder)
     evaluation = task.evaluation(Asked(where, records.read_manifest(where), "validation"))
-    mesh, stream = sharding.make_mesh(config.mesh), evaluation.stream
+    one_device = sharding.make_mesh(dict.fromkeys(sharding.MESH, 1), jax.devices()[:1])
+    mesh, stream = one_device, evaluation.stream  # as `evaluate` does
     batch = min(config.batch_size, len(stream.elements))
     with jax.set_mesh(mesh):
         params = task.init(jax.random.key(0)) | task.from_data()

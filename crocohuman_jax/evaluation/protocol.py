@@ -23,16 +23,17 @@ class Protocol:
         task: what was predicted, "mesh".
         dataset: on what, "3dpw".
         split: which part of it, "test".
-        joints: the name of the joint set, "lsp14".
+        crop: how the pictures were cut, "1.2 x box of the keypoints, 224 px".
+        frames: how many examples were measured.
+        skipped: how many frames of the split were not.
+        fingerprint: of the data, as its preparation recorded it.
+        joints: the name of the joint set, "lsp14". This and what follows up to `alignment` is
+            "none" for tasks without meshes.
         regressor: `array_hash` of the array that makes joints of vertices, or "none".
         root: what was put together before unaligned errors, "pelvis of h36m".
         truth_model: the body model of the truth, "smpl of the annotated gender".
         predicted_model: the body model of the prediction, "smpl neutral".
         alignment: of the aligned errors, "similarity".
-        crop: how the pictures were cut, "1.2 x box of the keypoints, 224 px".
-        frames: how many examples were measured.
-        skipped: how many frames of the split were not.
-        fingerprint: of the data, as its preparation recorded it.
         units: of the errors.
         left_out: lines in the list of what the preparation of the folder left out, in any split.
         non_finite: how many people are not among `frames` because their prediction is not finite.
@@ -44,16 +45,16 @@ class Protocol:
     task: str
     dataset: str
     split: str
-    joints: str
-    regressor: str
-    root: str
-    truth_model: str
-    predicted_model: str
-    alignment: str
     crop: str
     frames: int
     skipped: int
     fingerprint: str
+    joints: str = "none"
+    regressor: str = "none"
+    root: str = "none"
+    truth_model: str = "none"
+    predicted_model: str = "none"
+    alignment: str = "none"
     units: str = "mm"
     left_out: int = 0
     non_finite: int = 0

@@ -59,7 +59,7 @@ def opened(workdir: pathlib.Path, change: Callable[[dict], None] = lambda saved:
         ValueError: it holds no run, or `change` found something wrong.
     """
     saved = options.load(workdir / "config.json")["config"]
-    saved["mesh"] = {"data": 1, "fsdp": 1, "tensor": 1}
+    saved["mesh"] = dict.fromkeys(sharding.MESH, 1)
     change(saved)
     return Finished(workdir, ml_collections.ConfigDict(saved))
 
