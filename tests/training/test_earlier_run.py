@@ -1,4 +1,4 @@
-"""A run of an earlier version of this project, and its prepared folder, go on and are drawn here."""
+"""A run of an earlier version of this project goes on here, and is opened as any other."""
 
 import json
 import pathlib
