@@ -5,7 +5,7 @@
 
 import importlib
 
-_PUBLIC = {"load": "model", "Model": "model"}
+_PUBLIC = {"load": "inference.model", "Model": "inference.model"}
 
 
 def __getattr__(name: str):

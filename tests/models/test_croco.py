@@ -259,7 +259,7 @@ def test_sizes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="225x224 picture .* 16x16 patches.*224x224"):
         croco.patch_grid((225, 224), 16)
     with pytest.raises(ValueError, match="Width 96 does not divide into 5 heads"):
-        croco._check(croco.Shape(96, 1, 5), "cosine", croco.Compute())
+        croco.check(croco.Shape(96, 1, 5), "cosine", croco.Compute())
     with pytest.raises(ValueError, match="Unknown positions 'learned'. Known: cosine, rope100"):
         build("learned")
     with pytest.raises(ValueError, match="multiple of 4, not 6"):

@@ -34,14 +34,14 @@ def test_the_tokens_of_patches_are_those_of_the_encoder_with_its_class_token(tmp
     params = jax.jit(network._init)(jax.random.key(0))
     grafted = initialization.graft({"params": params}, config)["params"]
     net = network.bind(grafted)
-    net.head = lambda tokens, key: tokens
+    net.head = lambda tokens, mean, key: tokens
     wanted = model.load(source).encode(images)
     assert wanted.shape == (2, 16, descriptions.VIT.encoder.width)
     np.testing.assert_allclose(net(patches, None), wanted, atol=1e-4)
     token = grafted["encoder"]["class_token"]
     other = grafted | {"encoder": grafted["encoder"] | {"class_token": 5 * token[::-1]}}
     net = network.bind(other)
-    net.head = lambda tokens, key: tokens
+    net.head = lambda tokens, mean, key: tokens
     assert np.abs(net(patches, None) - wanted).max() > 1e-3  # which the patches have looked at
 
 

@@ -259,7 +259,7 @@ def test_dense_parts_are_all_there_and_sided():
 
 def test_two_processes_build_the_same_bytes():
     code = (
-        "import hashlib; from crocohuman_jax.synthetic import open_models as o\n"
+        "import hashlib; from crocohuman_jax.synthetic.figure import open_models as o\n"
         "h = hashlib.sha256()\n"
         "for m in (o.body(), o.hand('left')):\n"
         "    for k in sorted(m): h.update(m[k].tobytes())\n"
