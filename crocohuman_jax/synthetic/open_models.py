@@ -1,4 +1,4 @@
-"""Writes the open models and says how well they fit.
+"""Writes the open models (SMPL-format models of the built-in body) and prints their fit errors.
 
 python -m crocohuman_jax.synthetic.open_models --output=models
 """
@@ -14,16 +14,16 @@ from crocohuman_jax.synthetic.motion import motion
 
 
 def errors(components: int = 10, count: int = 240, seed: int = 1) -> dict[str, np.ndarray]:
-    """Returns distances in mm between full and open vertices of adults: {name: [count, n]}.
+    """Returns distances in mm between vertices of the full and the open body: {name: [count, n]}.
 
-    The names are "rest", both in the zero pose of the open body; "posed", and "posed, no hands"
-    without those that hands move; "right hand", by the model of the hand. The people are none of
-    those who made the shape directions; each is caught once in a motion of its own.
+    The names are "rest" (zero pose of the open body), "posed", "posed, no hands" (without the
+    vertices that the hands move) and "right hand" (with the hand model). The adults are not among
+    those that the shape directions were computed from; each has one pose of a random motion.
 
     Args:
-        components: how many betas.
-        count: adults.
-        seed: of adults and motions.
+        components: number of betas.
+        count: number of adults.
+        seed: seed of adults and motions.
     """
     full, rng = parametric.load(), np.random.default_rng(seed)
     body, hand = open_fit.posable("body", components), open_fit.posable("right", components)

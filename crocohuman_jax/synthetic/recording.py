@@ -1,7 +1,7 @@
-"""One take: a person moves somewhere while a rig of cameras records.
+"""Renders takes: a person moves in a scene while several cameras (views) record some instants.
 
-Everything about a frame follows from the recipe and from its numbers (person, take, kind, instant,
-view), so frames may be made in any order, by any number of workers, once or many times.
+The recipe and (person, take, kind, instant, view) determine a frame completely, so frames may be
+made in any order, by any number of workers, once or many times.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ from crocohuman_jax.synthetic.people import parameters, smpl_person
 from crocohuman_jax.synthetic.people import person as person_lib
 from crocohuman_jax.synthetic.scenes import furniture, scene, user_assets
 
-VERSION = 1  # of what is rendered: raised when the same recipe gives other pictures
+VERSION = 1  # of the rendering: increased when the same recipe gives different pictures
 KINDS = ("body", "hand")
-LEAST_SEEN = 0.6  # share of a hand that the rest of its owner must leave visible
-HAND_MARGIN = 1.1  # factor on the crop around a hand, which shows some of the arm
-HELD_REACH = 1.0  # of what a hand holds, how much is shown, in sizes of the hand
-LONGEST_WAY = 3.0  # metres that somebody goes during a take, or the cameras stand far away
-HAND_CANDIDATES = 3  # stations drawn for each that is kept
+LEAST_SEEN = 0.6  # fraction of a hand that the rest of the person must leave visible
+HAND_MARGIN = 1.1  # extra factor on the crop around a hand, so that it shows some of the arm
+HELD_REACH = 1.0  # the crop includes held objects up to this distance, in sizes of the hand
+LONGEST_WAY = 3.0  # metres a person walks at most in a take, so that cameras stay close
+HAND_CANDIDATES = 3  # camera positions drawn for each one that is kept
 PLAIN_OPTIONS = (
     *("people", "takes", "instants", "views", "supersample", "recording", "place"),
     *("pictures", "interiors", "motions", "model"),
@@ -34,25 +34,25 @@ PLAIN_OPTIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What is made.
+    """The options of a rendered data set.
 
     Attributes:
-        kinds: "body" and "hand", or one of them.
-        people: how many persons; takes: of each; instants: of each take; views: cameras.
+        kinds: "body", "hand" (close-ups), or both.
+        people, takes, instants, views: number of people, takes each, instants each, and cameras.
         size: (height, width) in pixels.
-        seed: of everything random.
-        enlarge: factor on the box around a body; hands get a little more.
-        supersample: rendered pixels a side of each pixel.
+        seed: seed of everything random.
+        enlarge: factor on the bounding box around a body; `HAND_MARGIN` more around a hand.
+        supersample: samples per pixel in each direction.
         recording: "clean", or "camera" with noise and motion blur.
         actions, hands: names to draw from; () for all.
         place: "room", "outdoors", "studio", or "" for all.
-        pictures: folder of pictures to stand before; "" for none.
-        interiors: folder of GLB or OBJ scenes to stand in.
-        motions: folder of BVH or AMASS files to move by.
-        model: SMPL file whose mesh is posed instead of the built-in body; needs AMASS motions.
+        pictures: folder of pictures used as backdrops; "" for none.
+        interiors: folder of GLB or OBJ scenes that people stand in.
+        motions: folder of BVH or AMASS files that move the people.
+        model: SMPL file whose mesh replaces the built-in body; needs AMASS motions.
 
     Raises:
-        ValueError: a value out of range or an unknown name.
+        ValueError: a value is out of range, a name is unknown, or two options exclude each other.
     """
 
     kinds: tuple[str, ...] = ("body",)
@@ -101,12 +101,12 @@ class Recipe:
             if getattr(self, one) and getattr(self, other):
                 raise ValueError(f"Option {other} has no effect with {one}: leave one of them out.")
         if self.motions and "hand" in self.kinds:
-            raise ValueError("Option motions moves bodies: hands in close-ups have their own.")
+            raise ValueError("Option motions needs kind=body: it does not move close-ups of hands.")
         if self.model and self.kinds != ("body",):
-            raise ValueError(f"Option model makes bodies, not {'and '.join(self.kinds)}.")
+            raise ValueError(f"Option model needs kind=body, not {' and '.join(self.kinds)}.")
 
     def sequences(self) -> list[tuple[int, int, str]]:
-        """Returns (person, take, kind) of everything that is recorded."""
+        """Returns the (person, take, kind) of every take."""
         return [
             (person, take, kind)
             for person in range(self.people)
@@ -121,20 +121,20 @@ def _choice(what: str, name: str, names: tuple[str, ...]) -> None:
 
 
 def check_sources(recipe: Recipe) -> None:
-    """Raises a ValueError if a folder or file of the user's cannot be used."""
+    """Raises a ValueError if one of the user's folders or files cannot be used."""
     paths = user_assets.motions(recipe.motions)
     user_assets.pictures(recipe.pictures)
     scenes = user_assets.scenes(recipe.interiors)
     if recipe.model:
         if not any(path.suffix == ".npz" for path in paths):
-            raise ValueError("Option model is posed by AMASS files: name their folder in motions.")
+            raise ValueError("Option model is posed by AMASS files: give their folder in motions.")
         smpl_person.SmplPerson(user_assets.model(recipe.model), 0)
     user_assets.one_of(user_assets.clip, "motions", recipe.motions, paths)
     user_assets.one_of(user_assets.scene, "interiors", recipe.interiors, scenes)
 
 
 def mark(recipe: Recipe) -> str:
-    """Returns a text that changes with what a recipe gives: our version, the user's files."""
+    """Returns a text that changes when VERSION, or a name or size of the user's files, changes."""
     paths = (
         *user_assets.motions(recipe.motions),
         *user_assets.pictures(recipe.pictures),
@@ -145,11 +145,11 @@ def mark(recipe: Recipe) -> str:
 
 
 class Take:
-    """A person in motion at a place, and the cameras around.
+    """A moving person in a scene, and the cameras around.
 
     Args:
-        recipe: what is made.
-        person, number: which person and which of their takes.
+        recipe: the options.
+        person, number: number of the person and of the take.
         kind: "body", or "hand" for close-ups of one hand.
     """
 
@@ -184,8 +184,8 @@ class Take:
         """Renders what a camera sees at an instant.
 
         Returns:
-            The picture, [H, W, 3] uint8, and its truth as `data.storage.synthetic_truth` stores it:
-            maps, tables, cameras and names.
+            The picture, [H, W, 3] uint8, and its ground truth under the names that
+            `data.storage.synthetic_truth` uses: maps, tables, cameras and names.
         """
         recipe, pose, posed = self.recipe, self.poses[instant], self.posed[instant]
         camera = self.camera(instant, view)
@@ -208,7 +208,7 @@ class Take:
         return picture, self._known(instant, camera, seen)
 
     def camera(self, instant: int, view: int) -> cameras.Camera:
-        """Returns the crop of a station that shows its subject at an instant."""
+        """Returns the crop of a view's camera that frames the body or hand at an instant."""
         enlarge = self.recipe.enlarge * (HAND_MARGIN if self.kind == "hand" else 1)
         jitter = self._crops[instant, view]
         points = self.subjects[instant]
@@ -234,7 +234,7 @@ class Take:
         )
 
     def _model(self, rng: np.random.Generator, person: int):
-        """Returns a person of the user's body model, and a recorded motion that moves it."""
+        """Returns a person on the user's body model and a recorded motion of that person."""
         paths = [p for p in user_assets.motions(self.recipe.motions) if p.suffix == ".npz"]
         clip = user_assets.clip(paths[rng.integers(len(paths))])
         model = user_assets.model(self.recipe.model)
@@ -242,7 +242,7 @@ class Take:
         return wearer, smpl_person.Recorded(wearer, clip, int(rng.integers(1 << 62)))
 
     def _walk(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns times between which nobody goes far, and the middle of the way, [3]."""
+        """Returns times, compressed if the person walks too far, and the path's middle, [3]."""
         places = np.stack([self.motion.at(time).translation for time in times])
         far = np.linalg.norm(np.ptp(places[:, :2], axis=0))
         if far > LONGEST_WAY:
@@ -254,7 +254,7 @@ class Take:
         return self.person.pose(pose.rotations, pose.translation - self._origin, pose.lift)
 
     def _subject(self, pose: motion.Pose, posed: surface.Posed) -> np.ndarray:
-        """Returns the points that a crop has to show, [n, 3]."""
+        """Returns the points that a crop has to show, [n, 3], metres."""
         if self.kind == "body":
             return posed.vertices
         hand = posed.skin[_hand(self.side)[0]]
@@ -264,14 +264,14 @@ class Take:
         for held in (held for held in pose.held if held.side == self.side):
             away = held.vertices @ wrist[:3, :3].T + wrist[:3, 3] - centre
             far = np.linalg.norm(away, axis=1, keepdims=True)
-            parts.append(centre + away * np.minimum(1, reach / far))  # of a long thing, a part
+            parts.append(centre + away * np.minimum(1, reach / far))  # only part of a long object
         return np.concatenate(parts)
 
     def _stations(self, rng, centre: np.ndarray, radius: float) -> list[cameras.Station]:
         count, recording = self.recipe.views, self.recipe.recording
         if self.kind == "body":
             return cameras.rig(rng, count, centre, radius, recording)
-        # Of many drawn all around, those from which the rest of the person hides the least.
+        # Draws several and keeps those from which the rest of the person hides the hand least.
         drawn = [
             station
             for _ in range(HAND_CANDIDATES)
@@ -284,10 +284,10 @@ class Take:
         return [drawn[i] for i in (good + rest)[:count]]
 
     def _hand_seen(self, station: cameras.Station, instant: int) -> float:
-        """Returns the share of the hand's pixels that the rest of the person does not hide."""
+        """Returns the fraction of the hand's pixels that the rest of the person does not hide."""
         posed, figure = self.posed[instant], parametric.load()
         if (station.rotation[2] @ posed.vertices.T + station.translation[2]).min() < 0.1:
-            return 0.0  # inside the person, or with a part of it behind
+            return 0.0  # inside the person, or partly in front of them
         camera = station.crop(self.subjects[instant], (48, 48), 1.1)
         points = raster.homogeneous(
             camera.intrinsics, camera.rotation, camera.translation, posed.vertices
@@ -306,7 +306,7 @@ class Take:
             user_assets.pictures(recipe.pictures),
             user_assets.scenes(recipe.interiors),
         )
-        if picture and interior:  # both are asked for: one or the other
+        if picture and interior:  # both options are set: one of them is drawn
             picture, interior = (picture, ()) if rng.random() < 0.5 else ((), interior)
         place = scene.Place(
             seed,
@@ -326,7 +326,7 @@ class Take:
         return place.thin(self.person, views)
 
     def _seat(self, place: scene.Place, rng: np.random.Generator) -> None:
-        """Puts a stool under somebody who sits, as high as they sit at the lowest."""
+        """Puts a stool under a sitting person, as high as the lowest point that they sit at."""
         hips, knees, figure = [], [], parametric.load()
         for posed in self.posed:
             for points, name in ((hips, "upperleg01"), (knees, "lowerleg01")):
@@ -339,7 +339,7 @@ class Take:
             place.add(furniture.stool(rng, height), middle, float(np.arctan2(ahead[0], -ahead[1])))
 
     def _known(self, instant: int, camera: cameras.Camera, seen: render.Truth) -> dict:
-        """Returns what is known of a frame, by the names of `data.storage.synthetic_truth`."""
+        """Returns the ground truth of a frame, as named in `data.storage.synthetic_truth`."""
         pose, posed = self.poses[instant], self.posed[instant]
         joints, _ = camera.project(posed.joints)
         side = self.side if self.kind == "hand" else ""
@@ -364,12 +364,12 @@ class Take:
 record = Take
 
 
-@functools.cache  # for the rest of the process
+@functools.cache  # once per process
 def _single_thread() -> None:
-    """Gives linear algebra one thread: the same bytes in every process, and no competition.
+    """Limits linear algebra to one thread, so that every process renders the same bytes.
 
-    How threads share a product changes its rounding, and thin ones, as of skinning, take ten
-    times as long when the threads of several processes compete.
+    The number of threads changes the rounding of products. Products of thin matrices, as in
+    skinning, also take ten times as long when the threads of several processes compete.
     """
     threadpoolctl.threadpool_limits(1, user_api="blas")
 
@@ -385,7 +385,7 @@ def _drawn(seed: int, person: int) -> int:
 
 @functools.cache
 def _hand(side: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the numbers of the vertices and of the faces of a hand."""
+    """Returns the indices of the vertices and of the faces of a hand."""
     figure = parametric.load()
     faces = np.flatnonzero(figure.face_part == figure.parts.index(f"hand_{side.lower()}"))
     return np.unique(figure.faces[faces]), faces

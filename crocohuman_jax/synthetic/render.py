@@ -1,4 +1,7 @@
-"""The picture that a camera takes of a person in a place, and all that is known about it."""
+"""Renders the picture that a camera takes of a person in a scene, and its ground truth.
+
+A place is a scene with its lights; its objects (`things`) are furniture, trees and the like.
+"""
 
 import dataclasses
 import zlib
@@ -11,7 +14,7 @@ from crocohuman_jax.synthetic.graphics import shadows as shadows_lib
 from crocohuman_jax.synthetic.scenes import scene
 
 BLUR_STEPS = 8
-# From linear light in [0, 1], 16 bits, to sRGB.
+# Table from linear light in [0, 1], in 2**14 steps, to sRGB.
 _LINEAR = np.linspace(0, 1, 1 << 14)
 _SRGB = np.where(_LINEAR <= 0.0031308, 12.92 * _LINEAR, 1.055 * _LINEAR ** (1 / 2.4) - 0.055)
 _SRGB = _SRGB.astype(np.float32)
@@ -19,18 +22,18 @@ _SRGB = _SRGB.astype(np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """What each pixel of a picture shows, exactly, at the pixel's centre.
+    """The exact ground truth of a picture, sampled at the centre of each pixel.
 
     Attributes:
-        silhouette: [H, W] bool, the visible person, dressed.
-        face: [H, W] int32, index into `Surface.faces`, -1 where not the person.
-        barycentric: [H, W, 2] float32, weights of the face's corners 1 and 2 in the world.
-        depth: [H, W] float32, metres along the optical axis, 0 where not the person.
-        part: [H, W] uint8, the number of the body part, 0 where not the person.
-        uv: [H, W, 2] float32 in [0, 1], where in the body's atlas.
-        canonical: [H, W, 3] float32, where on the template body, metres.
-        hidden: share of the person in the picture that things of the place hide; what the person
-            holds does not count.
+        silhouette: [H, W] bool, the visible pixels of the dressed person.
+        face: [H, W] int32, index into `Surface.faces`, -1 outside the silhouette.
+        barycentric: [H, W, 2] float32, perspective-correct weights of corners 1 and 2 of the face.
+        depth: [H, W] float32, metres along the optical axis, 0 outside the silhouette.
+        part: [H, W] uint8, the number of the body part, 0 outside the silhouette.
+        uv: [H, W, 2] float32 in [0, 1], coordinates in the body's texture atlas.
+        canonical: [H, W, 3] float32, position on the template body, metres.
+        hidden: fraction of the person's pixels that objects of the place hide; objects that the
+            person holds do not count.
     """
 
     silhouette: np.ndarray
@@ -55,22 +58,22 @@ def render(
     posed_later: surface.Posed | None = None,
     seed: int = 0,
 ) -> tuple[np.ndarray, Truth, shadows_lib.Shadows]:
-    """Returns the picture a camera takes, what is known of it, and the shadows of the pose.
+    """Returns the picture a camera takes, its ground truth, and the shadows of the pose.
 
     Args:
-        person: has a `surface` and shades its pixels.
+        person: a `Person` or `SmplPerson`: has a `surface` and a method `shade`.
         posed: the person in the middle of the exposure.
-        place: fitted to the camera before.
-        camera: its noise and exposure are applied; its blur, too, if `posed_later` is given.
-        size: (height, width) in pixels; None for the camera's own.
-        supersample: samples a side of each pixel.
-        held: what the hands hold, see `grasps.Held`.
-        shadows: of the same pose, from an earlier view; None finds them.
-        posed_later: the person `cameras.blur` seconds later.
-        seed: of the sensor's noise, together with where the camera stands.
+        place: the scene, already fitted to the camera.
+        camera: its noise and exposure are applied, and its blur if `posed_later` is given.
+        size: (height, width) in pixels; None uses the camera's.
+        supersample: samples per pixel in each direction.
+        held: objects in the hands, see `grasps.Held`.
+        shadows: those returned for another view of the same pose; None computes them.
+        posed_later: the person `camera.blur` seconds later.
+        seed: of the sensor's noise, together with the camera's position.
 
     Returns:
-        [H, W, 3] uint8 sRGB, `Truth`, and shadows to pass on.
+        The picture [H, W, 3] uint8 sRGB, its `Truth`, and the shadows for other views of the pose.
     """
     size = camera.size if size is None else size
     meshes = _Meshes(person, posed, place, camera, size, held)
@@ -96,24 +99,24 @@ def render(
 
 
 def hidden_share(person, posed, place, camera, size: int = 64) -> float:
-    """Returns the share of a person that things hide, in a picture of `size` pixels a side."""
+    """Returns the fraction of a person that objects hide, at `size` pixels on the longer side."""
     return scene.hiding(person, posed, place.things, camera, size)[1]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Samples:
-    """The points of a picture that show the person, something held or a thing."""
+    """The samples of a picture that show the person, a held object or an object of the place."""
 
     row: np.ndarray
     column: np.ndarray
-    face: np.ndarray  # over all meshes, see `_Meshes`
+    face: np.ndarray  # index into `_Meshes.faces`
     barycentric: np.ndarray
 
 
 class _Meshes:
-    """Person, held objects and things as one mesh that a camera sees.
+    """Person, held objects and objects of the place as one mesh in front of a camera.
 
-    Faces are numbered through: the person's `Surface.faces`, then held ones, then things.
+    Its faces are the person's visible `Surface.faces`, then held objects, then the place's objects.
     """
 
     def __init__(self, person, posed, place, camera, size, held):
@@ -128,7 +131,7 @@ class _Meshes:
         groups += [c[1] + s for c, s in zip(self.carried, start[1:-2], strict=True)]
         groups += [things.faces[self.chosen] + start[-2]]
         self.person = len(groups[0])
-        self.own = self.person + sum(len(c[1]) for c in self.carried)  # without the things
+        self.own = self.person + sum(len(c[1]) for c in self.carried)  # without the place's objects
         self.kept = kept
         self.faces = np.concatenate(groups).astype(np.int32)
         fx, fy, cx, cy = camera.intrinsics
@@ -139,7 +142,7 @@ class _Meshes:
         )
 
     def samples(self, size, supersample: int) -> _Samples:
-        """Returns what `supersample`^2 samples in each pixel show."""
+        """Returns the `supersample`^2 samples per pixel that show some mesh."""
         fine = (size[0] * supersample, size[1] * supersample)
         points = self.points * (supersample, supersample, 1)
         buffers = raster.canvas(fine)
@@ -153,7 +156,7 @@ class _Meshes:
 
 
 def _carry(held, posed):
-    """Returns the vertices, in the world, and faces of a held object."""
+    """Returns the vertices, in world axes, and the faces of a held object."""
     wrist = posed.transforms[parametric.load().bone[f"wrist.{held.side}"]]
     return (held.vertices @ wrist[:3, :3].T + wrist[:3, 3]).astype(np.float32), held.faces
 
@@ -232,7 +235,7 @@ def _light(person, posed, place, camera, meshes: _Meshes, samples: _Samples, sha
 
 
 def _held_material(meshes, seed, face, normal):
-    """Returns plain materials: each object has one in each place, of plastic, metal or wood."""
+    """Returns the materials of held objects: one plain colour and gloss per object and place."""
     ends = meshes.person + np.cumsum([len(faces) for _, faces in meshes.carried])
     which = np.searchsorted(ends, face, side="right")
     shapes = [zlib.crc32(np.ascontiguousarray(faces).tobytes()) for _, faces in meshes.carried]
@@ -244,7 +247,7 @@ def _held_material(meshes, seed, face, normal):
 
 
 def _flat(meshes, face):
-    """Returns the normals of faces, [P, 3] float32."""
+    """Returns the unit normals of faces [P], [P, 3] float32."""
     corners = meshes.vertices[meshes.faces[face]]
     return _unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
 
@@ -255,7 +258,7 @@ def _unit(vectors):
 
 
 def _background(place, camera, size, alpha, shadows):
-    """Returns the place's own light where the foreground leaves something open, [H, W, 3]."""
+    """Returns the light of the background, [H, W, 3], zero where the foreground covers a pixel."""
     out = np.zeros((*size, 3), np.float32)
     row, column = np.nonzero(alpha < 1)
     if not len(row):
@@ -276,7 +279,7 @@ def _background(place, camera, size, alpha, shadows):
 
 
 def _gather(row, column, light, size):
-    """Returns the sums of light [H, W, 3] and of samples [H, W] in each pixel, float32."""
+    """Returns the sum of light [H, W, 3] and the number of samples [H, W] per pixel, float32."""
     at = row * size[1] + column
     if kernels.AVAILABLE:
         color, alpha = _gather_kernel(at, light, size[0] * size[1])
@@ -299,11 +302,11 @@ def _gather_kernel(at, light, count):
 
 
 def _motion(meshes, samples, posed_later, camera, supersample):
-    """Returns how far each sample moves while the shutter is open, in samples, [P, 2] float32."""
+    """Returns each sample's motion while the shutter is open, in samples, [P, 2] float32."""
     points, start = meshes.vertices.copy(), len(posed_later.vertices)
     points[:start] = posed_later.vertices
     for vertices, _ in meshes.carried:
-        # What is held moves as the nearest point of the person does.
+        # A held object moves like the nearest vertex of the person.
         away = ((meshes.vertices[: len(posed_later.vertices)] - vertices.mean(0)) ** 2).sum(1)
         shift = posed_later.vertices[away.argmin()] - meshes.vertices[away.argmin()]
         points[start : start + len(vertices)] += shift
@@ -318,7 +321,7 @@ def _motion(meshes, samples, posed_later, camera, supersample):
 
 
 def _smear(row, column, light, motion, size, supersample):
-    """Returns colour [H, W, 3], times coverage, and coverage [H, W] of samples that move."""
+    """Returns the coverage-weighted colour [H, W, 3] and the coverage [H, W] of moving samples."""
     total_color, total_alpha = np.zeros((*size, 3), np.float32), np.zeros(size, np.float32)
     for step in range(BLUR_STEPS):
         share = (step + 0.5) / BLUR_STEPS - 0.5
@@ -326,7 +329,7 @@ def _smear(row, column, light, motion, size, supersample):
         y = np.floor((row + 0.5 + motion[:, 1] * share) / supersample).astype(np.int64)
         inside = (x >= 0) & (y >= 0) & (x < size[1]) & (y < size[0])
         color, alpha = _gather(y[inside], x[inside], light[inside], size)
-        # Where samples crowd, a pixel is full; it shows their mean.
+        # A pixel with more samples than its capacity is fully covered and shows their mean.
         full = np.maximum(alpha, supersample**2)
         total_color += color / full[..., None]
         total_alpha += alpha / full
@@ -335,7 +338,7 @@ def _smear(row, column, light, motion, size, supersample):
 
 def _develop(picture, camera, seed):
     """Returns linear light [H, W, 3] as sRGB, uint8, with the sensor's noise."""
-    # Highlights roll off above 0.7 instead of clipping.
+    # Highlights are compressed smoothly above 0.7 instead of clipped.
     bright = picture > 0.7
     picture[bright] = 1 - 0.3 * np.exp((0.7 - picture[bright]) / 0.3)
     level = _SRGB[(np.clip(picture, 0, 1) * (len(_SRGB) - 1) + 0.5).astype(np.int32)]

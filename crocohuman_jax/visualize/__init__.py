@@ -1,1 +1,1 @@
-"""Draws predictions on pictures and writes meshes to files. Nothing here predicts."""
+"""Draws predicted meshes and joints on pictures and writes meshes to files."""

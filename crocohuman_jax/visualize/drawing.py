@@ -1,4 +1,4 @@
-"""Pictures of meshes and joints: over a photograph, from the side, coloured by their errors.
+"""Draws meshes and joints over a photograph, from the side, or coloured by error.
 
 Points are in camera axes, metres: x to the right, y down, z forward. Pixel coordinates are
 continuous: the centre of the first pixel is (0.5, 0.5).
@@ -16,15 +16,15 @@ from crocohuman_jax.synthetic.graphics import kernels, raster, surface
 
 CLAY = (158, 178, 214)
 COLUMNS = ("picture", "prediction", "from the side", "error", "truth")
-AMBIENT = 0.3  # of the light; the rest comes from the camera
-SHINE = 0.12
-INSIDE = 0.5  # how bright a face is from its inside
+AMBIENT = 0.3  # fraction of ambient light; the rest comes from the camera
+SHINE = 0.12  # strength of the highlight
+INSIDE = 0.5  # brightness of a face seen from its inside
 FINE = 2  # samples per pixel in each direction
-DISTANCE = 6  # of the camera of a side view, in sizes of the mesh
-MARGIN = 0.04  # of a side view
-GAP, TEXT = 4, 13  # of a page, pixels
-# From no error to the largest: blue, pink, orange, yellow, in even steps of lightness (CIELAB L*
-# from 40 to 95). It starts in mid tones, so that shading stays visible on a mesh without errors.
+DISTANCE = 6  # of the camera from the mesh in a side view, in diagonals of its bounding box
+MARGIN = 0.04  # of a side view, as a fraction of its size
+GAP, TEXT = 4, 13  # gap between pictures of a page and text height, pixels
+# Zero to largest error: blue, pink, orange, yellow, in even steps of lightness (CIELAB L* from 40
+# to 95). The scale starts in mid tones, so that shading stays visible where there is no error.
 _ERRORS = np.array(
     [
         (77, 88, 165),
@@ -51,9 +51,9 @@ def overlay(
 ) -> np.ndarray:
     """Returns a picture with a shaded mesh drawn over it, [H, W, 3] uint8.
 
-    The light is at the camera, edges are smooth, and an open mesh is darker inside. What lies
-    behind the camera, or nearer than `raster.NEAR`, is not drawn: a mesh that is wholly there
-    leaves the picture as it is.
+    The light is at the camera, edges are antialiased, and an open mesh is darker inside. Parts
+    behind the camera, or nearer than `raster.NEAR`, are not drawn: if the whole mesh is there, the
+    picture does not change.
 
     Args:
         image: [H, W, 3] uint8; not changed.
@@ -61,11 +61,11 @@ def overlay(
         faces: [F, 3] int, counter-clockwise from outside.
         intrinsics: (fx, fy, cx, cy) in pixels.
         color: RGB of the mesh, 0 to 255.
-        values: [V, 3] RGB of each vertex instead, such as `error_colors` returns.
+        values: [V, 3] RGB of each vertex, which replaces `color`, such as from `error_colors`.
 
     Raises:
-        ValueError: the picture, the mesh or the colours are not of these shapes, a vertex is not
-            finite, or a face names a vertex that is not there.
+        ValueError: the picture, the mesh or the colours have other shapes, a vertex is not finite,
+            or a face has a vertex index out of range.
     """
     _check_picture(image)
     vertices, faces = _checked(vertices, faces)
@@ -74,7 +74,7 @@ def overlay(
     if np.shape(values) != vertices.shape:
         raise ValueError(
             f"The colours are {np.shape(values)}; {vertices.shape} is expected: RGB per vertex. "
-            "drawing.error_colors makes them of errors [V]."
+            "drawing.error_colors returns them for errors [V]."
         )
     points = raster.homogeneous(
         np.asarray(intrinsics, np.float64) * FINE, np.eye(3), np.zeros(3), vertices
@@ -85,7 +85,7 @@ def overlay(
     row, column = np.nonzero(seen >= 0)
     sight = _sight(intrinsics, row, column)
     shaded = _shade(vertices, faces, points, values, (seen[row, column], row, column), sight)
-    # Each sample is a share of its pixel.
+    # A pixel is the mean of its FINE^2 samples; those that miss the mesh show the picture.
     pixel = row // FINE * width + column // FINE
     samples = np.bincount(pixel, minlength=height * width)
     sums = [np.bincount(pixel, shaded[:, c], height * width) for c in range(3)]
@@ -102,13 +102,13 @@ def side_view(
     color: Sequence[int] = CLAY,
     values: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns a mesh on white, turned and as large as the frame, [H, W, 3] uint8.
+    """Returns a rotated mesh on white that fills the frame, [H, W, 3] uint8.
 
     Args:
-        vertices, faces, color, values: as for `overlay`; vertices may lie anywhere.
+        vertices, faces, color, values: as for `overlay`; the position does not matter.
         size: (H, W) pixels.
-        angle: degrees about the vertical through the mesh's centre. At 90, what faced the camera
-            faces to the left of the picture.
+        angle: degrees about the vertical axis through the mesh's centre. At 90, the side that
+            faced the camera faces left.
 
     Raises:
         ValueError: as `overlay`.
@@ -121,7 +121,7 @@ def side_view(
     turn = np.radians(angle % 360)
     cos, sin = np.cos(turn), np.sin(turn)
     turned = (vertices - (low + high) / 2) @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
-    # The unit of length does not show, so the mesh gets a size of one: none is ever too near.
+    # Scale does not matter here; with a diagonal of one, no mesh is too near the camera.
     turned = turned / max(np.linalg.norm(high - low), 1e-9) + (0, 0, DISTANCE)
     flat = turned[:, :2] / turned[:, 2:]
     low, high = flat.min(0), flat.max(0)
@@ -134,11 +134,11 @@ def side_view(
 
 
 def error_colors(errors: np.ndarray, largest: float = 100.0) -> np.ndarray:
-    """Returns the colours of errors, [V, 3] uint8, brighter where the error is larger.
+    """Returns the colours of errors, [V, 3] uint8, brighter for larger errors.
 
     Args:
         errors: [V], mm.
-        largest: mm, where the last colour is reached; larger errors have it too.
+        largest: mm, the error with the last colour; larger errors have the same colour.
 
     Raises:
         ValueError: an error is negative or not a number, or `largest` is not positive.
@@ -158,7 +158,7 @@ def error_colors(errors: np.ndarray, largest: float = 100.0) -> np.ndarray:
 
 
 def color_bar(width: int = 224, largest: float = 100.0) -> np.ndarray:
-    """Returns the legend of `error_colors`, [H, width, 3] uint8: the colours and what they mean."""
+    """Returns the legend of `error_colors`: a colour scale in mm, [H, width, 3] uint8."""
     bar = PIL.Image.new("RGB", (width, 2 * TEXT + GAP), "white")
     colors = error_colors((np.arange(width) + 0.5) / width * largest, largest)
     bar.paste(PIL.Image.fromarray(np.repeat(colors[None], TEXT, 0)), (0, 0))
@@ -183,18 +183,18 @@ def skeleton(
 ) -> np.ndarray:
     """Returns a picture with joints and bones drawn over it, [H, W, 3] uint8.
 
-    Each joint has its own colour, which is also that of the bones that end in it.
+    Each joint has its own colour; a bone has the colour of its second joint.
 
     Args:
         image: [H, W, 3] uint8; not changed.
-        points: [K, 2], x and y in pixels; may lie outside.
-        bones: pairs of joints, such as (parent, child).
-        visible: [K] bool; the other joints and their bones are left out. All by default.
-        radius: of a joint, pixels; by default a hundredth of the longer side.
+        points: [K, 2], x and y in pixels; may lie outside the picture.
+        bones: pairs of joint indices, such as (parent, child).
+        visible: [K] bool, the joints to draw; bones need both of theirs. None draws all.
+        radius: of a joint, pixels; None is a hundredth of the longer side, at least 1.5.
 
     Raises:
-        ValueError: points are not [K, 2], a visible one is not finite, there are not K flags, or a
-            bone names a joint that is not there.
+        ValueError: points are not [K, 2], a visible point is not finite, visible is not [K], or a
+            bone has a joint index out of range.
     """
     _check_picture(image)
     points = np.asarray(points, np.float64)
@@ -207,11 +207,11 @@ def skeleton(
     lost = np.flatnonzero(visible & ~np.isfinite(points).all(1))
     if len(lost):
         raise ValueError(
-            f"Joint {lost[0]} is at {points[lost[0]]}; mark joints without a place not visible."
+            f"Joint {lost[0]} is at {points[lost[0]]}; mark joints without a position not visible."
         )
     for bone in bones:
         if not all(0 <= joint < count for joint in bone):
-            raise ValueError(f"The bone {tuple(bone)} is not of joints 0 to {count - 1}.")
+            raise ValueError(f"The bone {tuple(bone)} is not a pair of joints 0 to {count - 1}.")
     radius = max(max(image.shape[:2]) / 100, 1.5) if radius is None else radius
     drawn = image.astype(np.float64)
     hues = [colorsys.hsv_to_rgb(0.618 * k % 1, 0.75, 1.0) for k in range(count)]
@@ -234,20 +234,20 @@ def compared(
     truth_intrinsics: Sequence[float] | None = None,
     largest: float = 100.0,
 ) -> list[np.ndarray]:
-    """Returns one row of a `page` about a predicted mesh, its pictures named by `COLUMNS`.
+    """Returns one row of a `page` about a predicted mesh; `COLUMNS` names its pictures.
 
-    Without a truth the row ends after the view from the side.
+    Without ground truth the row ends after the view from the side.
 
     Args:
         image, vertices, faces, intrinsics: as for `overlay`.
-        truth: [V, 3], the true mesh.
-        errors: [V] mm, of each vertex, aligned as the measure that the row is about has it.
-        truth_intrinsics: of the truth's camera; by default the prediction's.
+        truth: [V, 3], the ground-truth mesh.
+        errors: [V] mm, after the alignment (if any) of the metric that the row shows.
+        truth_intrinsics: of the ground truth's camera; None uses `intrinsics`.
         largest: mm, see `error_colors`.
 
     Raises:
-        ValueError: as `overlay` and `error_colors`, the truth comes without errors or the errors
-            without it, or they are not of as many vertices as the prediction.
+        ValueError: as `overlay` and `error_colors`; or only one of truth and errors is given, or
+            their number of vertices differs from the prediction's.
     """
     pictures = [
         image,
@@ -274,17 +274,17 @@ def page(
 ) -> np.ndarray:
     """Returns one sheet of rows of pictures, each under its caption, [H, W, 3] uint8.
 
-    Pictures stand in columns and keep their sizes; captions may have several lines.
+    Pictures are in columns and keep their sizes; captions may have several lines.
 
     Args:
         rows: (caption, pictures [h, w, 3] uint8) each; an empty caption takes no space.
-        headings: of the columns, above the first row, such as `COLUMNS`.
+        headings: titles of the columns, such as `COLUMNS`.
 
     Raises:
         ValueError: there are no rows, or a picture is not [h, w, 3] uint8.
     """
     if not rows:
-        raise ValueError("A page of no rows; at least one (caption, pictures) is expected.")
+        raise ValueError("The page has no rows; at least one (caption, pictures) is expected.")
     for _, pictures in rows:
         for picture in pictures:
             _check_picture(picture)
@@ -319,7 +319,7 @@ def page(
 
 
 def _sight(intrinsics, row, column):
-    """Returns where the eye looks through the samples of `overlay`, [P, 3] of length one."""
+    """Returns the unit directions of the rays through the samples of `overlay`, [P, 3]."""
     fx, fy, cx, cy = intrinsics
     x = ((column + 0.5) / FINE - cx) / fx
     y = ((row + 0.5) / FINE - cy) / fy
@@ -328,11 +328,11 @@ def _sight(intrinsics, row, column):
 
 
 def _shade(vertices, faces, points, values, where, sight):
-    """Returns the colours of samples lit from the eye, [P, 3] float32 in 0..255.
+    """Returns the colours of samples lit from the camera, [P, 3] float32 in 0..255.
 
     Args:
         vertices, faces, values: as for `overlay`.
-        points: [V, 3], what was drawn, see `raster.homogeneous`.
+        points: [V, 3] homogeneous pixel coordinates, see `raster.homogeneous`.
         where: face, row and column of each sample, [P] int each.
         sight: [P, 3], see `_sight`.
     """
@@ -346,13 +346,13 @@ def _shade(vertices, faces, points, values, where, sight):
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     outside = (np.cross(b - a, c - a) * a).sum(1) < 0
     light = AMBIENT + (1 - AMBIENT) * facing
-    shine = 255 * SHINE * facing**40  # the light is where the eye is, so is the mirrored one
+    shine = 255 * SHINE * facing**40  # light and camera coincide, so highlights face the camera
     shaded = color * light[:, None] + shine[:, None]
     return np.clip(np.where(outside[face][:, None], shaded, INSIDE * shaded), 0, 255)
 
 
 def _stroke(drawn, start, end, radius, hue):
-    """Draws a line with round ends into [H, W, 3] float64: all within the radius of a segment."""
+    """Draws a line with round ends into [H, W, 3] float64, in place: all points within `radius`."""
     height, width = drawn.shape[:2]
     low = np.floor(np.minimum(start, end) - radius - 1)
     high = np.ceil(np.maximum(start, end) + radius + 1)
@@ -374,7 +374,7 @@ def _check_picture(image):
 
 
 def _checked(vertices, faces):
-    """Returns vertices [V, 3] float64 and faces [F, 3] int32 that can be drawn."""
+    """Returns vertices [V, 3] float64 and faces [F, 3] int32; raises if they cannot be drawn."""
     vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces)
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         raise ValueError(f"The vertices are {vertices.shape}; [V, 3] is expected, metres.")
@@ -391,6 +391,6 @@ def _checked(vertices, faces):
     if faces.size and not (faces.min() >= 0 and faces.max() < len(vertices)):
         raise ValueError(
             f"The faces name vertices {faces.min()} to {faces.max()}, but there are "
-            f"{len(vertices)}: these are the faces of another mesh."
+            f"{len(vertices)}: pass the faces of this mesh."
         )
     return vertices, faces.astype(np.int32)

@@ -1,7 +1,7 @@
-"""Writes meshes for other programs: Wavefront `.obj` and glTF `.glb`.
+"""Writes meshes to files for other programs: Wavefront `.obj` and glTF `.glb`.
 
-Meshes come in camera axes (x to the right, y down, z forward) and are written in glTF's: x to the
-right, y up, z towards the viewer, which is half a turn about x. Units are metres.
+Input meshes are in camera axes (x right, y down, z forward). Files are in glTF's axes (x right, y
+up, z towards the viewer), which differ by half a turn about x. Units are metres.
 """
 
 import pathlib
@@ -10,7 +10,7 @@ import numpy as np
 import trimesh
 
 SUFFIXES = (".glb", ".obj")
-TURN = np.array([1.0, -1.0, -1.0])  # camera axes to the file's, and back
+TURN = np.array([1.0, -1.0, -1.0])  # factors from camera axes to the file's axes, and back
 
 
 def write(
@@ -20,20 +20,20 @@ def write(
     *,
     colors: np.ndarray | None = None,
 ) -> pathlib.Path:
-    """Writes a mesh, whole or not at all; a file that is there is replaced.
+    """Writes a mesh atomically and replaces an existing file.
 
     Args:
-        path: its suffix says the format.
-        vertices: [V, 3] in camera axes, metres; they keep their order.
-        faces: [F, 3] int, counter-clockwise from outside; so they are in the file.
+        path: the suffix decides the format.
+        vertices: [V, 3] in camera axes, metres; the file keeps their order.
+        faces: [F, 3] int, counter-clockwise from outside, as in the file.
         colors: [V, 3] uint8, sRGB of each vertex.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: the suffix is unknown, arrays are not of these shapes, a vertex is not finite,
-            or a face names a vertex that is not there.
+        ValueError: the suffix is unknown, an array has another shape, a vertex is not finite, or a
+            face has a vertex index out of range.
         FileNotFoundError: the folder does not exist.
     """
     path = pathlib.Path(path)
@@ -68,7 +68,7 @@ def _check(path, vertices, faces, colors):
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise ValueError(
             f"{path}: faces name vertices {faces.min()} to {faces.max()}, but there are "
-            f"{len(vertices)}: these are the faces of another mesh."
+            f"{len(vertices)}: pass the faces of this mesh."
         )
     if colors is not None and (colors.shape != vertices.shape or colors.dtype != np.uint8):
         raise ValueError(
@@ -77,7 +77,7 @@ def _check(path, vertices, faces, colors):
 
 
 def _obj(vertices, faces, colors) -> bytes:
-    """Returns the text of an OBJ; colours follow the coordinates, as MeshLab and Blender read."""
+    """Returns an OBJ file; colours follow the coordinates, which MeshLab and Blender understand."""
     lines = ["# metres; x to the right, y up, z towards the viewer"]
     if colors is None:
         lines += ["v {:.7f} {:.7f} {:.7f}".format(*v) for v in vertices.tolist()]
@@ -89,7 +89,7 @@ def _obj(vertices, faces, colors) -> bytes:
 
 
 def _glb(vertices, faces, colors) -> bytes:
-    """Returns a binary glTF: smooth, matt, both sides seen; vertex colours are linear there."""
+    """Returns a binary glTF: smooth, matt, double-sided, with vertex colours in linear RGB."""
     matt = trimesh.visual.material.PBRMaterial(
         baseColorFactor=(1.0, 1.0, 1.0, 1.0) if colors is not None else (0.4, 0.45, 0.6, 1.0),
         metallicFactor=0.0,
@@ -106,7 +106,7 @@ def _glb(vertices, faces, colors) -> bytes:
 
 
 def _linear(colors):
-    """Returns sRGB colours as light, [V, 3] uint8 both."""
+    """Returns sRGB colours [V, 3] uint8 as linear RGB, [V, 3] uint8."""
     value = colors / 255
     light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     return np.round(255 * light).astype(np.uint8)

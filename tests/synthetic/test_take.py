@@ -123,7 +123,7 @@ def test_our_people_and_a_users_body_model_move_by_amass(amass, tmp_path):
     picture, about = recorded.frame(0, 0)
     assert picture.std() > 5 and (about["part"] > 0).mean() > 0.03
     assert about["model_pose"].shape == (24, 3) and about["joints"].shape == (24, 3)
-    with pytest.raises(ValueError, match="Option model makes bodies, not hand"):
+    with pytest.raises(ValueError, match="Option model needs kind=body, not hand"):
         recording.Recipe(kinds=("hand",), model="body.npz")
 
 

@@ -282,7 +282,7 @@ def test_what_cannot_be_drawn_is_named():
         (lambda: drawing.error_colors(np.array([-1.0])), "-1.0 at 0"),
         (lambda: drawing.error_colors(np.ones(2), 0), "0 mm; a positive"),
         (lambda: drawing.skeleton(image, np.zeros((3, 3)), []), r"\(3, 3\); \[K, 2\]"),
-        (lambda: drawing.skeleton(image, zeros, [(0, 3)]), r"bone \(0, 3\) .*0 to 2"),
+        (lambda: drawing.skeleton(image, zeros, [(0, 3)]), r"bone \(0, 3\) .*joints 0 to 2"),
         (lambda: drawing.skeleton(image, zeros, [], np.ones(2)), r"visible is \(2,\); \(3,\)"),
         (lambda: drawing.skeleton(image, zeros * np.nan, []), "Joint 0 is at .*not visible"),
         (lambda: drawing.compared(image, vertices, faces, LENS, truth=vertices), "both are"),

@@ -1,1 +1,1 @@
-"""Whole persons: a figure with skin, hair, clothes and accessories."""
+"""Builds whole people: a body with skin, hair, clothes and accessories."""

@@ -1,4 +1,7 @@
-"""Things with meshes of their own: shoes, glasses, visors, rings, watches, tied and loose hair."""
+"""Makes the meshes of shoes, glasses, visors, rings, watches, and tied and loose hair.
+
+Each mesh is made on the template body and then moved to the person at rest.
+"""
 
 import functools
 
@@ -7,23 +10,26 @@ import numpy as np
 from crocohuman_jax.synthetic.figure import anatomy, parametric
 from crocohuman_jax.synthetic.people import garment_mesh
 
-SOLE = 0.016  # metres under the foot
-_EVERYWHERE = 0.05  # metres from any edge
+SOLE = 0.016  # thickness of a sole, metres
+_EVERYWHERE = 0.05  # distance from a garment's edge, metres: large enough to show no hem
 
 
 def attributes(count: int) -> np.ndarray:
-    """Returns attributes [count, A] of points in the middle of a garment."""
+    """Returns attributes [count, A] of points far from any edge of a garment."""
     result = np.zeros((count, anatomy.ATTRIBUTES), np.float32)
     result[:, anatomy.EDGE] = _EVERYWHERE
     return result
 
 
 def follow(body, rest, canonical, near, rounds=0, shape=None) -> np.ndarray:
-    """Returns a mesh [m, 3] made for the template as it lies on a person at rest.
+    """Returns a mesh [m, 3] that was made on the template, moved to a person at rest.
 
     Args:
-        near: [m] the body's vertices it goes with.
-        rounds: of smoothing over a grid of some shape (rows, columns).
+        body, rest: the body, and the person's vertices at rest, [V, 3].
+        canonical: [m, 3] on the template.
+        near: [m] the body vertex that each vertex moves with.
+        rounds: rounds of smoothing the displacement over the grid `shape`.
+        shape: (rows, columns) of the mesh; None moves the whole mesh by the mean displacement.
     """
     shift = (rest - body.template)[near]
     if shape is None:
@@ -37,7 +43,7 @@ def follow(body, rest, canonical, near, rounds=0, shape=None) -> np.ndarray:
 
 
 def rigid(count: int, *shares: tuple[np.ndarray | float, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns skinning [count, 4] by up to four (weights, bone)."""
+    """Returns skinning weights and bones, [count, 4] each, from up to four (weights, bone)."""
     weights = np.zeros((count, 4), np.float32)
     bones = np.zeros((count, 4), np.int32)
     for k, (weight, bone) in enumerate(shares):
@@ -46,7 +52,7 @@ def rigid(count: int, *shares: tuple[np.ndarray | float, int]) -> tuple[np.ndarr
 
 
 def shoes(body: parametric.Body, rest: np.ndarray, toe: float, layer: int) -> list:
-    """Returns a pair of shoes; toe in [0, 1] tells how pointed."""
+    """Returns a pair of shoes; `toe` goes from 0 (round) to 1 (pointed)."""
     pieces = []
     for side in "lr":
         canonical, shape, near = _last(body, side, toe)
@@ -69,7 +75,7 @@ def shoes(body: parametric.Body, rest: np.ndarray, toe: float, layer: int) -> li
 
 @functools.cache
 def _last(body, side, toe):
-    """Returns a shoe on the template, rings from heel to toe, their shape, the foot's vertices."""
+    """Returns a shoe on the template: rings from heel to toe, shape, nearest body vertices."""
     foot = body.template[anatomy.of(body).member[f"foot_{side}"]]
     low = foot[foot[:, 2] < anatomy.ANKLE - 0.015]
     rows, around = 18, 18
@@ -107,11 +113,13 @@ def _last(body, side, toe):
 
 
 def tube(path: np.ndarray, radii: np.ndarray, around: int, flat=(1.0, 1.0)) -> np.ndarray:
-    """Returns rings [rows * around, 3] along a path [rows, 3], looking outwards with `loft`.
+    """Returns rings [rows * around, 3] along a path; faces from `loft` point outwards.
 
     Args:
+        path: [rows, 3] centres of the rings, metres.
         radii: [rows] metres.
-        flat: factors of the radius sideways (x) and across.
+        around: points per ring.
+        flat: factors on the radius sideways (x) and across.
     """
     step = np.gradient(path, axis=0)
     up = -step / np.linalg.norm(step, axis=1, keepdims=True)  # loft goes downwards
@@ -140,7 +148,7 @@ def _on_head(body, rest, canonical, faces, layer, skinning=None):
 
 
 def ponytail(body, rest, length: float, thick: float, high: float, layer: int) -> list:
-    """Returns a ponytail: how far down and how thick in metres; high in [0, 1]."""
+    """Returns a ponytail of a length and thickness in metres; `high` in [0, 1] is its position."""
     s = np.linspace(0, 1, 12)
     root = np.array([0.0, 0.028, 0.755 + 0.045 * high])
     out = 0.05 * np.sin(np.minimum(s * 2.2, 1.4)) + 0.02 * s
@@ -153,7 +161,7 @@ def ponytail(body, rest, length: float, thick: float, high: float, layer: int) -
 
 
 def bun(body, rest, size: float, high: float, layer: int) -> list:
-    """Returns a bun of a radius in metres; high in [0, 1]."""
+    """Returns a bun of radius `size` in metres; `high` in [0, 1] is its position."""
     s = np.linspace(0, np.pi, 9)
     center = np.array([0.0, 0.040 - 0.035 * high, 0.765 + 0.085 * high])
     axis = np.array([0.0, 0.8 - 0.6 * high, 0.35 + 0.6 * high])
@@ -164,7 +172,7 @@ def bun(body, rest, size: float, high: float, layer: int) -> list:
 
 
 def tresses(body, rest, length: float, thick: float, layer: int) -> list:
-    """Returns loose hair around the back of the head, down to a height on the template."""
+    """Returns loose hair around the back of the head, down to the height `length` (metres)."""
     rows, columns = 14, 27
     z = np.concatenate([np.linspace(0.80, 0.70, 5), np.linspace(0.68, length, rows - 5)])
     z = np.repeat(z[:, None], columns, 1)
@@ -188,7 +196,7 @@ def tresses(body, rest, length: float, thick: float, layer: int) -> list:
     inward = center - outer
     inner = outer + 0.012 * inward / np.linalg.norm(inward, axis=1, keepdims=True)
     canonical = np.concatenate([outer, inner]).astype(np.float32)
-    # Seen from above the columns run from the left over the back to the right.
+    # Seen from above, the columns run from the left around the back to the right.
     faces = garment_mesh.loft(rows, columns, closed=False)
     count = rows * columns
     faces = np.concatenate([faces, faces[:, ::-1] + count, _rim(rows, columns, count)])
@@ -202,7 +210,7 @@ def tresses(body, rest, length: float, thick: float, layer: int) -> list:
 
 
 def _rim(rows, columns, count):
-    """Returns faces that close a sheet and its inner side at the two sides and the bottom."""
+    """Returns faces that join a sheet and its inner copy along both sides and the bottom."""
     grid = np.arange(count).reshape(rows, columns)
     loops = [grid[:, 0], grid[-1, :], grid[::-1, -1]]
     faces = []
@@ -213,7 +221,7 @@ def _rim(rows, columns, count):
 
 
 def glasses(body, rest, round_: float, layer: int) -> list:
-    """Returns the frame of spectacles; round_ in [0, 1] goes from angular to round."""
+    """Returns the frame of glasses; `round_` goes from 0 (angular) to 1 (round)."""
     pieces = []
     eye = body.heads[body.bone["eye.L"]]
     angle = np.linspace(0, 2 * np.pi, 19)
@@ -275,7 +283,7 @@ def brim(body, rest, layer: int) -> list:
 
 
 def ring(body, rest, heads, finger: int, side: str, layer: int) -> list:
-    """Returns a finger ring."""
+    """Returns a ring on the finger numbered `finger` (1 is the thumb); side: "L" or "R"."""
     a, b = (body.bone[f"finger{finger}-{k}.{side}"] for k in (1, 2))
     return [
         _band(
@@ -285,14 +293,14 @@ def ring(body, rest, heads, finger: int, side: str, layer: int) -> list:
 
 
 def bracelet(body, rest, heads, side: str, width: float, layer: int) -> list:
-    """Returns a band around the wrist, as wide as `width` metres."""
+    """Returns a band around the wrist, `width` metres wide; side: "L" or "R"."""
     a, b = body.bone[f"lowerarm02.{side}"], body.bone[f"wrist.{side}"]
     part = f"forearm_{side.lower()}"
     return [_band(body, rest, heads, a, b, 0.86, width, 0.0025, 0.05, part, a, layer)]
 
 
 def _band(body, rest, heads, a, b, at, width, lift, reach, part, bone, layer):
-    """Returns a band around a limb at a share of the way from bone a to bone b."""
+    """Returns a band around a limb, at the fraction `at` of the way from bone a to bone b."""
     among = _near(body, part, part.replace("forearm", "hand"))
     meshes = []
     for vertices, joints in ((body.template, body.heads), (rest, heads)):

@@ -1,4 +1,4 @@
-"""Cloth: what it is woven in, as colours of positions on the garment in metres."""
+"""Draws random fabrics and gives each position on a garment, in metres, a colour of the pattern."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from crocohuman_jax.synthetic.graphics import noise
 
-# What people wear, sRGB; the first number is how often.
+# Colours of clothes: (relative frequency, sRGB as six hexadecimal digits).
 COLOURS = (
     (10, "1b1b1e"),
     (6, "2e3036"),
@@ -62,7 +62,7 @@ KINDS = (
 
 
 def linear(code: str) -> np.ndarray:
-    """Returns a colour written as six hexadecimal digits of sRGB as linear RGB, [3] float32."""
+    """Returns the linear RGB, [3] float32, of an sRGB colour in six hexadecimal digits."""
     value = np.array([int(code[k : k + 2], 16) for k in (0, 2, 4)]) / 255
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(
         np.float32
@@ -70,7 +70,7 @@ def linear(code: str) -> np.ndarray:
 
 
 def draw_colour(rng: np.random.Generator, codes: tuple[str, ...] = ()) -> np.ndarray:
-    """Returns a colour that clothes have, of the codes or by how often it is worn, [3]."""
+    """Returns a random colour of clothes, [3] linear RGB: of `codes`, or of COLOURS if empty."""
     if not codes:
         share = np.array([count for count, _ in COLOURS], float)
         codes = [COLOURS[rng.choice(len(COLOURS), p=share / share.sum())][1]]
@@ -84,11 +84,10 @@ class Fabric:
 
     Attributes:
         kind: one of KINDS.
-        colours: [3, 3] linear RGB: ground, figure, and a third.
-        size: length of one repetition, metres.
+        colours: [3, 3] linear RGB: background, pattern, and a third.
+        size: period of the pattern, metres.
         gloss: in [0, 1].
-        offset: [3], where in the noise, metres.
-        chest: whether a print sits on the chest alone.
+        offset: [3] offset into the noise, metres.
     """
 
     kind: str
@@ -102,7 +101,7 @@ class Fabric:
 
         Args:
             u, v: [P] metres around and along the garment.
-            canonical: [P, 3] on the template.
+            canonical: [P, 3] positions on the template, metres.
         """
         ground, figure, third = self.colours
         weight = _WEIGHTS[self.kind](self, u, v, canonical)
@@ -118,7 +117,7 @@ class Fabric:
 
 
 def apart(cloth: Fabric, skin: np.ndarray) -> Fabric:
-    """Returns the cloth, bluer where its colours are like the skin's [3]: nobody looks bare."""
+    """Returns the cloth with skin-like colours made bluer, so that nobody looks bare; skin: [3]."""
     ground, figure, third = cloth.colours
     cooler = [_cool(colour) if _alike(colour, skin) else colour for colour in (ground, figure)]
     if cloth.kind in _SHADES:
@@ -136,7 +135,7 @@ def _cool(colour):
 
 
 def draw(rng: np.random.Generator, kinds: tuple[str, ...]) -> Fabric:
-    """Returns a random cloth of one of some kinds (repeat a kind to make it likelier)."""
+    """Returns a random cloth of one of the kinds; repeat a kind to make it likelier."""
     kind = kinds[rng.integers(len(kinds))]
     ground = draw_colour(rng, {"denim": DENIM, "leather": LEATHER}.get(kind, ()))
     figure, third = draw_colour(rng), draw_colour(rng)
@@ -158,7 +157,7 @@ def draw(rng: np.random.Generator, kinds: tuple[str, ...]) -> Fabric:
     )
 
 
-# Cloths whose figure is a shade of the ground.
+# Kinds whose pattern is a shade of the background.
 _SHADES = ("heather", "knit", "ribbed", "denim", "leather", "gradient")
 _CAMO = (
     ("4a4e35", "2b2c22", "7a7355"),
@@ -181,7 +180,7 @@ _SIZES = {
 
 
 def _band(x, width, soft=0.06):
-    """Returns 1 in a band of a share of each unit of x, 0 between, with soft edges."""
+    """Returns 1 in soft-edged bands that cover the fraction `width` of each unit of x, else 0."""
     centred = np.abs(x - np.floor(x) - 0.5) * 2
     return np.clip((width - centred) / (2 * soft) + 0.5, 0, 1)
 
@@ -222,7 +221,7 @@ def _dots(f, u, v, p):
 
 
 def _floral(f, u, v, p):
-    """Five-petalled flowers on a shaken grid, and leaves of noise between."""
+    """Five-petalled flowers on a jittered grid, with leaves of noise between them."""
     a, b = u / f.size, v / f.size
     i, j = np.floor(a), np.floor(b)
     shake = noise.noise(np.stack([i * 3.7, j * 5.3, i + j], 1), 1.37) - 0.5
@@ -252,14 +251,14 @@ def _ribbed(f, u, v, p):
 
 
 def _denim(f, u, v, p):
-    """Diagonal weave, washed out where cloth rubs."""
+    """Diagonal weave with washed-out patches."""
     weave = 0.5 + 0.5 * np.sin(2 * np.pi * (u + v) / 0.006)
     wash = noise.fbm(p + f.offset, 14.0, 2)
     return np.clip(0.35 * weave + 1.1 * (wash - 0.35), 0, 1)
 
 
 def _print(f, u, v, p):
-    """A mark on the chest: rings, bars or letters' blocks, by where in the noise the cloth is."""
+    """A mark on the chest: a ring, lines of letters or a picture; the cloth's offset decides."""
     x, y = p[:, 0] / f.size, (p[:, 2] - 0.40) / f.size
     front = (p[:, 1] < -0.06) & (np.abs(p[:, 0]) < 0.14)
     choice = int(f.offset[0] * 1000) % 3
@@ -267,7 +266,7 @@ def _print(f, u, v, p):
         radius = np.sqrt(x * x + y * y)
         mark = (radius < 0.55) & ~((radius > 0.32) & (radius < 0.42))
     elif choice == 1:
-        # Two lines of blocks as tall as letters, some of them missing.
+        # Two lines of letter-sized blocks, some of them missing.
         a, b = x * 7, y * 4
         letter = noise.noise(np.stack([np.floor(a), np.floor(b), 0 * a], 1) * 1.7, 0.731) > 0.35
         gap = (a - np.floor(a) > 0.2) & (b - np.floor(b) > 0.25)

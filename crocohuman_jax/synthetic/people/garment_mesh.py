@@ -1,4 +1,8 @@
-"""Meshes over the body: pieces cut from it along the edge of a garment, and lofted ones."""
+"""Makes meshes that people wear: pieces cut from the body along a garment's edge, and lofts.
+
+A loft is a mesh whose faces join consecutive rings of points. A field is the signed distance in
+metres to a garment's edge, positive inside.
+"""
 
 import dataclasses
 import functools
@@ -13,12 +17,12 @@ class Piece:
     """A mesh that a person wears: m vertices, f faces.
 
     Attributes:
-        canonical, rest: [m, 3] float32, on the template and on the person at rest.
+        canonical, rest: [m, 3] float32, vertices on the template and on the person at rest, metres.
         weights, bones: [m, W] skinning.
         faces: [f, 3] int32.
-        part: [f] uint8, uv: [f, 3, 2] float32, those of the body underneath.
-        attributes: [m, A] float32.
-        layer: number of the garment in the person's list of layers.
+        part: [f] uint8; uv: [f, 3, 2] float32; both are those of the body underneath.
+        attributes: [m, A] float32, see `anatomy`.
+        layer: number of the garment in the person's list of layers, from 1.
     """
 
     canonical: np.ndarray
@@ -43,22 +47,23 @@ def cut(
 ) -> Piece:
     """Returns the part of the body where a field is positive, moved away from the skin.
 
-    The cut runs through the faces, exactly along the field's zero, and a rim closes the gap
-    between cloth and skin, so that nobody looks inside.
+    The cut splits faces exactly where the field is zero. A rim closes the gap between cloth and
+    skin, so that the inside cannot be seen.
 
     Args:
-        rest: [V, 3] the person at rest.
+        body: the parametric body.
+        rest: [V, 3] the person at rest, metres.
         field: [V] metres inside the garment.
-        displacement: [V, 3] metres.
+        displacement: [V, 3] of the cloth from the skin, metres.
         attributes: [V, A]; rims get -1 as `anatomy.EDGE`.
         layer: number of the garment.
-        drop: [F] bool, faces that another garment covers.
+        drop: [F] bool, faces to leave out because another garment covers them.
     """
     whole, corners, orders, sources, edges = _split(body.faces, field, drop)
     kept, crossed, index = _number(body.faces[whole], corners, len(field))
 
-    # Each vertex lies a share w of the way from body vertex i to j. Those on the cut come three
-    # times: on the cloth's edge, on the rim's outer side and on its foot.
+    # Each vertex lies at the fraction w of the way from body vertex i to j. Vertices on the cut
+    # exist three times: on the cloth's edge, on the rim's outer side and on its base.
     i, j = crossed // len(field), crossed % len(field)
     w = (field[i] / (field[i] - field[j])).astype(np.float32)
     i, j = np.concatenate([kept, i, i, i]), np.concatenate([kept, j, j, j])
@@ -72,7 +77,7 @@ def cut(
         return values[i] + share[:, None] * (values[j] - values[i])
 
     lifted = blend(displacement)
-    lifted[size + rim :] *= -0.15  # its foot lies under the skin
+    lifted[size + rim :] *= -0.15  # the rim's base lies under the skin
     values = blend(attributes)
     values[size:, anatomy.EDGE] = -1
     nearest_vertex = np.where(share < 0.5, i, j)
@@ -94,11 +99,12 @@ def cut(
 
 
 def _number(whole, corners, count):
-    """Returns the vertices of a cut piece and how its new faces name them.
+    """Returns the vertices of a cut piece and the vertex numbers of its new faces.
 
     Returns:
-        kept: body vertices inside; crossed: [E'] edges across the cut, each from * count + to.
-        index: [G, 3] into both, of the corners of the new faces.
+        kept: body vertices inside.
+        crossed: [E'] edges across the cut, each encoded as from * count + to.
+        index: [G, 3] corners of the new faces, as indices into `kept` followed by `crossed`.
     """
     plain = corners[..., 0] == corners[..., 1]
     used = np.zeros(count, bool)
@@ -115,13 +121,14 @@ def _number(whole, corners, count):
 
 
 def _split(faces, field, drop):
-    """Returns how faces lie to a field's zero.
+    """Splits the faces that the zero of a field crosses.
 
     Returns:
         whole: [W] faces entirely inside.
-        corners: [G, 3, 2] of the new faces that the cut leaves; each corner lies on the edge from
-            a vertex inside to another outside, or is a vertex, given twice.
-        orders: [G, 3, 2] which corners of their source those are, sources: [G].
+        corners: [G, 3, 2] corners of the new faces; each is a pair of vertices, one inside and one
+            outside, whose edge the cut crosses, or the same vertex twice.
+        orders: [G, 3, 2] the same corners as corner numbers 0 to 2 of the source faces.
+        sources: [G] the face that each new face was cut from.
         edges: [E, 3] a new face and its two corners along the cut, the garment on the left.
     """
     positive = field > 0
@@ -129,7 +136,7 @@ def _split(faces, field, drop):
     count = inside.view(np.int8) @ np.ones(3, np.int8)
     count[drop] = 0
     one, two = np.nonzero(count == 1)[0], np.nonzero(count == 2)[0]
-    # Turned so that the corner alone on its side comes first, or last where it is outside.
+    # Rotated so that the only corner inside comes first, or the only corner outside comes last.
     turn_one = (np.argmax(inside[one], 1)[:, None] + np.arange(3)) % 3
     turn_two = (np.argmin(inside[two], 1)[:, None] + (1, 2, 0)) % 3
     shapes = (
@@ -146,7 +153,7 @@ def _split(faces, field, drop):
 
 
 def _cut_uv(body, whole, sources, orders, moved, rim_source):
-    """Returns atlas positions [f, 3, 2] at the corners of whole, cut and rim faces."""
+    """Returns texture coordinates [f, 3, 2] at the corners of whole, cut and rim faces."""
     corners = body.uv[body.faces_uv[sources]]
     start = np.take_along_axis(corners, orders[..., :1], 1)
     end = np.take_along_axis(corners, orders[..., 1:], 1)
@@ -158,8 +165,9 @@ def _cut_uv(body, whole, sources, orders, moved, rim_source):
 def loft(rows: int, around: int, closed: bool = True) -> np.ndarray:
     """Returns the faces of a tube of rings, [f, 3] int32.
 
-    Vertex r * around + k is number k, counter-clockwise seen from above, of ring r, from the top
-    downwards: then the faces look outwards. An open sheet (closed=False) has no last column.
+    Vertex r * around + k is number k of ring r. If rings run from the top down and k runs
+    counter-clockwise seen from above, the faces point outwards. With closed=False the result is an
+    open sheet: the faces between the last and the first column are left out.
     """
     r, k = np.meshgrid(np.arange(rows - 1), np.arange(around - (not closed)), indexing="ij")
     k2 = (k + 1) % around
@@ -173,20 +181,20 @@ def loft(rows: int, around: int, closed: bool = True) -> np.ndarray:
 
 
 def lowest(values: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Returns the least of the values [V] at each face's corners, [F]."""
+    """Returns the smallest of the values [V] at each face's corners, [F]."""
     first, second, third = (values[faces[:, k]] for k in range(3))
     return np.minimum(np.minimum(first, second), third)
 
 
 def nearest(body: parametric.Body, points: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Returns a template vertex of some (indices `among`) close to each point [P, 3], [P].
+    """Returns a template vertex, out of the indices `among`, close to each point [P, 3], [P].
 
-    At most some hundreds of them are looked at, evenly chosen.
+    At most about 500 evenly chosen vertices of `among` are compared.
     """
     among = among[:: 1 + len(among) // 500]
     some = body.template[among]
     distance = np.zeros((len(points), len(among)), np.float32)
-    for k in range(3):  # plain sums: a threaded product of matrices this thin is slower
+    for k in range(3):  # sums: a multithreaded product of such thin matrices is slower
         step = points[:, k, None].astype(np.float32) - some[:, k]
         distance += step * step
     return among[np.argmin(distance, 1)]
@@ -202,11 +210,14 @@ def attach(
     layer: int,
     skinning: tuple[np.ndarray, np.ndarray],
 ) -> Piece:
-    """Returns a lofted piece with part and atlas of the body's vertices `near` [m] it."""
+    """Returns a lofted piece; body part and texture come from the nearest body vertices `near` [m].
+
+    Other arguments: see `Piece`; skinning: (weights, bones).
+    """
     part, positions = _vertex_labels(body)
     weights, bones = skinning
     uv = positions[near[faces]]
-    torn = np.ptp(uv, axis=1).max(1) > 0.1  # its corners lie on different islands of the atlas
+    torn = np.ptp(uv, axis=1).max(1) > 0.1  # corners in different charts of the texture atlas
     uv[torn] = uv[torn][:, :1]
     return Piece(
         canonical=canonical.astype(np.float32),
@@ -223,7 +234,7 @@ def attach(
 
 @functools.cache
 def _vertex_labels(body):
-    """Returns a part [V] and an atlas position [V, 2] of each body vertex."""
+    """Returns the part [V] and the texture coordinates [V, 2] of each body vertex."""
     part = np.zeros(len(body.template), np.uint8)
     uv = np.zeros((len(body.template), 2), np.float32)
     for k in range(3):

@@ -1,7 +1,7 @@
-"""What people wear on the skin's shape: tops, trousers, jackets, socks, gloves, as signed fields.
+"""Cuts the garments that follow the body: tops, trousers, jackets, socks, gloves, hats.
 
-A field is positive inside a garment, in metres to its edge, one value per vertex of the template;
-an offset is how far the cloth stands off the skin.
+A field is the signed distance in metres to a garment's edge, positive inside, one value per vertex
+of the template body. An offset is the distance of the cloth from the skin in metres.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from crocohuman_jax.synthetic.people import fabric as fabric_lib
 OUTSIDE = np.float32(-0.06)
 NECKLINES = ("crew", "v", "scoop", "collar", "turtle")
 TOPS = {
-    # name: cloths, lengths of sleeve in metres, necklines, how far it stands off, folds
+    # name: fabric kinds, range of sleeve lengths and necklines, offset (metres), fold strength
     "t-shirt": (
         ("plain", "plain", "plain", "heather", "stripes", "print", "print", "camo", "gradient"),
         (0.13, 0.21),
@@ -64,7 +64,7 @@ JACKETS = {
     "waistcoat": (("plain", "pinstripes", "knit"), 0.014, 0.3),
 }
 BOTTOMS = {
-    # name: cloths, height of the hem, width of the hem's radius or None for tight
+    # name: fabric kinds, range of hem heights, hem radii (None: tight); metres
     "jeans": (("denim",), (-0.76, -0.72), (None, None, 0.062, 0.07)),
     "trousers": (
         ("plain", "plain", "plain", "pinstripes", "check", "heather"),
@@ -87,12 +87,13 @@ class Garment:
     """One garment.
 
     Attributes:
-        name: what it is called.
-        role: "top", "legs", "skirt", "shoe", "sock", "glove", "collar", "hat", "jewel", "hair".
-        field: [V] metres inside, or None if it is a mesh of its own.
-        offset: [V] metres off the skin.
-        fabric: its cloth.
-        details: of what its front shows: "buttons", "zip", "pocket", "lapels", ...
+        name: such as "t-shirt".
+        role: "top", "legs", "skirt", "shoe", "sock", "glove", "collar", "hat", "plain", "hair",
+            or "none" for bare feet.
+        field: [V] metres, or None if the garment has a mesh of its own.
+        offset: [V] metres, or None.
+        fabric: the cloth.
+        details: what is sewn on: "buttons", "zip", "pocket", "lapels", ...
     """
 
     name: str
@@ -104,12 +105,13 @@ class Garment:
 
 
 class Tailor:
-    """Measures a person once and cuts garments for it.
+    """Measures a person once and cuts garments to fit.
 
     Args:
-        rest, heads: [V, 3] and [J, 3] of the person at rest.
-        rng: draws all choices.
-        female: whether to draw from women's clothes too.
+        body: the parametric body.
+        rest, heads: [V, 3] vertices and [J, 3] bone heads of the person at rest, metres.
+        rng: random generator of all choices.
+        female: whether women's clothes are drawn too.
     """
 
     def __init__(
@@ -125,11 +127,11 @@ class Tailor:
         self.folds = _folds(body, self.anatomy, rng)
 
     def choose(self, options):
-        """Returns one of a sequence, each as likely as the next."""
+        """Returns a random option, each equally likely."""
         return options[self.rng.integers(len(options))]
 
     def top(self, name: str, hem: float, cloth: fabric_lib.Fabric | None = None) -> list[Garment]:
-        """Returns a top with its collar or hood; the hem is a height on the template."""
+        """Returns a top with its collar or hood; `hem` is a height on the template in metres."""
         kinds, sleeves, necks, off, folds = TOPS[name]
         a, rng = self.anatomy, self.rng
         neck = self.choose(necks)
@@ -146,7 +148,7 @@ class Tailor:
         if sleeve > 0.4:  # narrow again at the cuff
             sleeve_off = sleeve_off * np.clip((sleeve - a.arm) / 0.05, 0.45, 1)
         offset = np.where(on_arm, sleeve_off, offset)
-        offset = 0.003 + (offset - 0.003) * np.clip(0.15 + line / 0.04, 0.15, 1)  # clings there
+        offset = 0.003 + (offset - 0.003) * np.clip(0.15 + line / 0.04, 0.15, 1)  # tight there
         details = {"shirt": {"buttons", "pocket"}, "polo": {"placket"}, "hoodie": {"pouch"}}
         own = frozenset(details.get(name, set()))
         result = [Garment(name, "top", field, offset, cloth, own)]
@@ -157,7 +159,7 @@ class Tailor:
         return result
 
     def jacket(self, name: str, hem: float) -> list[Garment]:
-        """Returns a jacket, open at the front or closed."""
+        """Returns a jacket, open or closed; `hem` is a height on the template in metres."""
         kinds, off, folds = JACKETS[name]
         rng, t = self.rng, self.body.template
         closed = name == "zip jacket" and rng.random() < 0.6
@@ -182,7 +184,7 @@ class Tailor:
         return result
 
     def bottom(self, name: str, waist: float, over: bool) -> Garment:
-        """Returns trousers; `over` if the waistband shows because the top is tucked in."""
+        """Returns trousers; `over` says that the waistband shows because the top is tucked in."""
         kinds, hems, widths = BOTTOMS[name]
         rng, t, a = self.rng, self.body.template, self.anatomy
         hem = rng.uniform(*hems)
@@ -203,7 +205,7 @@ class Tailor:
         return Garment(name, "legs", field, offset, fabric_lib.draw(rng, kinds), frozenset(details))
 
     def underneath(self, low: float) -> Garment:
-        """Returns what one wears under a skirt: tight shorts down to a height."""
+        """Returns the tight shorts worn under a skirt, down to the height `low` on the template."""
         field = legs_field(self.body, 0.19, low)
         cloth = fabric_lib.draw(self.rng, ("plain",))
         dark = dataclasses.replace(cloth, colours=cloth.colours * 0.15)
@@ -211,7 +213,7 @@ class Tailor:
         return Garment("under-shorts", "legs", field, offset, dark)
 
     def tights(self) -> Garment:
-        """Returns tights, nearly skin-tight."""
+        """Returns tights, 2 mm off the skin."""
         field = legs_field(self.body, 0.19, -2.0)
         cloth = fabric_lib.draw(self.rng, ("plain",))
         black = self.rng.random() < 0.7
@@ -246,7 +248,7 @@ class Tailor:
         return Garment("gloves", "glove", field, np.full(len(field), 0.003, np.float32), cloth)
 
     def tuck(self, top: list[Garment], waist: float) -> list[Garment]:
-        """Returns a top drawn in under a waistband at some height."""
+        """Returns the top, made tight below a waistband at the height `waist` (in place)."""
         height = self.body.template[:, 2] - waist
         torso = self.anatomy.arm < -0.05
         draw = np.where(torso, np.clip((height - 0.005) / 0.07, 0, 1), 1)
@@ -255,7 +257,7 @@ class Tailor:
         return top
 
     def hat(self, cap: bool) -> Garment:
-        """Returns the crown of a cap, or a woollen hat."""
+        """Returns the crown of a cap if `cap`, otherwise a woollen hat."""
         x, y, z = self.body.template.T
         tilt = 0.762 if cap else self.rng.uniform(0.745, 0.765)
         field = z - tilt - 0.22 * np.maximum(-0.05 - y, 0)
@@ -280,7 +282,7 @@ class Tailor:
         return Garment("collar", "collar", field, offset, cloth)
 
     def _hood(self, cloth):
-        """A hood that lies on the back and around the neck."""
+        """Returns a hood that lies on the back and around the neck."""
         t = self.body.template
         line = neckline(self.body, "crew", 1.0)
         back = np.clip((t[:, 1] + 0.05) / 0.06, 0, 1)
@@ -292,7 +294,7 @@ class Tailor:
         return Garment("hood", "collar", field, offset, cloth)
 
     def _torso_offset(self, hem, off, loose):
-        """Cloth that hangs from chest and belly instead of following the waist."""
+        """Returns the offset of cloth that hangs from chest and belly, away from the waist, [V]."""
         t, rest = self.body.template, self.rest
         torso = self.anatomy.inside("torso_upper", "torso_lower") > 0
         band = torso & (t[:, 2] > hem - 0.02) & (t[:, 2] < 0.43)
@@ -311,7 +313,7 @@ class Tailor:
         return (off + self.anatomy.smooth(hang, 3)).astype(np.float32)
 
     def _leg_offset(self, hem, width):
-        """Cloth that falls straight from the thigh to a hem of some radius."""
+        """Returns the offset of cloth that falls straight from the thigh to the hem, [V]."""
         t, rest = self.body.template, self.rest
         legs = self.anatomy.inside("thigh_l", "thigh_r", "shin_l", "shin_r") > 0
         axis = anatomy.leg_axis(self.heads, self.body.bone, rest[:, 2])
@@ -326,9 +328,9 @@ class Tailor:
 
 
 def neckline(body: parametric.Body, kind: str, depth: float = 1.0) -> np.ndarray:
-    """Returns metres below a garment's edge around the neck, [V]; depth is about one."""
+    """Returns the distance below a neckline in metres, [V]; `depth` scales it, about one."""
     x, y, z = body.template.T
-    # Distance to a ball at the root of the neck that goes on upwards: it cuts all slopes steeply.
+    # Distance to a capsule that rises from the base of the neck: it meets every slope steeply.
     line = np.sqrt(x * x + (y + 0.018) ** 2 + np.minimum(z - 0.605, 0) ** 2) - 0.088
     front = np.clip((-0.01 - y) / 0.04, 0, 1)
     if kind == "turtle":
@@ -343,7 +345,7 @@ def neckline(body: parametric.Body, kind: str, depth: float = 1.0) -> np.ndarray
 
 
 def top_field(body: parametric.Body, sleeve: float, hem: float, line: np.ndarray) -> np.ndarray:
-    """Returns the field [V] of a top: a sleeve's length in metres, a hem's height, a neckline."""
+    """Returns the field [V] of a top from sleeve length, hem height (metres) and a neckline [V]."""
     a, t = anatomy.of(body), body.template
     torso = a.inside("torso_upper", "torso_lower", "neck", "thigh_l", "thigh_r") * -OUTSIDE
     cut = np.where(a.arm > -0.05, sleeve - a.arm, -OUTSIDE)
@@ -361,7 +363,7 @@ def legs_field(body: parametric.Body, waist: float, hem: float) -> np.ndarray:
 
 
 def _folds(body, a, rng):
-    """Returns heights of cloth folds in about [-1, 1], [V]: everywhere some, more at joints."""
+    """Returns heights of cloth folds in [-1, 1], [V], stronger at elbows, knees and ankles."""
     t = body.template
     shift = rng.uniform(0, 3, 3).astype(np.float32)
     drape = noise.fbm(t * np.float32([1, 1, 0.55]) + shift, 16.0, 2)

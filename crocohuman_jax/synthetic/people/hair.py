@@ -1,4 +1,4 @@
-"""Hair: styles as fields on the head, with volume, and strands as noise along them."""
+"""Draws hair and beards: where they grow, how far they stand off, and the colour of strands."""
 
 import dataclasses
 
@@ -20,12 +20,13 @@ class Hair:
     Attributes:
         style: one of STYLES or "bald".
         colour: [3] linear RGB.
-        field: [V] metres inside the hairline, offset: [V] metres off the scalp.
-        beard: [V] metres inside the beard, -0.06 where there is none; beard_weight: its density.
+        field: [V] metres inside the hairline; offset: [V] distance from the scalp, metres.
+        beard: [V] metres inside the beard, -0.06 without one.
+        beard_name, beard_weight: style, and density in [0, 1].
         curl: in [0, 1], 0 for straight strands.
-        length: of loose hair, as the lowest height on the template, or None.
-        thick: metres that it stands off.
-        shift: [3], where in the noise.
+        length: lowest height of loose hair on the template, metres, or None.
+        thick: thickness of loose hair, metres.
+        shift: [3] offset into the noise that draws the strands.
     """
 
     style: str
@@ -41,16 +42,17 @@ class Hair:
     shift: np.ndarray
 
     def shade(self, p: np.ndarray, loose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns albedo [P, 3] and gloss [P] of hair at canonical positions.
+        """Returns albedo [P, 3] and gloss [P] of hair.
 
         Args:
-            loose: [P] whether it hangs free, its strands downwards.
+            p: [P, 3] positions on the template.
+            loose: [P] bool, whether the hair hangs freely, with strands straight down.
         """
         if self.curl > 0.5:
             strands = noise.fbm(p + self.shift, 130.0, 2)
         else:
             d = p - SCALP.astype(np.float32)
-            # Around the crown: strands run down the sides, so noise is stretched along them.
+            # Strands run from the crown down the sides, so the noise is stretched that way.
             angle = np.arctan2(d[:, 0], -d[:, 1])
             height = np.where(loose, d[:, 2], np.hypot(d[:, 0], d[:, 1]) - d[:, 2])
             q = np.stack([angle * 0.09, 0.12 * height, 0.05 * angle], 1)
@@ -63,13 +65,13 @@ class Hair:
 def draw(
     body: parametric.Body, rng: np.random.Generator, female: bool, age: float, tone: int
 ) -> Hair:
-    """Returns random hair for a person of a phenotype's age and an index of skin tone."""
+    """Returns random hair for a sex, an age (as in the phenotype) and an index of skin tone."""
     share = np.array(_SHARE[female], float)
     style = STYLES[rng.choice(len(STYLES), p=share / share.sum())]
     if not female and rng.random() < 0.06 + 0.3 * max(0.0, age - 0.75):
         style = "bald"
     grey = rng.random() < np.clip((age - 0.74) * 4, 0, 0.85)
-    # Dark skin goes with dark hair, mostly.
+    # The darker the skin, the fewer light hair colours are drawn.
     count = 10 if tone < 3 else 6 if tone < 5 else 4
     codes = skin.HAIR[-2:] if grey else skin.HAIR[:count]
     colour = fabric.linear(codes[int(len(codes) * rng.random() ** 1.2)]) * rng.uniform(0.8, 1.2)
@@ -86,7 +88,7 @@ def draw(
 
 
 def hairline(body, rng, female, age, style) -> np.ndarray:
-    """Returns metres inside the hairline, [V]."""
+    """Returns the distance inside the hairline in metres, [V], negative outside."""
     a, t = anatomy.of(body), body.template
     if style == "bald":
         return np.full(len(t), -0.06, np.float32)

@@ -1,4 +1,4 @@
-"""Outfits: what goes together, how it lies over each other, and what is sewn on."""
+"""Draws outfits: which garments go together, how they layer, and what is sewn on them."""
 
 import dataclasses
 
@@ -14,11 +14,11 @@ class Outfit:
     """What a person wears, from the skin outwards.
 
     Attributes:
-        garments: those cut from the body, and those with meshes of their own (field None).
-        pieces: the latter's meshes; a piece's layer is its garment's place in the list plus one.
-        skirt: the one that drapes, or None; it is the last of the pieces.
-        folds: [V] heights of cloth folds.
-        covered: parts of the body that meshes of their own hide entirely.
+        garments: those cut from the body, and those with a mesh of their own (field None).
+        pieces: the meshes of the latter; a piece's layer is its garment's index plus one.
+        skirt: the skirt, or None; its mesh is the last of the pieces.
+        folds: [V] heights of cloth folds, in [-1, 1].
+        covered: names of body parts that the pieces hide entirely, such as feet in shoes.
     """
 
     garments: list
@@ -28,7 +28,7 @@ class Outfit:
     covered: tuple[str, ...] = ()
 
     def add(self, name: str, role: str, cloth: fabric.Fabric, pieces: list, details=()) -> None:
-        """Puts on something with meshes of its own, made for layer `len(garments) + 1`."""
+        """Adds a garment with meshes of its own, made for the current `layer`."""
         self.garments.append(
             garments_lib.Garment(name, role, None, None, cloth, frozenset(details))
         )
@@ -36,14 +36,14 @@ class Outfit:
 
     @property
     def layer(self) -> int:
-        """The number of the garment that is put on next."""
+        """The layer number of the garment that is added next."""
         return len(self.garments) + 1
 
 
 def draw(body, rest, heads, rng, female, kind, hair, skin) -> Outfit:
-    """Returns a random outfit that covers chest and hips, with hair that has its own mesh.
+    """Returns a random outfit that covers chest and hips; it includes loose or tied hair.
 
-    Its colours stand apart from the skin's, [3].
+    Colours too similar to the skin's colour `skin`, [3] linear RGB, are changed.
     """
     tailor = garments_lib.Tailor(body, rest, heads, rng, female)
     outfit = Outfit([], [], None, tailor.folds)
@@ -71,7 +71,7 @@ def draw(body, rest, heads, rng, female, kind, hair, skin) -> Outfit:
 
 
 def _trousered(outfit, tailor):
-    """Trousers or shorts, and a top over them or tucked into them."""
+    """Adds trousers or shorts, and a top over them or tucked into them."""
     rng, female = tailor.rng, tailor.female
     names = ["jeans", "jeans", "trousers", "trousers", "joggers", "shorts", "shorts"]
     names += ["jeans", "leggings", "leggings", "capris"] if female else []
@@ -90,7 +90,7 @@ def _trousered(outfit, tailor):
 
 
 def _skirted(outfit, tailor):
-    """A dress or a skirt with a top tucked in; returns the skirt's cut."""
+    """Adds a top and tights or shorts; returns what `draw` needs to make the skirt or dress."""
     rng = tailor.rng
     dress = rng.random() < 0.5
     waist = rng.uniform(0.17, 0.21) if dress else rng.uniform(0.14, 0.19)
@@ -112,7 +112,7 @@ def _skirted(outfit, tailor):
 
 
 def _footwear(outfit, tailor, skirted):
-    """Shoes, boots, or bare feet; socks."""
+    """Adds shoes or boots, with or without socks, or leaves the feet bare."""
     rng, body = tailor.rng, tailor.body
     if rng.random() < 0.07:
         outfit.garments.append(
@@ -137,7 +137,7 @@ def _footwear(outfit, tailor, skirted):
 
 
 def _head(outfit, tailor, hair):
-    """Loose or tied hair, glasses, hats."""
+    """Adds loose or tied hair, glasses and hats."""
     rng, body, rest = tailor.rng, tailor.body, tailor.rest
     cloth = fabric.draw(rng, ("plain",))
     if hair.style in ("long", "bob"):
@@ -168,7 +168,7 @@ _METAL = ("c9a14a", "b8bcc2", "8d9096", "c08a6a")
 
 
 def _hands(outfit, tailor, kind):
-    """Gloves, rings, watches and bracelets; more often where hands are looked at."""
+    """Adds gloves, rings, watches and bracelets; jewellery is likelier in close-ups of hands."""
     rng, body, rest, heads = tailor.rng, tailor.body, tailor.rest, tailor.heads
     often = 1.0 if kind == "hand" else 0.4
     if rng.random() < 0.04:
@@ -191,10 +191,11 @@ def _hands(outfit, tailor, kind):
 
 
 def stack(worn, groove):
-    """Returns how far each garment stands off the skin, [V] each, none inside another.
+    """Returns each garment's distance from the skin, [V] metres each, so that none intersect.
 
     Args:
-        groove: [V] metres that cloth spans, see `anatomy`.
+        worn: garments cut from the body, from the inside outwards.
+        groove: [V] depth in metres of hollows that cloth spans, see `anatomy`.
     """
     height = np.zeros(len(groove), np.float32)
     heights = []
@@ -207,11 +208,11 @@ def stack(worn, groove):
 
 
 def shade(body, garment, p, attributes):
-    """Returns albedo [P, 3] and gloss [P] of a garment at canonical positions [P, 3]."""
+    """Returns albedo [P, 3] and gloss [P] of a garment at positions p [P, 3] on the template."""
     u, v = coordinates(body, garment.role, p)
     colour = garment.fabric.colour(u, v, p)
     edge, fold = attributes[:, anatomy.EDGE], attributes[:, anatomy.FOLD]
-    # Folds hold shadow; a hem is sewn double.
+    # Folds are shadowed; a hem shows the line of its seam.
     deep = 0.05 if garment.role in ("glove", "sock") else 0.16
     colour *= (0.86 + deep * fold)[:, None]
     hem = np.clip(1 - np.abs(edge - 0.018) / 0.0016, 0, 1) * 0.25
@@ -224,7 +225,7 @@ def shade(body, garment, p, attributes):
 
 
 def _details(garment, p, attributes, colour):
-    """Draws what is sewn on: buttons, zips, pockets, seams, belts, soles, laces."""
+    """Draws details such as buttons, zips, pockets, seams, belts, soles and laces, in place."""
     x, y, z = p.T
     has, front = garment.details, p[:, 1] < -0.05
     dark, light = colour * 0.45, np.clip(colour * 1.8 + 0.05, 0, 0.9)
@@ -288,7 +289,7 @@ def _shoe(garment, p, colour, paint, line):
     sporty = "sneakers" in garment.details
     sole = np.float32([0.72, 0.71, 0.68]) if sporty and third[0] > 0.05 else np.float32([0.025] * 3)
     if {"flats", "heels"} & garment.details:
-        # Low shoes show the back of the foot; colour alone tells it here.
+        # Low shoes show the top of the foot; here only a line in another colour indicates it.
         paint((z > -0.805) & (z < -0.802), colour * 0.6)
     else:
         throat = (np.abs(x - 0.216) < 0.017) & (y < -0.02) & (y > -0.105) & (z > -0.785)
@@ -303,7 +304,7 @@ def _shoe(garment, p, colour, paint, line):
 
 
 def coordinates(body, role, p):
-    """Returns metres around and along a garment, [P] float32 twice."""
+    """Returns the coordinates around and along a garment, metres, [P] float32 each."""
     x, y, z = p.T
     if role in ("legs", "sock"):
         axis = anatomy.leg_axis(body.heads, body.bone, z).astype(np.float32)

@@ -1,4 +1,8 @@
-"""The parameters of a posed person: those of the full body, and those of the open models."""
+"""Returns the body parameters of a posed person, which the data set stores as ground truth.
+
+They are those of the built-in body (104 bones) and those of the open models, which are bodies and
+hands in SMPL's and MANO's format fitted to it, see `figure.open_models`.
+"""
 
 import numpy as np
 
@@ -11,12 +15,12 @@ SIDES = {"L": "left", "R": "right"}
 
 
 def placement(heads: np.ndarray, turns: np.ndarray, posed: surface.Posed) -> np.ndarray:
-    """Returns the translation [3] with which `parametric.Body.transforms` puts a person in place.
+    """Returns the translation [3] that `parametric.Body.transforms` needs to place a person.
 
     Args:
-        heads: [J, 3] of the bones at rest.
+        heads: [J, 3] bone heads at rest, metres.
         turns: [J, 3, 3] rotations of the bones.
-        posed: where it stands.
+        posed: the posed person.
     """
     return posed.transforms[0, :3, 3] - (heads[0] - turns[0] @ heads[0])
 
@@ -27,19 +31,19 @@ def parameters(
     posed: surface.Posed,
     side: str = "",
 ) -> dict[str, np.ndarray]:
-    """Returns what makes a person's body again, by the names of `data.storage.synthetic_truth`.
+    """Returns the body's parameters, under the names that `data.storage.synthetic_truth` uses.
 
     Args:
-        person: who.
+        person: the person.
         turns: [J, 3, 3] rotations of the bones.
-        posed: where it stands.
-        side: "L" or "R" for the open hand of that side, "" for the open body.
+        posed: the posed person.
+        side: "L" or "R" fits the open hand of that side; "" fits the open body.
 
     Returns:
-        bones [J, 3] rotation vectors, coefficients [32], placement [3], phenotype [6], and of the
-        open model, in the world: model_pose [K, 3], model_shape [10], model_translation [3].
+        bones [J, 3] rotation vectors, coefficients [32], placement [3] and phenotype [6]; the open
+        model's model_pose [K, 3], model_shape [10] and model_translation [3], in world axes.
     """
-    if isinstance(person, smpl_person.SmplPerson):  # whose own parameters are the model's
+    if isinstance(person, smpl_person.SmplPerson):  # its own parameters are the model's
         return _of_model(person, turns, posed)
     place = placement(person.heads, turns, posed)
     shape = person.coefficients

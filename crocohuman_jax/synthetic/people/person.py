@@ -1,4 +1,4 @@
-"""People: who they are, what they wear, how they move in it and what they look like."""
+"""Builds a random dressed adult, poses the mesh and gives each pixel its material."""
 
 import numpy as np
 
@@ -8,31 +8,31 @@ from crocohuman_jax.synthetic.people import garment_mesh, garments, hair, outfit
 from crocohuman_jax.synthetic.people import skin as skin_lib
 
 KINDS = ("body", "hand")
-# The asset's age is 1/3 for a child, 2/3 for a young adult (there the body stops growing) and 1
-# for old age: adults only.
+# The body asset's age is 1/3 for a child, 2/3 for a young adult (fully grown) and 1 for old age.
+# All people are adults.
 YOUNGEST = 0.67
 
 
 class Person:
-    """An adult, always dressed; everything about them is a function of the seed.
+    """An adult, always dressed; the seed determines everything about them.
 
     Args:
         body: the parametric body.
         seed: any non-negative integer.
-        kind: "body", or "hand" for close pictures of hands (the same person, with jewellery).
+        kind: "body", or "hand" for close-ups of hands (the same person with more jewellery).
 
     Attributes:
         phenotype: the attributes of `parametric.PHENOTYPE`.
-        coefficients: [32], rest: [V, 3], heads: [J, 3], see `body`.
+        coefficients: [32] shape; rest: [V, 3] and heads: [J, 3], metres; see `parametric.Body`.
         surface: the dressed mesh.
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: the kind is unknown.
     """
 
     def __init__(self, body: parametric.Body, seed: int, kind: str = "body"):
         if kind not in KINDS:
-            raise ValueError(f"Person kind {kind!r}; expected one of {KINDS}.")
+            raise ValueError(f"Unknown person kind {kind!r}; expected one of {KINDS}.")
         self.body, self.seed, self.kind = body, seed, kind
         rng = np.random.default_rng([seed, 1])
         self.phenotype = draw_phenotype(rng)
@@ -64,7 +64,7 @@ class Person:
         self._build()
 
     def describe(self) -> dict:
-        """Returns who this is, in plain values."""
+        """Returns a description of the person in plain values."""
         return {
             "seed": int(self.seed),
             "phenotype": {k: round(float(v), 4) for k, v in self.phenotype.items()},
@@ -88,7 +88,7 @@ class Person:
         normal /= np.linalg.norm(normal, axis=1, keepdims=True)
         worn = [(k, g) for k, g in enumerate(self.outfit.garments) if g.field is not None]
         pieces = []
-        cover = np.full(len(body.template), garments.OUTSIDE)  # of the garments further out
+        cover = np.full(len(body.template), garments.OUTSIDE)  # by the garments further out
         heights = outfits.stack([g for _, g in worn], a.groove)
         for (number, garment), height in zip(reversed(worn), reversed(heights), strict=True):
             attributes = bare.copy()
@@ -109,7 +109,7 @@ class Person:
         self._join(bare, skip, normal * self.hair.offset[:, None], pieces + self.outfit.pieces)
 
     def _join(self, bare, skip, displacement, pieces):
-        """Joins body and pieces; those skinned by more bones (a skirt) stand last."""
+        """Joins body and pieces; a skirt comes last because its vertices have more bones."""
         body = self.body
         start = np.cumsum([len(body.template)] + [len(p.rest) for p in pieces])
         self._dressed = np.concatenate([self.rest + displacement, *(p.rest for p in pieces)])
@@ -141,8 +141,9 @@ class Person:
         """Returns the person in a pose, its lowest point `lift` metres above the ground.
 
         Args:
-            rotations: [J, 3, 3], see `body`.
+            rotations: [J, 3, 3], see `parametric`.
             translation: [3] of the root, metres; its height is ignored.
+            lift: metres.
         """
         body = self.body
         transforms = body.transforms(self.heads, rotations, translation)
@@ -170,7 +171,7 @@ class Person:
         )
 
     def shade(self, pixels: surface.Pixels) -> surface.Material:
-        """Returns how points of the person's surface reflect light."""
+        """Returns the material of points on the person's surface."""
         layer = self._layer[pixels.face]
         part = self.surface.part[pixels.face]
         albedo = np.empty((len(layer), 3), np.float32)
@@ -192,7 +193,7 @@ class Person:
             albedo[worn], gloss[worn] = outfits.shade(self.body, garment, p, attributes)
             if garment.role in ("top", "legs", "skirt"):
                 normal[worn] = _ruffle(p, normal[worn], 30.0, 0.0042)
-        if self.kind == "hand":  # pores, for close pictures only
+        if self.kind == "hand":  # pores, in close-ups only
             close = np.nonzero(
                 (layer == 0) & (part >= names["hand_l"]) & (part <= names["hand_r"])
             )[0]
@@ -216,7 +217,7 @@ class Person:
 
 
 def _ruffle(p, normal, frequency, depth):
-    """Returns normals [P, 3] of a surface with noise of some depth in metres."""
+    """Returns the normals [P, 3] bent by noise whose depth is in metres (bump mapping)."""
     step = np.float32(0.3 / frequency)
     here = noise.noise(p, frequency)
     slope = np.stack(
@@ -230,7 +231,7 @@ def _ruffle(p, normal, frequency, depth):
 
 
 def draw_phenotype(rng: np.random.Generator) -> dict[str, float]:
-    """Returns a random adult's attributes: two sexes with few between, all builds."""
+    """Returns a random adult's phenotype: mostly clearly male or female, of any build."""
     female = rng.random() < 0.5
     gender = rng.beta(1.5, 8)
     return {

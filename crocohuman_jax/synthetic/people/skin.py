@@ -1,4 +1,4 @@
-"""Skin and what is on it: eyes, brows, lips, nails, knuckles, beards, age, as colours of pixels."""
+"""Colours the skin: complexion, eyes, brows, lips, nails, knuckles, beard stubble, wrinkles."""
 
 import dataclasses
 
@@ -45,10 +45,10 @@ class Complexion:
     Attributes:
         tone: index into TONES, light to dark.
         skin, lips, brows, iris, nails, beard, lids: [3].
-        age: in [0, 1] of the phenotype; draws wrinkles.
+        age: the phenotype's, in [0, 1]; wrinkles appear above 0.72.
         brow_width: metres.
-        brow_weight, beard_weight, lid_weight, freckles: how much they show, in [0, 1].
-        offset: [3], where in the noise.
+        brow_weight, beard_weight, lid_weight, freckles: opacity, in [0, 1].
+        offset: [3] offset into the noise.
     """
 
     tone: int
@@ -71,7 +71,16 @@ class Complexion:
 def draw(
     rng: np.random.Generator, tone: int, female: bool, age: float, hair: np.ndarray, beard: float
 ) -> Complexion:
-    """Returns a random complexion of a tone in TONES; beard is its density in [0, 1]."""
+    """Returns a random complexion.
+
+    Args:
+        rng: random generator.
+        tone: index into TONES.
+        female: whether make-up and nail polish are drawn.
+        age: the phenotype's, in [0, 1].
+        hair: [3] linear RGB.
+        beard: density in [0, 1].
+    """
     skin = fabric.linear(TONES[tone]) * rng.uniform(0.9, 1.1) * (0.8 + 0.045 * tone)
     skin = skin * rng.uniform(0.96, 1.04, 3)
     made_up = female and rng.random() < 0.45
@@ -112,11 +121,12 @@ class Skin:
         self.hand = _HandLines(body)
 
     def shade(self, p: np.ndarray, attributes: np.ndarray, part: np.ndarray, parts: dict):
-        """Returns albedo [P, 3] and gloss [P] of canonical positions p [P, 3].
+        """Returns albedo [P, 3] and gloss [P] of skin.
 
         Args:
+            p: [P, 3] positions on the template, metres.
             attributes: [P, A], see `anatomy`.
-            part: [P] body part, parts: the numbers of their names.
+            part: [P] number of the body part; parts: {name: number}.
         """
         look = self.look
         mottle = noise.fbm(p + look.offset, 55.0, 3)[:, None] - 0.5
@@ -127,7 +137,7 @@ class Skin:
         hollow = (attributes[:, anatomy.HOLLOW] * np.where(hands, 0.45, 1))[:, None]
         colour *= 1 - hollow * np.float32([0.42, 0.58, 0.60])
         gloss = np.full(len(p), 0.16, np.float32)
-        # Where cloth or hair shades the skin beside it.
+        # Skin beside the edge of cloth or hair is darker, as in its shade.
         near = np.clip(1 + attributes[:, anatomy.EDGE] / 0.012, 0, 1)
         colour *= (1 - 0.45 * near * near)[:, None]
         if hands.any():
@@ -166,7 +176,7 @@ class Skin:
             colour *= (1 - 0.3 * look.freckles * where)[:, None]
         if look.age > 0.72:
             colour *= (1 - (look.age - 0.72) * 1.3 * self._wrinkles(x, p, front))[:, None]
-        # Lids: shade around the eye, a dark line of lashes at the rim.
+        # Lids: shadow around the eye, and a dark line of lashes at the rim.
         across, up = x - eye[0], z - eye[2]
         ring = np.sqrt((across / 0.0225) ** 2 + ((up - 0.0035) / 0.0135) ** 2)
         shade = np.clip(1.35 - ring, 0, 1) * front * look.lid_weight
@@ -222,7 +232,7 @@ class Skin:
 
 
 class _HandLines:
-    """Creases at finger joints, the palm's lines, and veins, by template positions."""
+    """Creases of finger joints and palm, and veins, as functions of template positions."""
 
     def __init__(self, body: parametric.Body):
         head = {name: body.heads[number] for name, number in body.bone.items()}
@@ -241,7 +251,7 @@ class _HandLines:
         self.across = _unit(head["finger2-1.L"] - head["finger5-1.L"])
 
     def creases(self, p):
-        """Returns the darkness of lines and of veins, [P] twice in [0, 1]."""
+        """Returns the darkness of creases and of veins at p [P, 3], [P] each in [0, 1]."""
         p = np.abs(p) * np.sign(p) * np.where(p[:, :1] < 0, [-1, 1, 1], [1, 1, 1])
         p = p.astype(np.float32)
         squares = (self.joints**2).sum(1) - 2 * p @ self.joints.T

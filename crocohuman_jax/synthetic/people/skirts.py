@@ -1,4 +1,4 @@
-"""Loose cloth around the legs: cut to the person's hips, skinned softly, kept off the legs."""
+"""Makes skirts: fits them to the hips, skins them to both legs and pushes them out of the legs."""
 
 import dataclasses
 
@@ -13,11 +13,11 @@ _LEGS = ("upperleg01", "lowerleg01", "foot")
 
 @dataclasses.dataclass
 class Skirt:
-    """A skirt's mesh and what keeps it off the legs.
+    """A skirt's mesh, and the leg radii that keep it off the legs.
 
     Attributes:
-        piece: an outer and an inner wall, AROUND x ROWS vertices each, rings from the waist down.
-        radii: [3] metres of clearance around hip, knee and ankle.
+        piece: an outer and an inner wall, each of ROWS rings of AROUND vertices, waist to hem.
+        radii: [3] metres around hip, knee and ankle that the cloth keeps clear.
     """
 
     piece: garment_mesh.Piece
@@ -27,8 +27,9 @@ class Skirt:
         """Returns the skinned vertices pushed out of the legs.
 
         Args:
-            vertices: [2 * AROUND * ROWS, 3] world.
-            bone: numbers of the bones' names; joints: [J, 3] world.
+            vertices: [2 * AROUND * ROWS, 3] world axes, metres.
+            bone: {name of a bone: its number}.
+            joints: [J, 3] bone heads in world axes, metres.
         """
         wall = vertices[: AROUND * ROWS].reshape(ROWS, AROUND, 3)
         middle = wall.mean(1, keepdims=True)
@@ -42,13 +43,13 @@ class Skirt:
                 for k in range(2):
                     _push(moved, outward, leg[k], leg[k + 1], *self.radii[k : k + 2])
         shift = moved - wall
-        # Cloth is stiff: neighbours go along.
+        # Cloth is stiff, so neighbouring vertices move along.
         soft = (np.roll(shift, 1, 1) + 2 * shift + np.roll(shift, -1, 1)) / 4
         shift = np.where(np.abs(soft) > np.abs(shift), soft, shift).reshape(-1, 3)
         return vertices + np.concatenate([shift, shift])
 
     def _fall(self, points, legs):
-        """Lets cloth down onto thighs that are not upright, in place."""
+        """Lowers the cloth onto thighs that are not vertical, in place."""
         ceiling, tilt = np.full(points.shape[:2], -np.inf), 0.0
         for hip, knee, _ in legs:
             axis = knee - hip
@@ -69,7 +70,7 @@ def _push(points, outward, a, b, start, end):
     away = points - (a + along * axis)
     distance = np.linalg.norm(away, axis=-1, keepdims=True)
     depth = np.maximum(start + (end - start) * along - distance, 0)
-    # Out of the leg, but rather out of the skirt: never through it to the other side.
+    # Away from the leg and outwards, so that cloth never passes through to the other side.
     direction = away / np.maximum(distance, 1e-4) + 0.9 * outward
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True) + 1e-6
     points += depth * direction * 1.2
@@ -79,9 +80,11 @@ def make(tailor, waist: float, hem: float, flare: float, waves: int, layer: int)
     """Returns a skirt between two heights on the template.
 
     Args:
-        tailor: who measured the person.
+        tailor: a `garments.Tailor` with the person's measurements.
+        waist, hem: heights on the template, metres.
         flare: metres of radius gained per metre of length.
-        waves: how many folds run down to the hem.
+        waves: number of folds around the hem.
+        layer: layer number, see `outfits.Outfit`.
     """
     body, rng = tailor.body, tailor.rng
     levels = np.linspace(0, 1, ROWS) ** 1.1
@@ -117,7 +120,7 @@ def make(tailor, waist: float, hem: float, flare: float, waves: int, layer: int)
 
 
 def _heights(body, heads, levels):
-    """Returns heights on the person of heights on the template, by the joints between."""
+    """Returns the person's heights for heights on the template, interpolated between joints."""
     names = ["foot.L", "lowerleg01.L", "upperleg01.L", "spine03", "spine02"]
     numbers = [body.bone[name] for name in names]
     return np.interp(levels, body.heads[numbers, 2], heads[numbers, 2])
@@ -140,7 +143,7 @@ def _walls(body, vertices, heights, flare, waves, phase, heads):
         np.maximum.at(reach, (row + shift, place % AROUND), radius)
     turns = range(-6, 7)
     hull = np.max([np.roll(reach, k, 1) * np.cos(2 * np.pi * k / AROUND) for k in turns], axis=0)
-    hull[1:] = np.maximum.accumulate(hull, 0)[1:]  # cloth hangs down, it does not go back in
+    hull[1:] = np.maximum.accumulate(hull, 0)[1:]  # cloth hangs: the radius never shrinks downwards
     hull = (np.roll(hull, 1, 1) + hull + np.roll(hull, -1, 1)) / 3
     depth = z[0] - z[:, None]
     angle = np.arange(AROUND) * 2 * np.pi / AROUND
@@ -156,7 +159,7 @@ def _walls(body, vertices, heights, flare, waves, phase, heads):
 
 
 def _skinning(body, canonical, torso):
-    """Returns weights and bones [., 8]: the hips above, both legs below, by side and height."""
+    """Returns weights and bones, [m, 8] each: hips at the top, blending into both legs below."""
     near = garment_mesh.nearest(body, canonical, torso)
     x, z = canonical[:, 0], canonical[:, 2]
     legs = _ramp(z, 0.03, -0.22)
@@ -177,7 +180,7 @@ def _ramp(x, start, end):
 
 
 def _radii(body: parametric.Body, rest, heads):
-    """Returns how thick the legs are at hip, knee and ankle, with some air, [3]."""
+    """Returns leg radii at hip, knee and ankle plus 12 mm of clearance, [3] metres."""
     t = body.template
     a = anatomy.of(body)
     legs = a.member["thigh_l"] | a.member["shin_l"]

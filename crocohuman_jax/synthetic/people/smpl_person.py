@@ -1,8 +1,8 @@
-"""People whose mesh comes from a user's own SMPL file: dressed by their skeleton, posed by AMASS.
+"""Builds people whose mesh comes from a user's own SMPL file and whose motion comes from AMASS.
 
-They have the interface of `person.Person`: surface, pose, shade, describe. Nothing is known of the
-file's mesh but its fields, so clothes follow the skinning weights: shirt, trousers, shoes and hair
-are regions of them, with sleeves and legs of any length.
+They have the interface of `person.Person`: surface, pose, shade, describe. The mesh may have any
+topology, so clothes are regions of the skinning weights: shirt, trousers, shoes and hair, with
+sleeves and legs of any length.
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ from crocohuman_jax.synthetic.motion import amass, motion
 from crocohuman_jax.synthetic.people import fabric
 from crocohuman_jax.synthetic.people import skin as skin_lib
 
-# The part of the body that each of SMPL's joints moves; in SMPL+H and SMPL-X the first 22 are the
-# same, then come fingers, in SMPL-X after the jaw and the eyes.
+# The body part that each SMPL joint moves. SMPL+H and SMPL-X share the first 22 joints; then SMPL+H
+# has the fingers, and SMPL-X has jaw, eyes and fingers.
 _PARTS = [
     "torso_lower",
     "thigh_l",
@@ -44,7 +44,7 @@ _MORE_PARTS = {
     52: ["hand_l"] * 15 + ["hand_r"] * 15,
     55: ["head", "eyes", "eyes"] + ["hand_l"] * 15 + ["hand_r"] * 15,
 }
-# What the attributes of a vertex are: how much of it belongs to each of these.
+# The attributes of a vertex: its skinning weight for each of these regions.
 _REGIONS = {
     "torso": ("torso_lower", "torso_upper"),
     "legs": ("thigh_l", "thigh_r", "shin_l", "shin_r"),
@@ -55,20 +55,20 @@ _REGIONS = {
 
 
 class SmplPerson:
-    """A dressed person of a body model; everything but the mesh is a function of the seed.
+    """A dressed person on a body model; the seed determines everything but the mesh.
 
     Args:
         model: SMPL (24 joints), SMPL+H (52) or SMPL-X (55).
         seed: any non-negative integer.
-        betas: the shape, such as a clip's; drawn from the seed without.
+        betas: [S] the shape, such as a clip's; None draws it from the seed.
 
     Attributes:
-        betas: [S]; rest: [V, 3] and heads: [K, 3], mesh and joints at rest in the world's axes.
-        root: [3], the pelvis at rest in the model's axes: what the first rotation turns about.
-        surface: see `surface.Surface`; canonical is the model's template in the world's axes.
+        betas: [S]; rest: [V, 3] and heads: [K, 3], vertices and joints at rest in world axes.
+        root: [3], the pelvis at rest in the model's axes; the first rotation turns about it.
+        surface: see `surface.Surface`; its canonical is the model's template in world axes.
 
     Raises:
-        ValueError: the model has another number of joints.
+        ValueError: the model has an unsupported number of joints.
     """
 
     kind = "body"
@@ -77,7 +77,8 @@ class SmplPerson:
         joints = len(model.parents)
         if joints not in _MORE_PARTS:
             raise ValueError(
-                f"A body model of {joints} joints; expected one of {tuple(_MORE_PARTS)}."
+                f"The body model has {joints} joints; expected one of {tuple(_MORE_PARTS)}: use "
+                "an SMPL, SMPL+H or SMPL-X file."
             )
         self.model, self.seed = model, seed
         rng = np.random.default_rng([seed, 1])
@@ -88,14 +89,14 @@ class SmplPerson:
         self.rest, self.heads = vertices @ smpl_joints.AXES, self.joints @ smpl_joints.AXES
         self.surface = self._surface(_PARTS + _MORE_PARTS[joints])
         self._dress(np.random.default_rng([seed, 2]))
-        # Clothes stand off the skin by their thickness.
+        # Clothes are as far from the skin as they are thick.
         worn = self._worn(self.surface.canonical, self.surface.attributes)
         thick = np.array([0, self._loose, self._loose, 0.012, self._hair_depth], np.float32)
         normal = surface.normals(vertices, model.faces)
         self._offset = normal * thick[worn][:, None]
 
     def describe(self) -> dict:
-        """Returns who this is, in plain values."""
+        """Returns a description of the person in plain values."""
         return {
             "seed": int(self.seed),
             "betas": [round(float(beta), 4) for beta in self.betas],
@@ -109,8 +110,8 @@ class SmplPerson:
         """Returns the person in a pose, its lowest point `lift` metres above the ground.
 
         Args:
-            turns: [K, 3, 3] rotations, each relative to the parent; the first turns the model's
-                axes into the world's.
+            turns: [K, 3, 3] rotations relative to the parent; the first one takes the model's axes
+                to world axes.
             translation: [3] metres; its height is ignored.
             lift: metres.
         """
@@ -144,16 +145,16 @@ class SmplPerson:
         return rotations.from_vector(pose)
 
     def parameters(self, turns: np.ndarray, posed: surface.Posed) -> open_fit.Parameters:
-        """Returns what poses the model alike, in the world; see `pose`."""
+        """Returns the model parameters that give this pose in world axes; see `pose`."""
         root = self.joints[0] - turns[0] @ self.joints[0]
         transl = posed.transforms[0, :3, 3] - root
         return open_fit.Parameters(self.betas, rotations.to_vector(turns), transl)
 
     def shade(self, pixels: surface.Pixels) -> surface.Material:
-        """Returns how points of the person's surface reflect light."""
+        """Returns the material of points on the person's surface."""
         place = pixels.canonical
         worn = self._worn(place, pixels.attributes)
-        # Around and along the garment, metres: the sleeves lie along x.
+        # Metres around and along the garment; the sleeves extend along x.
         sleeve = pixels.attributes[:, 2] > 0.5
         around = np.where(
             sleeve, place[:, 1] - place[:, 2], np.arctan2(place[:, 0], -place[:, 1]) * 0.15
@@ -190,7 +191,7 @@ class SmplPerson:
         )
 
     def _dress(self, rng: np.random.Generator) -> None:
-        """Draws the clothes; where they end is measured along the template's limbs."""
+        """Draws the clothes; hems and sleeves end at heights measured on the template's limbs."""
         place = (self.model.regressor @ self.model.template) @ smpl_joints.AXES
         shoulder, elbow, wrist = (abs(place[joint, 0]) for joint in (16, 18, 20))
         knee, ankle = (place[joint, 2] for joint in (4, 7))
@@ -213,7 +214,7 @@ class SmplPerson:
         self._skin = fabric.linear(skin_lib.TONES[self._tone]) * rng.uniform(0.74, 0.88)
 
     def _worn(self, place: np.ndarray, attributes: np.ndarray) -> np.ndarray:
-        """Returns what covers points [P]: 0 skin, 1 shirt, 2 trousers, 3 shoes, 4 hair."""
+        """Returns the layer of points, [P] uint8: 0 skin, 1 shirt, 2 trousers, 3 shoes, 4 hair."""
         torso, legs, arms, feet, head = attributes.T
         below = place[:, 2] < self._waist
         worn = np.zeros(len(place), np.uint8)
@@ -227,7 +228,12 @@ class SmplPerson:
 
 
 class Recorded:
-    """A stretch of a clip as the motion of a `SmplPerson`, in place of a `motion.Motion`.
+    """A random excerpt of a clip that moves a `SmplPerson`; stands in for a `motion.Motion`.
+
+    Args:
+        person: the person to move.
+        clip: the recorded motion.
+        seed: draws the excerpt, 2.5 to 6 s if the clip is that long, and its heading.
 
     Attributes:
         name: "clip"; duration: seconds; hand_names: {"L": name, "R": name}.
@@ -244,7 +250,7 @@ class Recorded:
         self._heading = rotations.about(rotations.Z, rng.uniform(0, 2 * np.pi))
 
     def at(self, time: float) -> motion.Pose:
-        """Returns the pose at a moment in seconds; it starts with the pelvis above the origin."""
+        """Returns the pose at a time in seconds; at time 0 the pelvis is above the origin."""
         moment = self._start + min(max(time, 0.0), self.duration)
         turns = self._person.turns(self._clip, moment)
         turns[0] = self._heading @ turns[0]

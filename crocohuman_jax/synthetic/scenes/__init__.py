@@ -1,1 +1,1 @@
-"""Where people are: rooms, outdoors, and scenes and pictures that users bring."""
+"""Builds the scenes around people: rooms, outdoors, studios, and users' own scenes and pictures."""

@@ -1,7 +1,7 @@
-"""Things that stand in places: tables, shelves, plants, trees, houses, and what they are made of.
+"""Makes the objects of a place: furniture, plants, trees, houses, and their materials.
 
-Each maker takes a random generator and returns the thing's parts around the origin, standing on the
-ground, its front towards -y.
+Each function that makes an object takes a random generator and returns the object's parts: around
+the origin, standing on the ground, with the front towards -y.
 """
 
 import numpy as np
@@ -10,14 +10,14 @@ from crocohuman_jax.synthetic.graphics import primitives
 
 
 def wood(rng) -> dict:
-    """Returns color, grain, stretch and gloss of some wood."""
+    """Returns color, grain, stretch and gloss of a random wood."""
     woods = ((0.42, 0.26, 0.13), (0.27, 0.14, 0.07), (0.55, 0.40, 0.24), (0.14, 0.08, 0.05))
     color = np.array(woods[rng.integers(4)]) * rng.uniform(0.8, 1.15)
     return {"color": color, "grain": 0.22, "stretch": (3.0, 40.0, 40.0), "gloss": 0.2}
 
 
 def lacquer(rng) -> dict:
-    """Returns color, grain, stretch and gloss of a painted surface: often white, grey or black."""
+    """Returns color, grain and gloss of a painted surface: often white, grey or black."""
     return {"color": muted(rng, 0.04, 0.75), "grain": 0.03, "gloss": float(rng.uniform(0.1, 0.5))}
 
 
@@ -27,7 +27,7 @@ def cloth(rng) -> dict:
 
 
 def muted(rng, low: float, high: float, strongest: float = 0.5) -> np.ndarray:
-    """Returns a colour [3] of brightness in [low, high] that is seldom saturated."""
+    """Returns a colour [3] of brightness in [low, high], rarely saturated (at most `strongest`)."""
     level = np.exp(rng.uniform(np.log(low), np.log(high)))
     hue = rng.uniform(0, 2 * np.pi)
     strength = strongest * rng.beta(1.2, 2.5)
@@ -65,7 +65,7 @@ def chair(rng):
 
 
 def stool(rng, height: float):
-    """Returns the parts of a stool of a height in metres."""
+    """Returns the parts of a stool; `height` in metres."""
     look, side = (wood(rng) if rng.random() < 0.6 else lacquer(rng)), rng.uniform(0.34, 0.46)
     return [
         *_legs(side, side, height - 0.04, 0.05, look),
@@ -193,7 +193,7 @@ def crates(rng):
 
 
 def screen(rng):
-    """Returns the parts of a screen on a stand."""
+    """Returns the parts of a television on a stand."""
     width, stand = rng.uniform(0.9, 1.5), lacquer(rng)
     return [
         primitives.box((width * 1.1, 0.4, 0.45), **stand),
@@ -316,7 +316,7 @@ def planter(rng):
 
 
 def house(rng):
-    """Returns a house of some storeys with rows of windows on all sides."""
+    """Returns the parts of a house with 2 to 5 storeys and rows of windows at front and back."""
     width, depth, floors = rng.uniform(7, 14), rng.uniform(6, 9), int(rng.integers(2, 6))
     wall, storey = muted(rng, 0.15, 0.6, 0.35), 3.0
     tall = floors * storey + 0.8

@@ -1,16 +1,16 @@
-"""Places without walls: sky and ground with trees or houses, a studio, a picture of the user's."""
+"""Places without walls: outdoors with trees or houses, a studio, a user's picture as a backdrop."""
 
 import numpy as np
 
 from crocohuman_jax.synthetic.graphics import noise, primitives, rotations, shading
 from crocohuman_jax.synthetic.scenes import furniture, textures
 
-SUN = 80.0  # metres; far enough for parallel shadows
-FAR = 400.0  # metres; the ground ends there
+SUN = 80.0  # distance of the sun, metres; far enough for parallel shadows
+FAR = 400.0  # distance of the horizon, metres
 
 
 class Outdoors:
-    """Ground to the horizon, sky, hills or roofs far away, things that stand around."""
+    """An outdoor scene: ground, sky, hills or roofs at the horizon, and objects."""
 
     def __init__(self, rng: np.random.Generator):
         self._rng = rng
@@ -32,7 +32,7 @@ class Outdoors:
         self.lights = _sunlight(rng, overcast, self._zenith, self._ground)
 
     def fit(self, eyes: np.ndarray, radius: float) -> primitives.Solids:
-        """Returns the things that stand around, farther away than radius."""
+        """Returns the objects, all farther than `radius` metres from the origin."""
         rng = np.random.default_rng(self._rng.integers(1 << 62))
         things = []
         kinds = furniture.IN_TOWN if self._town else furniture.IN_THE_COUNTRY
@@ -48,14 +48,14 @@ class Outdoors:
                 thing, angle = furniture.house(rng), rng.uniform(0, 2 * np.pi)
                 away = radius + primitives.reach(thing) + rng.uniform(6, 16)
                 spot = away * np.array([np.cos(angle), np.sin(angle)])
-                # Fronts look at the middle, as along a street or a square.
+                # A side of the house faces the origin, as along a street or a square.
                 turn = angle + np.pi / 2 * rng.integers(4)
                 if not self._shades(thing, spot):
                     things.append(primitives.place(thing, spot, turn))
         return primitives.assemble(things)
 
     def _shades(self, thing, spot) -> bool:
-        """Returns whether a thing would throw its shadow on who stands at the origin."""
+        """Returns whether an object would cast its shadow on a person at the origin."""
         sun = self.lights.position[0]
         flat = np.linalg.norm(sun[:2])
         along, across = spot @ sun[:2] / flat, abs(spot[0] * sun[1] - spot[1] * sun[0]) / flat
@@ -63,7 +63,7 @@ class Outdoors:
         return along > 0 and across < wide + 0.5 and tall > (along - wide) * sun[2] / flat
 
     def background(self, eye: np.ndarray, rays: np.ndarray, angle: float) -> shading.Hits:
-        """Returns what lines of sight meet; see `room.Room.background`."""
+        """Returns where rays hit the background; see `room.Room.background`."""
         hits, below, distance = _plane(eye, rays)
         at = hits.position[below, :2]
         footprint = angle * distance[below] / np.maximum(-rays[below, 2], 0.02)
@@ -84,7 +84,7 @@ class Outdoors:
         return hits
 
     def _above(self, rays):
-        """Returns the colour of the sky and of what stands at the horizon, [n, 3]."""
+        """Returns the colour of the sky and of hills or roofs at the horizon, [n, 3]."""
         rise = np.clip(rays[:, 2], 0, 1)[:, None]
         color = self._horizon + (self._zenith - self._horizon) * np.sqrt(rise) * (2 - rise) / 2
         amount, shift = self._clouds
@@ -108,7 +108,7 @@ class Studio:
 
     def __init__(self, rng: np.random.Generator):
         self._paper = textures.paper(rng)
-        self._glow = rng.uniform(0.15, 0.7)  # how far the backdrop darkens away from the middle
+        self._glow = rng.uniform(0.15, 0.7)  # strength of the vignette on the backdrop
         angle, level = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1.2)
         spots = ((0, 0.8, 1.0), (rng.uniform(1.2, 2.0), 0.5, rng.uniform(0.1, 0.45)))
         spots += ((rng.uniform(2.6, 3.6), 0.7, rng.uniform(0.2, 0.7)),)
@@ -123,14 +123,14 @@ class Studio:
         )
 
     def fit(self, eyes: np.ndarray, radius: float) -> primitives.Solids:
-        """Returns nothing: studios are empty."""
+        """Returns no objects: studios are empty."""
         return primitives.assemble([])
 
     def background(self, eye: np.ndarray, rays: np.ndarray, angle: float) -> shading.Hits:
-        """Returns what lines of sight meet; see `room.Room.background`."""
+        """Returns where rays hit the background; see `room.Room.background`."""
         hits, below, _ = _plane(eye, rays)
         color = self._paper.color(np.zeros((1, 2)), np.zeros(1))[0]
-        # Far ground and backdrop are one evenly lit sheet; near ground takes light and shadow.
+        # Far ground and backdrop are one evenly lit sheet; only near ground shows light and shadow.
         level = self.lights.level(np.array([0, 0, 1.0]))
         vignette = 1 - self._glow * 0.5 * (1 - np.exp(-((rays[:, 2] - 0.1) ** 2) * 3))
         sheet = (color * level * vignette[:, None]).astype(np.float32)
@@ -143,13 +143,13 @@ class Studio:
 
 
 class Backdrop:
-    """A picture of the user's as a dome around flat ground: the same to all cameras.
+    """A user's picture on a dome above flat ground, which all cameras share.
 
-    The picture repeats, mirrored, all around; from the dome's middle it covers what a common lens
-    would have seen. The ground takes the shadows of who stands on it.
+    The picture repeats around the dome, every other copy mirrored; seen from the dome's centre, a
+    copy spans the field of view of a common lens. The ground receives the person's shadow.
 
     Args:
-        rng: draws how the picture hangs, and the light.
+        rng: draws the placement of the picture and the light.
         picture: [H, W, 3] uint8.
     """
 
@@ -167,31 +167,31 @@ class Backdrop:
         upper = self._picture[: max(1, height // 3)].reshape(-1, 3).mean(0)
         self._gain = 0.32 / max(
             float(self._picture.mean()), 0.05
-        )  # pictures are of like brightness
+        )  # equalizes the brightness of pictures
         tint = np.clip(upper / max(upper.mean(), 1e-3), 0.75, 1.3) * 0.6 + 0.4
         overcast = rng.random() < 0.5
         self.lights = _sunlight(rng, overcast, tint, None)
 
     def fit(self, eyes: np.ndarray, radius: float) -> primitives.Solids:
-        """Returns nothing: what is there is in the picture. Grows the dome around the eyes."""
+        """Enlarges the dome around the eyes; returns no objects, for the picture contains them."""
         self.radius = max(self.radius, 1.3 * float(np.linalg.norm(eyes, axis=1).max()))
         return primitives.assemble([])
 
     def background(self, eye: np.ndarray, rays: np.ndarray, angle: float) -> shading.Hits:
-        """Returns what lines of sight meet; see `room.Room.background`."""
+        """Returns where rays hit the background; see `room.Room.background`."""
         hits, below, _ = _plane(eye, rays)
         along = rays @ eye
         to_dome = -along + np.sqrt(along**2 + self.radius**2 - eye @ eye)
         below &= np.linalg.norm(hits.position[:, :2], axis=1) < self.radius
         end = np.where(below[:, None], hits.position, eye + rays * to_dome[:, None])
         color, past = self.look(rotations.unit(end - self._middle))
-        # Near ground lies below any picture: its bottom's colour, with some irregularity.
+        # Near ground lies below the picture: it gets the colour of its bottom rows, with noise.
         at = hits.position[:, :2]
         rough = textures.rough(at, np.zeros(len(at), np.float32), 5.0, 5)
         near = self._bottom * (1 + 0.5 * rough[:, None])
         color = (color * (1 - past) + near * past) * self._gain
         color = color * self.lights.level(np.array([0, 0, 1.0]))
-        # Where nothing shadows the ground, light makes the picture of it.
+        # This albedo makes the ground look like the picture wherever no shadow falls.
         level = self.lights.on(np.zeros(3), rotations.Z)
         hits.lit[:] = below
         hits.albedo[:] = np.where(below[:, None], color / level, 0)
@@ -199,10 +199,10 @@ class Backdrop:
         return hits
 
     def look(self, directions: np.ndarray) -> np.ndarray:
-        """Returns the picture in directions [n, 3] from the middle, as the dome shows it.
+        """Returns what the dome shows in directions [n, 3] from its centre.
 
         Returns:
-            Linear colours, [n, 3], and the share of each that the near ground takes, [n, 1].
+            Linear colours, [n, 3], and how much of each the near ground replaces, [n, 1] in [0, 1].
         """
         height, width = self._picture.shape[:2]
         azimuth = np.arctan2(directions[:, 0], directions[:, 1]) + self._turn
@@ -227,7 +227,7 @@ def _bilinear(picture, x, y):
 
 
 def _plane(eye, rays):
-    """Returns empty hits with positions on the ground, which rays hit it, and how far away."""
+    """Returns black hits on the ground plane, which rays hit it, [N] bool, and at what distance."""
     count = len(rays)
     down = np.minimum(rays[:, 2], -1e-6)
     distance = -eye[2] / down
@@ -254,7 +254,7 @@ def _sky(rng, overcast):
 
 
 def _sunlight(rng, overcast, zenith, ground) -> shading.Lights:
-    """Returns sun and sky; the ground throws back a part of both."""
+    """Returns sun and sky; the ground reflects part of both as light from below."""
     rise, angle = rng.uniform(0.35, 1.2), rng.uniform(0, 2 * np.pi)
     toward = np.array([np.cos(angle) * np.cos(rise), np.sin(angle) * np.cos(rise), np.sin(rise)])
     warm = np.array([1.0, 0.93, 0.82]) ** (1.6 - rise)

@@ -1,4 +1,4 @@
-"""Rooms: walls with doors, windows and pictures, a floor, a ceiling, lamps, furniture."""
+"""Draws rooms: walls with doors, windows and pictures, a floor, a ceiling, lamps, furniture."""
 
 import dataclasses
 
@@ -15,13 +15,13 @@ NORMALS = np.array(
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """Something flat on a wall.
+    """A door, window or picture on a wall.
 
     Attributes:
         kind: "door", "window" or "picture".
         left, bottom, width, height: metres on the wall.
-        colors: [k, 3].
-        seed: [3] where in the noise its picture lies.
+        colors: [4, 3] linear RGB; the first is the frame's.
+        seed: [3] offset into the noise that draws a picture or a view.
     """
 
     kind: str
@@ -34,15 +34,15 @@ class Panel:
 
 
 class Room:
-    """A room around the origin, as large as its cameras need it.
+    """A room around the origin that `fit` enlarges until it contains the cameras.
 
     Args:
-        rng: draws everything.
+        rng: random generator of the whole room.
     """
 
     def __init__(self, rng: np.random.Generator):
         self._rng = rng
-        self.size = rng.uniform((2.2, 2.2, 2.4), (3.6, 3.6, 3.0))  # half, half, full; metres
+        self.size = rng.uniform((2.2, 2.2, 2.4), (3.6, 3.6, 3.0))  # half x, half y, z; metres
         self._floor = _any(rng, textures.FLOORS)
         wall = _any(rng, textures.WALLS)
         self._walls = [wall] * 4
@@ -58,7 +58,7 @@ class Room:
         self._panels: list[list[Panel]] = [[], [], [], []]
 
     def fit(self, eyes: np.ndarray, radius: float) -> primitives.Solids:
-        """Grows the room around cameras at eyes [n, 3]; returns its furniture."""
+        """Enlarges the room around cameras at eyes [n, 3]; returns the furniture."""
         wanted = np.abs(eyes).max(0) + MARGIN
         wanted = np.maximum(wanted, [radius + 0.6, radius + 0.6, 0])
         self.size = np.maximum(self.size, wanted)
@@ -67,10 +67,11 @@ class Room:
         return _furniture(rng, self.size, self._panels, radius)
 
     def background(self, eye: np.ndarray, rays: np.ndarray, angle: float) -> shading.Hits:
-        """Returns what lines of sight meet.
+        """Returns where rays from the camera hit the walls, floor and ceiling.
 
         Args:
-            eye: [3]; rays: [N, 3] of length one.
+            eye: [3] the camera's position, metres.
+            rays: [N, 3] unit directions.
             angle: that a pixel spans, radians.
         """
         side = np.zeros(len(rays), np.int8)
@@ -124,7 +125,7 @@ class Room:
         emission = np.zeros_like(albedo)
         for lamp, color in zip(self.lights.position, self.lights.color, strict=True):
             if np.any(np.abs(lamp[:2]) > self.size[:2] - 0.1):
-                continue  # the light of a window
+                continue  # daylight from outside, not a lamp
             away = np.abs(position[:, :2] - lamp[:2]).max(1)
             share = textures.edge(0.25 - away, footprint)[:, None]
             emission = emission + share * 1.2 * (color / color.max()).astype(np.float32)
@@ -176,7 +177,7 @@ def _door(panel, x, y, footprint, shown):
     frame = textures.edge(inner + 0.07, footprint)[:, None]
     leaf = textures.edge(inner, footprint)[:, None]
     gap = textures.edge(0.004 - np.abs(inner), footprint)[:, None]
-    # Two sunken fields, darker along their upper and left edges.
+    # Two recessed panels with darker edges.
     across = panel.width / 2 - 0.13 - np.abs(x - panel.width / 2)
     field = np.maximum(
         np.minimum(across, 0.42 - np.abs(y - 0.6)), np.minimum(across, 0.4 - np.abs(y - 1.52))
@@ -207,7 +208,7 @@ def _picture(panel, x, y, footprint, shown):
 
 
 def _inside(panel, x, y):
-    """Returns how far points lie inside a panel, negative outside, metres."""
+    """Returns the distance of points to a panel's edge, metres, negative outside."""
     across = np.minimum(x, panel.width - x)
     return np.minimum(across, np.minimum(y, panel.height - y))
 
@@ -217,20 +218,20 @@ def _any(rng, makers) -> textures.Texture:
 
 
 def _sky_colors(rng):
-    """Returns what is seen through windows: sky, horizon and trees, [3] each."""
+    """Returns the colours seen through windows: sky, horizon and trees, [3] each."""
     level = rng.uniform(0.7, 1.4)
     sky = level * np.array([0.55, 0.75, 1.0]) * rng.uniform(0.7, 1.1)
     return sky, np.full(3, level), level * np.array([0.13, 0.17, 0.08])
 
 
 def _rug(rng):
-    """Returns half size, centre, texture and the colour of its border."""
+    """Returns the half size [2], centre [2], texture and border colour [3] of a rug."""
     size, texture = rng.uniform((0.8, 0.6), (1.7, 1.2)), textures.carpet(rng)
     return size, rng.normal(0, 0.3, 2), texture, furniture.muted(rng, 0.05, 0.5, 0.8)
 
 
 def _lamps(rng, size) -> shading.Lights:
-    """Returns lamps under the ceiling, warm or cold, and sometimes daylight from one side."""
+    """Returns warm or cold lamps on the ceiling, and sometimes daylight from one side."""
     warm = np.array([1.0, rng.uniform(0.78, 1.0), 0.0])
     warm[2] = warm[1] ** 2.2
     positions, colors = [], []
@@ -253,7 +254,7 @@ def _lamps(rng, size) -> shading.Lights:
 
 
 def _panels(rng, half, height) -> list[Panel]:
-    """Returns what hangs on a wall from -half to half, from left to right."""
+    """Returns the panels of a wall that extends from -half to half metres, from left to right."""
     panels, left = [], -half + rng.uniform(0.2, 0.9)
     white = furniture.muted(rng, 0.5, 0.8, 0.15)
     while True:
@@ -280,10 +281,10 @@ def _panels(rng, half, height) -> list[Panel]:
 
 
 def _furniture(rng, size, panels, radius) -> primitives.Solids:
-    """Returns things along the walls and a few that stand free, none nearer than radius."""
+    """Returns furniture along the walls and some free-standing pieces outside `radius` metres."""
     things = []
     for number in range(4):
-        # The wall's normal, and the turn that makes a thing's back (+y) touch it.
+        # The wall's axis and side, and the rotation that turns the back (+y) of furniture to it.
         axis, sign = number // 2, 1 - 2 * (number % 2)
         yaw = (-np.pi / 2 if axis == 0 else 0.0) + (np.pi if sign < 0 else 0.0)
         half, along = size[axis], -size[1 - axis] + 0.2

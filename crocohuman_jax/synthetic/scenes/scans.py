@@ -1,4 +1,4 @@
-"""A scene of the user's, such as a scanned flat, as a place: where to stand, what it looks like."""
+"""Turns a user's 3D scene, such as a scanned flat, into a place with a free spot at the origin."""
 
 import dataclasses
 
@@ -13,23 +13,23 @@ from crocohuman_jax.synthetic.graphics import (
     surface,
 )
 
-CELL = 0.1  # metres of the grid in which free ground is looked for
-CLEAR = (0.15, 1.9)  # metres above the ground that have to be empty where somebody stands
-REACH = 8.0  # metres around the person that are shown
-BLOCK = 0.75  # metres of the cubes into which a scene is cut
+CELL = 0.1  # cell size of the grid on which free ground is searched, metres
+CLEAR = (0.15, 1.9)  # range of heights above the ground that must be empty around a person, metres
+REACH = 8.0  # the scene is cut off at this distance from the person, metres
+BLOCK = 0.75  # side of the cubes into which a scene is divided, metres
 Interior = mesh_files.Mesh
 load = mesh_files.load
 
 
 class Stage:
-    """A free spot of a scene, turned and moved so that it is the origin.
+    """A scene rotated and translated so that a free spot of it is the origin.
 
     Args:
         rng: draws the spot, the turn and the light.
         interior: the scene, metres, z up.
 
     Raises:
-        ValueError: nowhere in the scene can anybody stand.
+        ValueError: the scene has no free spot to stand on.
     """
 
     def __init__(self, rng: np.random.Generator, interior: Interior):
@@ -46,18 +46,19 @@ class Stage:
         angle, warm = rng.uniform(0, 2 * np.pi), np.array([1.0, 0.93, 0.82]) ** rng.uniform(0, 1.5)
         away = rng.uniform(0.8, 1.4)
         lamp = [away * np.cos(angle), away * np.sin(angle), min(max(ceiling - 0.15, 2.0), 2.6)]
-        # Most light is in the scan's colours already: soft from all around, one lamp for shadows.
+        # The scan's colours contain most of the light, so there is ambient light and a single lamp
+        # for shadows.
         sky = 0.55 * level * (0.5 + 0.5 * warm)
         self.lights = shading.Lights(
             np.array([lamp]), 0.55 * level * warm[None], np.array([2.2]), sky, 0.75 * sky
         )
 
     def fit(self, eyes: np.ndarray, radius: float) -> "Scan":
-        """Returns the scene's mesh around the spot."""
+        """Returns the scene's mesh around the spot; the arguments have no effect."""
         return self._scan
 
     def background(self, eye: np.ndarray, rays: np.ndarray, angle: float) -> shading.Hits:
-        """Returns the dim grey behind holes of the scene; see `room.Room.background`."""
+        """Returns the dim grey behind holes in the scene; see `room.Room.background`."""
         count = len(rays)
         grey = 0.25 + 0.2 * noise.fbm(rays, 2.0, 3)
         emission = np.repeat(grey[:, None], 3, 1).astype(np.float32)
@@ -69,16 +70,18 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """The mesh of a scene, in blocks that a camera sees or does not; see `primitives.Solids`.
+    """The mesh of a scene, divided into blocks for view culling; see `primitives.Solids`.
 
-    Walls are seen from inside only, so a camera behind a wall looks through it.
+    Walls are visible only from their inside, so a camera behind a wall looks through it.
 
     Attributes:
         vertices: [M, 3] float32; color: [M, 3] float32 linear; uv: [M, 2] float32.
-        faces: [F, 3] int32, by blocks; image: [F] int, -1 for none; block, thing: [F] int32.
-            `thing` is the block, or -1 for ground, which never is in the way.
-        images: pictures, [h, w, 3] uint8 sRGB.
-        middle, radius: [B, 3] and [B], of each block.
+        faces: [F, 3] int32, sorted by block; image: [F] int, the texture's number or -1.
+        block, thing: [F] int32; `thing` is the block, or -1 for ground, which is never removed.
+        images: textures, [h, w, 3] uint8 sRGB.
+        middle, radius: [B, 3] and [B], bounding sphere of each block.
+        normals: None, so faces are shaded flat.
+        casts: whether it casts shadows; False because scanned colours contain them.
     """
 
     vertices: np.ndarray
@@ -92,10 +95,10 @@ class Scan:
     middle: np.ndarray
     radius: np.ndarray
     normals: None = None
-    casts: bool = False  # its shadows are in its colours
+    casts: bool = False  # scanned colours contain the shadows
 
     def seen_by(self, camera) -> np.ndarray:
-        """Returns the numbers of faces in blocks that lie in a camera's field of view."""
+        """Returns the indices of the faces whose blocks lie in a camera's field of view."""
         middle = camera.see(self.middle.astype(np.float64))
         fx, fy, cx, cy = camera.intrinsics
         height, width = camera.size
@@ -106,12 +109,12 @@ class Scan:
         return np.flatnonzero(seen[self.block])
 
     def keep(self, faces: np.ndarray) -> "Scan":  # [F] bool
-        """Returns the scene without the faces that are False."""
+        """Returns the scene with only the faces that are True."""
         kept = {name: getattr(self, name)[faces] for name in ("faces", "image", "block", "thing")}
         return dataclasses.replace(self, **kept)
 
     def material(self, face, barycentric, points, normals) -> surface.Material:
-        """Returns how points [P, 3] on faces [P] reflect."""
+        """Returns the material of points [P, 3] on faces [P]."""
         corners = self.faces[face]
         first = 1 - barycentric.sum(1, keepdims=True)
         weights = np.concatenate([first, barycentric], 1)[..., None]
@@ -156,7 +159,7 @@ def _scan(interior, used, faces, near, vertices) -> Scan:
 
 
 def _free_spot(rng, interior):
-    """Returns where on the ground one can stand, [3], and the height of the ceiling there."""
+    """Returns a free spot on the ground, [3], and the ceiling's height above it, metres."""
     vertices, faces = interior.vertices, interior.faces
     points, face = primitives.sampled(vertices, faces, CELL * 0.7)
     corners = vertices[faces]
@@ -181,12 +184,12 @@ def _free_spot(rng, interior):
         return np.array([*at, level]), float(over.min()) if len(over) else 2.6
     raise ValueError(
         f"{interior.name}: nowhere in this scene is there level ground with 0.35 m around it and "
-        f"{CLEAR[1]} m above it free. Scenes are expected in metres, with y up."
+        f"{CLEAR[1]} m above it free. Check that the scene is in metres, with y up."
     )
 
 
 def _levels(heights, areas):
-    """Returns the heights of grounds, the largest first."""
+    """Returns the heights of level ground, metres, the largest area first."""
     if not len(heights):
         return []
     bins = np.floor(heights / 0.05).astype(int)
@@ -201,7 +204,7 @@ def _levels(heights, areas):
 
 
 def _clearance(free):
-    """Returns how many cells each free cell is from one that is not, in steps along the axes."""
+    """Returns each free cell's distance to the nearest occupied cell, in steps along the axes."""
     distance = np.zeros(free.shape, int)
     while free.any():
         distance += free

@@ -1,4 +1,7 @@
-"""Where people are shown: rooms, outdoors, studios, before a user's picture, in a user's scene."""
+"""A place is the scene around a person: room, outdoors, studio, a user's picture or 3D scene.
+
+Its scenery gives the background and the lights; its things are objects such as furniture and trees.
+"""
 
 import copy
 
@@ -10,29 +13,29 @@ from crocohuman_jax.synthetic.scenes import outdoors, room, scans
 
 KINDS = ("room", "outdoors", "studio")
 SHARES = (0.58, 0.3, 0.12)
-MOST_HIDDEN = 0.4  # share of a person that things may hide in any view
-AROUND_EYES = 0.6  # metres around a camera where nothing stands
-SHADOW_SIZE = 512  # texels a side of the maps of what stands in a place
+MOST_HIDDEN = 0.4  # fraction of a person that objects may hide in any view
+AROUND_EYES = 0.6  # metres around a camera that are kept free of objects
+SHADOW_SIZE = 512  # texels per side of the shadow maps of objects
 
 
 class Place:
-    """A place, its light and its things; all views of a scene share it.
+    """A scene with its lights and objects; all views of a take share it.
 
     Args:
         seed: any non-negative integer.
         kind: one of `KINDS`; None draws one.
-        picture: [H, W, 3] uint8 of the user's, to stand before instead.
-        interior: scene of the user's, to stand in instead.
+        picture: [H, W, 3] uint8, a user's picture used as the backdrop instead.
+        interior: a user's 3D scene used instead.
 
     Attributes:
         seed: as given.
-        kind: as asked for or drawn, or "picture", or "interior".
-        lights: what shines.
-        exposure: factor that brings white surfaces near the origin to a sensible brightness.
-        things: what stands around; empty before `fit`.
+        kind: the given or drawn kind, or "picture", or "interior".
+        lights: the light sources.
+        exposure: factor that gives white surfaces near the origin a normal brightness.
+        things: the objects that stand around; empty before `fit`.
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: the kind is unknown.
     """
 
     def __init__(
@@ -62,24 +65,24 @@ class Place:
         self._shadows = None
 
     def fit(self, cameras, radius: float) -> None:
-        """Grows the place around all cameras of a scene and furnishes it, before the first view.
+        """Enlarges the place to contain all cameras and adds objects; call before the first view.
 
         Args:
-            cameras: anything with an `eye` [3] in metres.
-            radius: of what has to stay free around the origin, metres.
+            cameras: objects with an `eye` [3] in metres.
+            radius: distance from the origin that stays free of objects, metres.
         """
         eyes = np.array([camera.eye for camera in cameras])
         things = self._scenery.fit(eyes, radius)
-        if self.kind != "interior":  # whose walls may be near; what hides too much goes by `thin`
+        if self.kind != "interior":  # its walls may be near; `thin` removes what hides too much
             blocked = [thing for thing, low, high in _bounds(things) if _near(low, high, eyes)]
             things = things.keep(~np.isin(things.thing, blocked))
         self.things = things
         self._shadows = None
 
     def add(self, thing: list[primitives.Part], position, yaw: float) -> None:
-        """Puts a thing somewhere, after `fit`: turned about z by `yaw` radians, at [x, y] metres.
+        """Adds an object at [x, y] metres, turned about z by `yaw` radians; call it after `fit`.
 
-        A user's own scene is left as it is.
+        Does nothing in a user's own scene.
         """
         if self.kind != "interior":
             one = primitives.assemble([primitives.place(thing, position, yaw)])
@@ -87,11 +90,11 @@ class Place:
             self._shadows = None
 
     def thin(self, person, views) -> "Place":
-        """Returns the place without the things that hide too much of a person in any view.
+        """Returns the place without the objects that hide too much of the person in any view.
 
         Args:
-            person: who is looked at.
-            views: (posed, camera) of each view that there will be.
+            person: the person in view.
+            views: (posed, camera) of every view.
         """
         thinned = copy.copy(self)
         thinned._shadows = None
@@ -100,7 +103,7 @@ class Place:
         for posed, camera in views:
             while True:
                 whole, share, number = hiding(person, posed, thinned.things, camera)
-                # A little stricter than asked for, because these pictures are small.
+                # The limit is a little stricter because these small pictures are inexact.
                 if share <= MOST_HIDDEN - 0.05 or whole == 0:
                     break
                 thinned.things = thinned.things.keep(thinned.things.thing != number)
@@ -108,7 +111,7 @@ class Place:
 
     @property
     def shadows(self) -> shadows_lib.Shadows:
-        """The shadows of the things, found when first asked for."""
+        """The shadows of the objects, computed at first use."""
         if self._shadows is None:
             self._shadows = self._scenery_shadows()
         return self._shadows
@@ -126,22 +129,22 @@ class Place:
         )
 
     def background(self, eye: np.ndarray, rays: np.ndarray, angle: float) -> shading.Hits:
-        """Returns what lines of sight meet that meet neither person nor thing.
+        """Returns where rays hit the background; they meet neither person nor object.
 
         Args:
-            eye: [3] metres.
-            rays: [N, 3] of length one.
+            eye: [3] the camera's position, metres.
+            rays: [N, 3] unit directions.
             angle: that a pixel spans, radians.
         """
         return self._scenery.background(eye, rays, angle)
 
 
 def hiding(person, posed, things, camera, size: int = 64) -> tuple[int, float, int]:
-    """Returns how things hide a person from a camera, in a picture of `size` pixels a side.
+    """Returns how much of a person objects hide, at `size` pixels on the picture's longer side.
 
     Returns:
-        How many pixels the person has without the things, the share of them that is hidden, and
-        the number of the thing that hides most.
+        The number of the person's pixels without objects, the fraction of them that is hidden, and
+        the number of the object that hides most, or -1.
     """
     surface = person.surface
     scale = size / max(camera.size)
@@ -168,7 +171,7 @@ def hiding(person, posed, things, camera, size: int = 64) -> tuple[int, float, i
 
 
 def _bounds(things):
-    """Yields (thing, low [3], high [3]) of each thing."""
+    """Yields (number, low [3], high [3]), the bounding box of each object."""
     order = np.argsort(things.thing, kind="stable")
     order = order[things.thing[order] >= 0]
     if not len(order):
@@ -181,6 +184,6 @@ def _bounds(things):
 
 
 def _near(low, high, eyes) -> bool:
-    """Returns whether a box comes too near to one of the eyes [n, 3]."""
+    """Returns whether a box comes closer than AROUND_EYES to one of the eyes [n, 3]."""
     away = np.maximum(np.maximum(low - eyes, eyes - high), 0)
     return bool((np.linalg.norm(away, axis=1) < AROUND_EYES).any())

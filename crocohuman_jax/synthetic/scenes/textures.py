@@ -1,7 +1,7 @@
-"""What floors and walls are made of: wood, tiles, bricks, carpets, paint, grass, asphalt, sand.
+"""Procedural textures of floors, walls and ground: wood, tiles, bricks, carpets, grass, asphalt.
 
-A texture maps places on a plane, [P, 2] metres, to colours [P, 3]. What is finer than a pixel's
-footprint, [P] metres, fades into its mean instead of flickering.
+A texture maps positions on a plane, [P, 2] metres, to colours [P, 3]. The footprint, [P] metres, is
+the size of a pixel on the plane; finer detail fades into its mean, which avoids aliasing.
 """
 
 import dataclasses
@@ -15,28 +15,36 @@ from crocohuman_jax.synthetic.scenes import furniture
 
 @dataclasses.dataclass(frozen=True)
 class Texture:
-    """A colour for each place on a plane: color(at [P, 2], footprint [P]) -> [P, 3]; and gloss."""
+    """A texture and its gloss in [0, 1]: color(at [P, 2], footprint [P]) -> [P, 3]."""
 
     color: Callable[[np.ndarray, np.ndarray], np.ndarray]
     gloss: float = 0.02
 
 
 def edge(distance: np.ndarray, footprint: np.ndarray) -> np.ndarray:
-    """Returns 0 where a distance [P] is negative, 1 where it is positive, soft by a footprint."""
+    """Returns a step from 0 (distance [P] negative) to 1 (positive), as wide as the footprint."""
     return np.clip(distance / np.maximum(footprint, 1e-5) + 0.5, 0, 1)
 
 
 def cells(i: np.ndarray, j: np.ndarray, number: int) -> np.ndarray:
-    """Returns a random value in [0, 1) of each cell (i, j), for each `number` another."""
+    """Returns a random value in [0, 1) for each cell (i, j), different for each `number`."""
     i, j = i.astype(np.int64), j.astype(np.int64)
     return noise.VOLUME[i & 31, j & 31, (number + (i >> 5) * 5 + (j >> 5) * 11) & 31]
 
 
 def rough(at: np.ndarray, footprint, frequency: float, octaves: int = 3, stretch=(1, 1)):
-    """Returns noise in [-0.5, 0.5], [P] float32, that fades where a pixel covers whole cells."""
+    """Returns noise in [-0.5, 0.5], [P] float32, that fades where a pixel covers whole cells.
+
+    Args:
+        at: [P, 2] metres.
+        footprint: [P] metres.
+        frequency: cells per metre.
+        octaves: number of octaves.
+        stretch: factors on the frequency along both axes.
+    """
     points = np.empty((len(at), 3), np.float32)
     points[:, 0], points[:, 1] = at[:, 0] * stretch[0], at[:, 1] * stretch[1]
-    points[:, 2] = frequency  # another slice for each frequency
+    points[:, 2] = frequency  # a different slice of the noise for each frequency
     fade = 1 / (1 + (footprint * (0.7 * frequency * max(stretch))) ** 2)
     return (noise.fbm(points, frequency, octaves) - 0.5) * fade.astype(np.float32)
 
@@ -46,10 +54,10 @@ def _tinted(color, factor):  # [3], [P]
 
 
 def _joint(x, width, period, footprint):
-    """Returns how much of each pixel a joint takes up: lines at the multiples of a period."""
+    """Returns the fraction of each pixel that joints cover: lines at multiples of a period."""
     away = np.abs(x - period * np.round(x / period))
     line = edge(width / 2 - away, footprint)
-    # Joints finer than pixels darken by the share that they take up.
+    # Joints finer than a pixel cover their mean fraction of it.
     return np.where(footprint > period / 2, width / period, line * np.minimum(1, width / footprint))
 
 
@@ -123,7 +131,7 @@ def stripes(rng) -> Texture:
 
 
 def _plain(low, high, amount, frequency, octaves=3, strongest=0.5, gloss=(0.0, 0.0)):
-    """Returns the maker of a texture of one colour with irregularities."""
+    """Returns a function that draws textures of one colour with irregularities."""
 
     def make(rng) -> Texture:
         color = furniture.muted(rng, low, high, strongest)
@@ -149,10 +157,10 @@ def ground(rng, colors, fine: float, coarse: float, frequency: float) -> Texture
     """Natural ground: two colours in patches, with fine and coarse irregularities.
 
     Args:
-        rng: draws a tone.
+        rng: varies the colours.
         colors: two colours [3].
-        fine, coarse: strength of the irregularities.
-        frequency: of the fine ones, cells per metre.
+        fine, coarse: strength of fine and coarse irregularities.
+        frequency: of the fine irregularities, cells per metre.
     """
     first, second = (np.asarray(c) * rng.uniform(0.8, 1.25) for c in colors)
     shift = rng.uniform(0, 20, 2)

@@ -1,4 +1,4 @@
-"""The user's own folders: motions to move by, pictures to stand before, scenes to stand in."""
+"""Finds and reads users' own files: recorded motions, backdrop pictures, 3D scenes, body models."""
 
 import functools
 import pathlib
@@ -15,28 +15,29 @@ from crocohuman_jax.synthetic.scenes import scans
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SCENES = (".glb", ".obj")
 NO_MOTION = ("shape.npz", "neutral_stagei.npz", "male_stagei.npz", "female_stagei.npz")
-SHORTEST = 0.3  # seconds of a recorded motion
-LARGEST_PICTURE = 1600  # pixels of the longer side that are kept
+SHORTEST = 0.3  # minimum duration of a recorded motion, seconds
+LARGEST_PICTURE = 1600  # larger pictures are scaled down to this longer side, pixels
 
 
 @functools.lru_cache(8)
 def motions(folder: str) -> tuple[pathlib.Path, ...]:
-    """Returns the BVH and AMASS files of a folder, () for "".
+    """Returns the BVH and AMASS files in a folder and its subfolders; () for "".
 
     Raises:
-        ValueError: no such folder, or no such file in it.
+        ValueError: the folder does not exist or contains no such file.
     """
     return _listed("motions", folder, (".bvh", ".npz"))
 
 
 @functools.lru_cache(8)
 def pictures(folder: str) -> tuple[pathlib.Path, ...]:
-    """Returns the readable pictures of a folder, () for "".
+    """Returns the picture files in a folder and its subfolders; () for "".
 
-    Only the first few are opened here; one that turns out to be damaged skips the take.
+    At most the first 20 are opened here, until one is readable; a take that draws a damaged
+    picture later is skipped.
 
     Raises:
-        ValueError: no such folder, or no readable picture in it.
+        ValueError: the folder does not exist, or none of these pictures can be read.
     """
     paths = _listed("pictures", folder, PICTURES)
     faults = []
@@ -53,10 +54,10 @@ def pictures(folder: str) -> tuple[pathlib.Path, ...]:
 
 @functools.lru_cache(8)
 def scenes(folder: str) -> tuple[pathlib.Path, ...]:
-    """Returns the GLB and OBJ files of a folder, () for "".
+    """Returns the GLB and OBJ files in a folder and its subfolders; () for "".
 
     Raises:
-        ValueError: no such folder, or no such file in it.
+        ValueError: the folder does not exist or contains no such file.
     """
     return _listed("interiors", folder, SCENES)
 
@@ -65,19 +66,19 @@ def _listed(option: str, folder: str, suffixes: tuple[str, ...]) -> tuple[pathli
     if not folder:
         return ()
     if not pathlib.Path(folder).is_dir():
-        raise ValueError(f"Option {option}={folder} is not a folder.")
+        raise ValueError(f"Option {option}={folder} is not a folder: give an existing one.")
     paths = tuple(
         path
         for path in sorted(pathlib.Path(folder).rglob("*"))
         if path.suffix.lower() in suffixes and path.name not in NO_MOTION and path.is_file()
     )
     if not paths:
-        raise ValueError(f"Option {option}={folder}: no {', '.join(suffixes)} file in it.")
+        raise ValueError(f"Option {option}={folder}: there is no {', '.join(suffixes)} file in it.")
     return paths
 
 
 def one_of(read: Callable, option: str, folder: str, paths: tuple[pathlib.Path, ...]) -> None:
-    """Raises a ValueError if none of the first few files of a folder can be read."""
+    """Raises a ValueError if none of the first five files of a folder can be read."""
     faults = []
     for path in paths[:5]:
         try:
@@ -91,43 +92,43 @@ def one_of(read: Callable, option: str, folder: str, paths: tuple[pathlib.Path, 
 
 @functools.lru_cache(8)
 def clip(path: pathlib.Path) -> "amass.Clip | bvh.Clip":
-    """Returns a recorded motion; a ValueError names the file and what is wrong with it."""
+    """Returns a recorded motion; raises a ValueError that names a faulty file and its fault."""
     read = bvh.Clip if path.suffix.lower() == ".bvh" else amass.Clip
     found = _read(read, path)
     if not found.duration > SHORTEST:
-        raise ValueError(f"{path} lasts {found.duration:.2f} s; motions of {SHORTEST} s are used.")
+        raise ValueError(f"{path} lasts {found.duration:.2f} s; more than {SHORTEST} s is needed.")
     return found
 
 
 @functools.lru_cache(1)
 def scene(path: pathlib.Path) -> scans.Interior:
-    """Returns a scene's mesh; a ValueError names the file and what is wrong with it."""
+    """Returns a scene's mesh; raises a ValueError that names a faulty file and its fault."""
     return _read(scans.load, path)
 
 
 def _read(read: Callable, path: pathlib.Path):
-    """Returns what a reader makes of a file; whatever it raises of a broken one is a ValueError."""
+    """Returns `read(path)`; every exception becomes a ValueError that names the file."""
     try:
         return read(path)
     except ValueError:
         raise
-    except Exception as error:  # a broken file makes a parser raise anything
+    except Exception as error:  # parsers raise any exception on a broken file
         raise ValueError(f"{path} is broken: {type(error).__name__}: {error}.") from error
 
 
 @functools.lru_cache(2)
 def model(path: str) -> smpl_model.SmplBody:
-    """Returns a user's body model; a ValueError names the file and what is wrong with it."""
+    """Returns a user's body model; raises a ValueError that names a faulty file and its fault."""
     return smpl_model.load(path)
 
 
 @functools.lru_cache(16)
 def picture(path: pathlib.Path) -> np.ndarray:
-    """Returns a picture, upright, [H, W, 3] uint8; a ValueError names one that is damaged."""
+    """Returns a picture, upright, [H, W, 3] uint8; a ValueError names a file that is damaged."""
     try:
         with PIL.Image.open(path) as opened:
             upright = PIL.ImageOps.exif_transpose(opened).convert("RGB")
-    except Exception as error:  # Pillow's decoders raise whatever a broken file makes them
+    except Exception as error:  # Pillow's decoders raise any exception on a broken file
         raise ValueError(f"{path} is not a readable picture: {error}") from error
     upright.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
     return np.asarray(upright)
