@@ -98,11 +98,6 @@ def render(
     return _develop(picture, camera, seed), truth, shadows
 
 
-def hidden_share(person, posed, place, camera, size: int = 64) -> float:
-    """Returns the fraction of a person that objects hide, at `size` pixels on the longer side."""
-    return scene.hiding(person, posed, place.things, camera, size)[1]
-
-
 @dataclasses.dataclass(frozen=True)
 class _Samples:
     """The samples of a picture that show the person, a held object or an object of the place."""

@@ -157,7 +157,7 @@ def test_things_hide_a_person_and_those_that_hide_too_much_go():
     place.things = primitives.assemble([crate, wall])
     _, truth, _ = render.render(person, posed, place, seen[0])
     assert truth.hidden > 0.9
-    assert render.hidden_share(person, posed, place, seen[0]) == pytest.approx(
+    assert scene_lib.hiding(person, posed, place.things, seen[0], 64)[1] == pytest.approx(
         truth.hidden, abs=0.05
     )
     thinned = place.thin(person, [(posed, camera) for camera in seen])
@@ -174,7 +174,7 @@ def test_after_thinning_no_view_hides_more_than_is_allowed():
         assert len(place.things.faces)
         thinned = place.thin(person, [(posed, camera) for camera in seen])
         for camera in seen:
-            assert 0 <= render.hidden_share(person, posed, thinned, camera, 128) <= 0.4
+            assert 0 <= scene_lib.hiding(person, posed, thinned.things, camera, 128)[1] <= 0.4
 
 
 @dataclasses.dataclass

@@ -9,7 +9,7 @@ import pytest
 from crocohuman_jax.models import pixels
 from crocohuman_jax.synthetic.figure import open_models, smpl_model
 from crocohuman_jax.synthetic.graphics import kernels, raster
-from crocohuman_jax.visualize import drawing
+from crocohuman_jax.visualize import mesh_overlay, panels
 
 LENS = (500.0, 500.0, 112.0, 112.0)
 needs_numba = pytest.mark.skipif(not kernels.AVAILABLE, reason="numba is not installed")
@@ -51,15 +51,15 @@ def test_the_mesh_covers_what_the_z_buffer_says_and_nothing_else_changes(either)
     vertices, faces = person()
     image = photograph()
     before = image.copy()
-    drawn = drawing.overlay(image, vertices, faces, LENS)
-    fine = silhouette(vertices, faces, drawing.FINE)
-    samples = fine.reshape(224, drawing.FINE, 224, drawing.FINE).sum((1, 3))
+    drawn = mesh_overlay.overlay(image, vertices, faces, LENS)
+    fine = silhouette(vertices, faces, mesh_overlay.FINE)
+    samples = fine.reshape(224, mesh_overlay.FINE, 224, mesh_overlay.FINE).sum((1, 3))
     assert 0.05 < (samples > 0).mean() < 0.5
     np.testing.assert_array_equal(image, before)
     np.testing.assert_array_equal(drawn[samples == 0], image[samples == 0])
     # Where the mesh fills a pixel nothing of the picture shines through: another gives the same.
-    other = drawing.overlay(255 - image, vertices, faces, LENS)
-    full = samples == drawing.FINE**2
+    other = mesh_overlay.overlay(255 - image, vertices, faces, LENS)
+    full = samples == mesh_overlay.FINE**2
     np.testing.assert_array_equal(drawn[full], other[full])
     assert (drawn != other).any(-1)[~full].mean() > 0.99
 
@@ -69,7 +69,7 @@ def test_a_pixel_that_is_half_covered_is_half_of_each(either):
     corners = np.array([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1.0]])
     corners[1:3, 0] = 0.0625  # half a pixel beyond the middle of the picture
     faces = np.array([[0, 1, 2], [0, 2, 3]])
-    drawn = drawing.overlay(image, corners, faces, (8, 8, 4, 4), color=(0, 200, 0))
+    drawn = mesh_overlay.overlay(image, corners, faces, (8, 8, 4, 4), color=(0, 200, 0))
     left, edge, right = (drawn[4, x].astype(float) for x in (3, 4, 5))
     assert (right == 100).all() and left[1] > left[0]
     np.testing.assert_allclose(edge, (left + right) / 2, atol=1.5)
@@ -83,7 +83,7 @@ def test_the_brightest_is_what_faces_the_light_and_the_inside_is_darker(either):
     lens = (64, 64, 32, 32)
 
     def middle(vertices, faces):
-        return drawing.overlay(white, vertices, faces, lens, color=(120, 120, 120))[32, 32, 0]
+        return mesh_overlay.overlay(white, vertices, faces, lens, color=(120, 120, 120))[32, 32, 0]
 
     tilted = square + square[:, :1] * (0, 0, 0.8)
     assert middle(square, outside) > middle(tilted, outside) + 10
@@ -94,7 +94,7 @@ def test_vertices_have_their_colors(either):
     vertices, faces = person()
     image = photograph()
     red_above = np.where(vertices[:, 1:2] < 0, (255, 0, 0), (0, 0, 255)).astype(np.uint8)
-    drawn = drawing.overlay(image, vertices, faces, LENS, values=red_above).astype(int)
+    drawn = mesh_overlay.overlay(image, vertices, faces, LENS, values=red_above).astype(int)
     full = silhouette(vertices, faces, 1)
     rows = np.arange(224)[:, None] + np.zeros(224)
     above, below = full & (rows < 105), full & (rows > 119)
@@ -107,18 +107,19 @@ def test_a_mesh_behind_the_camera_leaves_the_picture_as_it_is(either):
     vertices, faces = person()
     image = photograph()
     behind = vertices * (1, 1, -1)
-    np.testing.assert_array_equal(drawing.overlay(image, behind, faces, LENS), image)
+    np.testing.assert_array_equal(mesh_overlay.overlay(image, behind, faces, LENS), image)
     aside = vertices + np.array([100, 0, 0])
-    np.testing.assert_array_equal(drawing.overlay(image, aside, faces, LENS), image)
+    np.testing.assert_array_equal(mesh_overlay.overlay(image, aside, faces, LENS), image)
     # Half of it behind is no error: the half ahead is drawn.
     through = vertices - (0, 0, vertices[:, 2].mean())
-    assert (drawing.overlay(image, through, faces, LENS) != image).any()
+    assert (mesh_overlay.overlay(image, through, faces, LENS) != image).any()
 
 
 def test_turned_by_0_and_360_is_the_same_and_by_180_the_mirrored_outline(either):
     vertices, faces = person()
     front, around, back, left, right = (
-        drawing.side_view(vertices, faces, (160, 120), angle) for angle in (0, 360, 180, 90, -270)
+        mesh_overlay.side_view(vertices, faces, (160, 120), angle)
+        for angle in (0, 360, 180, 90, -270)
     )
     np.testing.assert_array_equal(front, around)
     np.testing.assert_array_equal(left, right)
@@ -131,7 +132,7 @@ def test_at_90_degrees_what_faced_the_camera_faces_left(either):
     # A nose towards the camera, on a wide plate.
     vertices = np.array([[-1, 1, 0], [1, 1, 0], [0, -1, 0], [0, 0, -2.0]])
     faces = np.array([[0, 1, 2], [0, 3, 1], [1, 3, 2], [2, 3, 0]])
-    view = (drawing.side_view(vertices, faces, (100, 100), 90) < 255).any(-1)
+    view = (mesh_overlay.side_view(vertices, faces, (100, 100), 90) < 255).any(-1)
     columns = view.sum(0)
     used = np.flatnonzero(columns)
     assert columns[used[0] : used[0] + 10].max() < columns[used[-1] - 10 : used[-1] - 2].min()
@@ -140,8 +141,8 @@ def test_at_90_degrees_what_faced_the_camera_faces_left(either):
 @pytest.mark.parametrize("size", [(224, 224), (100, 300), (300, 100)])
 def test_a_side_view_fills_its_frame_wherever_the_mesh_lies(either, size):
     vertices, faces = person()
-    view = drawing.side_view(vertices, faces, size)
-    far = drawing.side_view(1000 * vertices - (0, 0, 1e6), faces, size)
+    view = mesh_overlay.side_view(vertices, faces, size)
+    far = mesh_overlay.side_view(1000 * vertices - (0, 0, 1e6), faces, size)
     assert np.abs(view.astype(int) - far).mean() < 0.5
     assert view.shape == (*size, 3)
     rows, columns = np.nonzero((view < 255).any(-1))
@@ -150,24 +151,24 @@ def test_a_side_view_fills_its_frame_wherever_the_mesh_lies(either, size):
     )
     assert spare.min() >= 0 and np.abs(spare[:2] - spare[2:]).max() <= 1
     fills = (np.ptp(rows) + 1) / size[0], (np.ptp(columns) + 1) / size[1]
-    assert max(fills) == pytest.approx(1 - 2 * drawing.MARGIN, abs=0.03)
+    assert max(fills) == pytest.approx(1 - 2 * mesh_overlay.MARGIN, abs=0.03)
 
 
 def test_a_point_without_size_has_an_empty_side_view(either):
     white = np.full((8, 9, 3), 255, np.uint8)
     faces = np.array([[0, 1, 2]])
-    np.testing.assert_array_equal(drawing.side_view(np.ones((3, 3)), faces, (8, 9)), white)
-    np.testing.assert_array_equal(drawing.side_view(np.ones((0, 3)), faces[:0], (8, 9)), white)
+    np.testing.assert_array_equal(mesh_overlay.side_view(np.ones((3, 3)), faces, (8, 9)), white)
+    np.testing.assert_array_equal(mesh_overlay.side_view(np.ones((0, 3)), faces[:0], (8, 9)), white)
 
 
 @needs_numba
 def test_compiled_and_numpy_draw_the_same_picture(monkeypatch):
     vertices, faces = person()
-    values = drawing.error_colors(np.linspace(0, 120, len(vertices)))
+    values = mesh_overlay.error_colors(np.linspace(0, 120, len(vertices)))
     pictures = []
     for available in (True, False):
         monkeypatch.setattr(kernels, "AVAILABLE", available)
-        pictures.append(drawing.overlay(photograph(), vertices, faces, LENS, values=values))
+        pictures.append(mesh_overlay.overlay(photograph(), vertices, faces, LENS, values=values))
     assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1
 
 
@@ -177,13 +178,13 @@ def test_a_person_is_drawn_in_a_fifth_of_a_second():
     image, took = photograph(), []
     for _ in range(4):
         begun = time.perf_counter()
-        drawing.overlay(image, vertices, faces, LENS)
+        mesh_overlay.overlay(image, vertices, faces, LENS)
         took.append(time.perf_counter() - begun)
     assert min(took) < 0.2
 
 
 def test_larger_errors_are_brighter_and_the_largest_color_is_kept_beyond():
-    colors = drawing.error_colors(np.linspace(0, 100, 400)).astype(float)
+    colors = mesh_overlay.error_colors(np.linspace(0, 100, 400)).astype(float)
     light = np.where(
         colors / 255 <= 0.04045, colors / 255 / 12.92, ((colors / 255 + 0.055) / 1.055) ** 2.4
     )
@@ -193,60 +194,38 @@ def test_larger_errors_are_brighter_and_the_largest_color_is_kept_beyond():
     lightness = 116 * np.cbrt(luminance) - 16
     np.testing.assert_allclose(lightness, np.linspace(40, 95, 400), atol=2)
     assert (np.diff(colors[::8] @ pixels.LUMA) > 0).all()
-    ends = drawing.error_colors(np.array([0, 30, 60, np.inf]), 30)
+    ends = mesh_overlay.error_colors(np.array([0, 30, 60, np.inf]), 30)
     np.testing.assert_array_equal(ends[1], ends[2])
     np.testing.assert_array_equal(ends[1], ends[3])
     np.testing.assert_array_equal(ends[:2], colors[[0, -1]])
-
-
-def test_the_color_bar_shows_the_colors_of_its_errors():
-    bar = drawing.color_bar(200, 80)
-    assert bar.shape[1:] == (200, 3) and bar.dtype == np.uint8
-    np.testing.assert_array_equal(bar[5], drawing.error_colors((np.arange(200) + 0.5) * 0.4, 80))
-    assert (bar[-drawing.TEXT :] < 128).any()  # the numbers
-
-
-def test_joints_and_bones_are_drawn_where_they_are_and_hidden_ones_are_not():
-    image = np.zeros((100, 100, 3), np.uint8)
-    points = np.array([[20.5, 30.5], [60.5, 30.5], [60.5, 80.5], [1e7, 50]])
-    bones = [(0, 1), (1, 2), (1, 3)]
-    drawn = drawing.skeleton(image, points, bones, [True, True, True, False], radius=3)
-    assert not image.any()
-    assert drawn[30, 20].any() and drawn[30, 40].any() and drawn[80, 60].any()
-    np.testing.assert_array_equal(drawn[30, 40], drawn[30, 60])  # a bone as the joint at its end
-    rows, columns = np.nonzero(drawn.any(-1))
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (27, 83, 17, 63)
-    assert not drawing.skeleton(image, points, bones, np.zeros(4)).any()
-    # A bone to a joint far outside leaves the picture.
-    assert drawing.skeleton(image, points, bones)[25:35, 95:].any()
 
 
 def test_a_row_compares_prediction_and_truth():
     vertices, faces = person()
     image, errors = photograph(), np.full(len(vertices), 50.0)
     shifted = vertices + np.array([0.05, 0, 0])
-    assert len(drawing.compared(image, shifted, faces, LENS)) == 3
-    row = drawing.compared(image, shifted, faces, LENS, truth=vertices, errors=errors)
-    assert len(row) == len(drawing.COLUMNS) and all(p.shape == image.shape for p in row)
+    assert len(panels.compared(image, shifted, faces, LENS)) == 3
+    row = panels.compared(image, shifted, faces, LENS, truth=vertices, errors=errors)
+    assert len(row) == len(panels.COLUMNS) and all(p.shape == image.shape for p in row)
     np.testing.assert_array_equal(row[0], image)
-    np.testing.assert_array_equal(row[1], drawing.overlay(image, shifted, faces, LENS))
-    np.testing.assert_array_equal(row[4], drawing.overlay(image, vertices, faces, LENS))
+    np.testing.assert_array_equal(row[1], mesh_overlay.overlay(image, shifted, faces, LENS))
+    np.testing.assert_array_equal(row[4], mesh_overlay.overlay(image, vertices, faces, LENS))
     assert (row[3] != row[1]).any()
     # Another camera of the truth, twice as far with twice the focal length, shows it as large.
     far = vertices + np.array([0.1, 0, vertices[:, 2].mean()])
     lens = (1000.0, 1000.0, 112.0, 112.0)
-    row = drawing.compared(
+    row = panels.compared(
         image, shifted, faces, LENS, truth=far, errors=errors, truth_intrinsics=lens
     )
-    np.testing.assert_array_equal(row[4], drawing.overlay(image, far, faces, lens))
+    np.testing.assert_array_equal(row[4], mesh_overlay.overlay(image, far, faces, lens))
 
 
 def test_a_page_holds_all_pictures_in_columns_under_their_captions():
     a, b, c = (
         np.full((h, w, 3), v, np.uint8) for h, w, v in ((30, 40, 10), (20, 60, 20), (25, 50, 30))
     )
-    sheet = drawing.page([("one\ntwo", [a, b]), ("", [c, c, a])], ["first", "second"])
-    line, gap = drawing.TEXT + drawing.GAP, drawing.GAP
+    sheet = panels.page([("one\ntwo", [a, b]), ("", [c, c, a])], ["first", "second"])
+    line, gap = panels.TEXT + panels.GAP, panels.GAP
     top, second = gap + 3 * line, gap + 3 * line + 30 + gap
     left = gap + 50 + gap
     np.testing.assert_array_equal(sheet[top : top + 30, gap : gap + 40], a)
@@ -255,7 +234,7 @@ def test_a_page_holds_all_pictures_in_columns_under_their_captions():
     assert sheet.shape == (second + 30 + gap, left + 60 + gap + 40 + gap, 3)
     assert (sheet[gap : gap + line] < 200).any() and (sheet[gap + line : top] < 100).any()
     # A long caption makes the sheet wider instead of being cut.
-    wide = drawing.page([("x" * 200, [a])])
+    wide = panels.page([("x" * 200, [a])])
     assert wide.shape[1] > 800 and (wide[:, -2:] == 255).all()
 
 
@@ -267,27 +246,29 @@ def test_what_cannot_be_drawn_is_named():
     page = [("", [image / 255])]
     wrong = [
         (
-            lambda: drawing.overlay(image / 255, vertices, faces, LENS),
+            lambda: mesh_overlay.overlay(image / 255, vertices, faces, LENS),
             r"float64 .*uint8 \[H, W, 3\]",
         ),
-        (lambda: drawing.overlay(image[..., 0], vertices, faces, LENS), r"\(224, 224\)"),
-        (lambda: drawing.overlay(image, vertices[None], faces, LENS), r"\[V, 3\]"),
-        (lambda: drawing.overlay(image, broken, faces, LENS), r"1 of 13718 .* vertex 9"),
-        (lambda: drawing.side_view(broken, faces, (8, 8)), r"vertex 9"),
-        (lambda: drawing.overlay(image, vertices, faces / 1, LENS), "float64 .*integers"),
-        (lambda: drawing.overlay(image, vertices[:50], faces, LENS), "to 13717, but there are 50"),
-        (lambda: drawing.overlay(image, vertices, faces - 1, LENS), "vertices -1 to"),
-        (lambda: drawing.overlay(image, vertices, faces, LENS, values=np.ones(5)), "error_colors"),
-        (lambda: drawing.error_colors(np.array([1, np.nan])), "1 of 2 errors .* nan at 1"),
-        (lambda: drawing.error_colors(np.array([-1.0])), "-1.0 at 0"),
-        (lambda: drawing.error_colors(np.ones(2), 0), "0 mm; a positive"),
-        (lambda: drawing.skeleton(image, np.zeros((3, 3)), []), r"\(3, 3\); \[K, 2\]"),
-        (lambda: drawing.skeleton(image, zeros, [(0, 3)]), r"bone \(0, 3\) .*joints 0 to 2"),
-        (lambda: drawing.skeleton(image, zeros, [], np.ones(2)), r"visible is \(2,\); \(3,\)"),
-        (lambda: drawing.skeleton(image, zeros * np.nan, []), "Joint 0 is at .*not visible"),
-        (lambda: drawing.compared(image, vertices, faces, LENS, truth=vertices), "both are"),
-        (lambda: drawing.page([]), "no rows"),
-        (lambda: drawing.page(page), "float64"),
+        (lambda: mesh_overlay.overlay(image[..., 0], vertices, faces, LENS), r"\(224, 224\)"),
+        (lambda: mesh_overlay.overlay(image, vertices[None], faces, LENS), r"\[V, 3\]"),
+        (lambda: mesh_overlay.overlay(image, broken, faces, LENS), r"1 of 13718 .* vertex 9"),
+        (lambda: mesh_overlay.side_view(broken, faces, (8, 8)), r"vertex 9"),
+        (lambda: mesh_overlay.overlay(image, vertices, faces / 1, LENS), "float64 .*integers"),
+        (
+            lambda: mesh_overlay.overlay(image, vertices[:50], faces, LENS),
+            "to 13717, but there are 50",
+        ),
+        (lambda: mesh_overlay.overlay(image, vertices, faces - 1, LENS), "vertices -1 to"),
+        (
+            lambda: mesh_overlay.overlay(image, vertices, faces, LENS, values=np.ones(5)),
+            "error_colors",
+        ),
+        (lambda: mesh_overlay.error_colors(np.array([1, np.nan])), "1 of 2 errors .* nan at 1"),
+        (lambda: mesh_overlay.error_colors(np.array([-1.0])), "-1.0 at 0"),
+        (lambda: mesh_overlay.error_colors(np.ones(2), 0), "0 mm; a positive"),
+        (lambda: panels.compared(image, vertices, faces, LENS, truth=vertices), "both are"),
+        (lambda: panels.page([]), "no rows"),
+        (lambda: panels.page(page), "float64"),
     ]
     for act, words in wrong:
         with pytest.raises(ValueError, match=words):

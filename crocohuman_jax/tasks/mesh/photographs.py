@@ -8,7 +8,7 @@ import PIL.Image
 from crocohuman_jax.body_models import cameras
 from crocohuman_jax.data.streams import placing
 from crocohuman_jax.tasks.mesh import objective
-from crocohuman_jax.visualize import drawing, mesh_export
+from crocohuman_jax.visualize import mesh_export, mesh_overlay, panels
 
 
 class Photographs:
@@ -64,10 +64,10 @@ class Photographs:
             faces = faces[:, ::-1]
         focal = cameras.FOCAL / cameras.SIDE * square[2]
         intrinsics = (focal, focal, square[0], square[1])
-        row = [whole, drawing.overlay(whole, vertices, faces, intrinsics)]
-        row.append(drawing.side_view(vertices, faces, whole.shape[:2]))
+        row = [whole, mesh_overlay.overlay(whole, vertices, faces, intrinsics)]
+        row.append(mesh_overlay.side_view(vertices, faces, whole.shape[:2]))
         named = {end: path.with_name(f"{path.name}.{end}") for end in ("png", mesh_format, "npz")}
-        PIL.Image.fromarray(drawing.page([("", row)])).save(named["png"])
+        PIL.Image.fromarray(panels.page([("", row)])).save(named["png"])
         mesh_export.write(named[mesh_format], vertices - place, faces)
         numbers = {name: shown[name][0] for name in ("camera", "pose", "betas") if name in shown}
         if left:

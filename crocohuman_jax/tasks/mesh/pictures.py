@@ -4,7 +4,7 @@ import numpy as np
 
 from crocohuman_jax.body_models import cameras
 from crocohuman_jax.tasks.mesh.results import MEASURES
-from crocohuman_jax.visualize import drawing
+from crocohuman_jax.visualize import panels
 
 
 def page(shown: dict[str, np.ndarray], faces: np.ndarray) -> np.ndarray:
@@ -15,7 +15,7 @@ def page(shown: dict[str, np.ndarray], faces: np.ndarray) -> np.ndarray:
         faces: [F, 3] of the mesh.
     """
     rows = [(caption(shown, i), drawn(shown, i, faces)) for i in range(len(shown["image"]))]
-    return drawing.page(rows, drawing.COLUMNS)
+    return panels.page(rows, panels.COLUMNS)
 
 
 def caption(shown: dict[str, np.ndarray], i: int) -> str:
@@ -39,7 +39,7 @@ def drawn(shown: dict[str, np.ndarray], i: int, faces: np.ndarray) -> list[np.nd
         there = here
         moved = shown["points"][i, 0] - shown["true_points"][i, 0]
         true = shown["true_vertices"][i] + moved + shown["translation"][i]
-    return drawing.compared(
+    return panels.compared(
         *(image, vertices, faces, here),
         truth=true,
         errors=shown["offsets"][i],

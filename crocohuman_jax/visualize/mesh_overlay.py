@@ -1,28 +1,22 @@
-"""Draws meshes and joints over a photograph, from the side, or coloured by error.
+"""Draws meshes over a photograph, from the side, or coloured by error.
 
 Points are in camera axes, metres: x to the right, y down, z forward. Pixel coordinates are
 continuous: the centre of the first pixel is (0.5, 0.5).
 """
 
-import colorsys
 from collections.abc import Sequence
 
 import numpy as np
-import PIL.Image
-import PIL.ImageDraw
-import PIL.ImageFont
 
 from crocohuman_jax.synthetic.graphics import kernels, raster, surface
 
 CLAY = (158, 178, 214)
-COLUMNS = ("picture", "prediction", "from the side", "error", "truth")
 AMBIENT = 0.3  # fraction of ambient light; the rest comes from the camera
 SHINE = 0.12  # strength of the highlight
 INSIDE = 0.5  # brightness of a face seen from its inside
 FINE = 2  # samples per pixel in each direction
 DISTANCE = 6  # of the camera from the mesh in a side view, in diagonals of its bounding box
 MARGIN = 0.04  # of a side view, as a fraction of its size
-GAP, TEXT = 4, 13  # gap between pictures of a page and text height, pixels
 # Zero to largest error: blue, pink, orange, yellow, in even steps of lightness (CIELAB L* from 40
 # to 95). The scale starts in mid tones, so that shading stays visible where there is no error.
 _ERRORS = np.array(
@@ -67,7 +61,7 @@ def overlay(
         ValueError: the picture, the mesh or the colours have other shapes, a vertex is not finite,
             or a face has a vertex index out of range.
     """
-    _check_picture(image)
+    check_picture(image)
     vertices, faces = _checked(vertices, faces)
     if values is None:
         values = np.broadcast_to(np.asarray(color), vertices.shape)
@@ -157,167 +151,6 @@ def error_colors(errors: np.ndarray, largest: float = 100.0) -> np.ndarray:
     return np.round(np.stack(channels, -1)).astype(np.uint8)
 
 
-def color_bar(width: int = 224, largest: float = 100.0) -> np.ndarray:
-    """Returns the legend of `error_colors`: a colour scale in mm, [H, width, 3] uint8."""
-    bar = PIL.Image.new("RGB", (width, 2 * TEXT + GAP), "white")
-    colors = error_colors((np.arange(width) + 0.5) / width * largest, largest)
-    bar.paste(PIL.Image.fromarray(np.repeat(colors[None], TEXT, 0)), (0, 0))
-    draw, font = PIL.ImageDraw.Draw(bar), PIL.ImageFont.load_default(TEXT)
-    ticks = [
-        (0, "0", "lt"),
-        (width / 2, f"{largest / 2:g}", "mt"),
-        (width, f"{largest:g} mm", "rt"),
-    ]
-    for x, text, anchor in ticks:
-        draw.text((x, TEXT + GAP), text, "black", font=font, anchor=anchor)
-    return np.asarray(bar)
-
-
-def skeleton(
-    image: np.ndarray,
-    points: np.ndarray,
-    bones: Sequence[tuple[int, int]],
-    visible: np.ndarray | None = None,
-    *,
-    radius: float | None = None,
-) -> np.ndarray:
-    """Returns a picture with joints and bones drawn over it, [H, W, 3] uint8.
-
-    Each joint has its own colour; a bone has the colour of its second joint.
-
-    Args:
-        image: [H, W, 3] uint8; not changed.
-        points: [K, 2], x and y in pixels; may lie outside the picture.
-        bones: pairs of joint indices, such as (parent, child).
-        visible: [K] bool, the joints to draw; bones need both of theirs. None draws all.
-        radius: of a joint, pixels; None is a hundredth of the longer side, at least 1.5.
-
-    Raises:
-        ValueError: points are not [K, 2], a visible point is not finite, visible is not [K], or a
-            bone has a joint index out of range.
-    """
-    _check_picture(image)
-    points = np.asarray(points, np.float64)
-    count = len(points)
-    if points.shape != (count, 2):
-        raise ValueError(f"The points are {points.shape}; [K, 2] is expected: x, y of each joint.")
-    visible = np.ones(count, bool) if visible is None else np.asarray(visible).astype(bool)
-    if visible.shape != (count,):
-        raise ValueError(f"visible is {visible.shape}; {(count,)} is expected, one per joint.")
-    lost = np.flatnonzero(visible & ~np.isfinite(points).all(1))
-    if len(lost):
-        raise ValueError(
-            f"Joint {lost[0]} is at {points[lost[0]]}; mark joints without a position not visible."
-        )
-    for bone in bones:
-        if not all(0 <= joint < count for joint in bone):
-            raise ValueError(f"The bone {tuple(bone)} is not a pair of joints 0 to {count - 1}.")
-    radius = max(max(image.shape[:2]) / 100, 1.5) if radius is None else radius
-    drawn = image.astype(np.float64)
-    hues = [colorsys.hsv_to_rgb(0.618 * k % 1, 0.75, 1.0) for k in range(count)]
-    for a, b in bones:
-        if visible[a] and visible[b]:
-            _stroke(drawn, points[a], points[b], radius / 2, hues[b])
-    for k in np.flatnonzero(visible):
-        _stroke(drawn, points[k], points[k], radius, hues[k])
-    return np.round(drawn).astype(np.uint8)
-
-
-def compared(
-    image: np.ndarray,
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    intrinsics: Sequence[float],
-    *,
-    truth: np.ndarray | None = None,
-    errors: np.ndarray | None = None,
-    truth_intrinsics: Sequence[float] | None = None,
-    largest: float = 100.0,
-) -> list[np.ndarray]:
-    """Returns one row of a `page` about a predicted mesh; `COLUMNS` names its pictures.
-
-    Without ground truth the row ends after the view from the side.
-
-    Args:
-        image, vertices, faces, intrinsics: as for `overlay`.
-        truth: [V, 3], the ground-truth mesh.
-        errors: [V] mm, after the alignment (if any) of the metric that the row shows.
-        truth_intrinsics: of the ground truth's camera; None uses `intrinsics`.
-        largest: mm, see `error_colors`.
-
-    Raises:
-        ValueError: as `overlay` and `error_colors`; or only one of truth and errors is given, or
-            their number of vertices differs from the prediction's.
-    """
-    pictures = [
-        image,
-        overlay(image, vertices, faces, intrinsics),
-        side_view(vertices, faces, image.shape[:2]),
-    ]
-    if truth is None and errors is None:
-        return pictures
-    if np.shape(truth) != np.shape(vertices) or np.shape(errors) != np.shape(vertices)[:1]:
-        raise ValueError(
-            f"The truth is {np.shape(truth)} and the errors are {np.shape(errors)}; both are "
-            f"expected, or neither, for a prediction of {np.shape(vertices)}."
-        )
-    colors = error_colors(errors, largest)
-    return [
-        *pictures,
-        overlay(image, vertices, faces, intrinsics, values=colors),
-        overlay(image, truth, faces, intrinsics if truth_intrinsics is None else truth_intrinsics),
-    ]
-
-
-def page(
-    rows: Sequence[tuple[str, Sequence[np.ndarray]]], headings: Sequence[str] = ()
-) -> np.ndarray:
-    """Returns one sheet of rows of pictures, each under its caption, [H, W, 3] uint8.
-
-    Pictures are in columns and keep their sizes; captions may have several lines.
-
-    Args:
-        rows: (caption, pictures [h, w, 3] uint8) each; an empty caption takes no space.
-        headings: titles of the columns, such as `COLUMNS`.
-
-    Raises:
-        ValueError: there are no rows, or a picture is not [h, w, 3] uint8.
-    """
-    if not rows:
-        raise ValueError("The page has no rows; at least one (caption, pictures) is expected.")
-    for _, pictures in rows:
-        for picture in pictures:
-            _check_picture(picture)
-    font = PIL.ImageFont.load_default(TEXT)
-    line = TEXT + GAP
-    columns = max(len(headings), *(len(pictures) for _, pictures in rows))
-    widths = [int(np.ceil(font.getlength(text))) for text in headings]
-    widths += [0] * (columns - len(headings))
-    for _, pictures in rows:
-        for j, picture in enumerate(pictures):
-            widths[j] = max(widths[j], picture.shape[1])
-    lefts = GAP + np.cumsum([0, *(width + GAP for width in widths)])
-    texts = [text for caption, _ in rows for text in caption.splitlines()]
-    longest = max((font.getlength(text) for text in texts), default=0)
-    heights = [max((len(p) for p in pictures), default=0) for _, pictures in rows]
-    lines = [len(caption.splitlines()) for caption, _ in rows]
-    height = GAP + line * (sum(lines) + bool(headings)) + sum(h + GAP for h in heights)
-    width = max(int(lefts[-1]), int(np.ceil(longest)) + 2 * GAP)
-    sheet = PIL.Image.new("RGB", (width, height), "white")
-    draw, top = PIL.ImageDraw.Draw(sheet), GAP
-    for text, left in zip(headings, lefts, strict=False):
-        draw.text((left, top), text, (110, 110, 110), font=font)
-    top += line * bool(headings)
-    for (caption, pictures), tall in zip(rows, heights, strict=True):
-        for text in caption.splitlines():
-            draw.text((GAP, top), text, "black", font=font)
-            top += line
-        for left, picture in zip(lefts, pictures, strict=False):
-            sheet.paste(PIL.Image.fromarray(picture), (int(left), top))
-        top += tall + GAP
-    return np.asarray(sheet)
-
-
 def _sight(intrinsics, row, column):
     """Returns the unit directions of the rays through the samples of `overlay`, [P, 3]."""
     fx, fy, cx, cy = intrinsics
@@ -351,22 +184,8 @@ def _shade(vertices, faces, points, values, where, sight):
     return np.clip(np.where(outside[face][:, None], shaded, INSIDE * shaded), 0, 255)
 
 
-def _stroke(drawn, start, end, radius, hue):
-    """Draws a line with round ends into [H, W, 3] float64, in place: all points within `radius`."""
-    height, width = drawn.shape[:2]
-    low = np.floor(np.minimum(start, end) - radius - 1)
-    high = np.ceil(np.maximum(start, end) + radius + 1)
-    (x0, y0), (x1, y1) = (np.clip(edge, 0, (width, height)).astype(int) for edge in (low, high))
-    x, y = np.arange(x0, x1) + 0.5 - start[0], np.arange(y0, y1)[:, None] + 0.5 - start[1]
-    dx, dy = end - start
-    along = np.clip((x * dx + y * dy) / max(dx * dx + dy * dy, 1e-12), 0, 1)
-    distance = np.hypot(x - along * dx, y - along * dy)
-    cover = np.clip(radius + 0.5 - distance, 0, 1)[..., None]
-    part = drawn[y0:y1, x0:x1]
-    part += cover * (255 * np.array(hue) - part)
-
-
-def _check_picture(image):
+def check_picture(image: np.ndarray) -> None:
+    """Raises a ValueError unless an image is [H, W, 3] uint8."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f"The picture is {image.dtype} {image.shape}; uint8 [H, W, 3] is expected."
