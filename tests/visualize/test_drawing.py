@@ -242,7 +242,6 @@ def test_what_cannot_be_drawn_is_named():
     vertices, faces = person()
     image, broken = photograph(), vertices.copy()
     broken[9, 2] = np.nan
-    zeros = np.zeros((3, 2))
     page = [("", [image / 255])]
     wrong = [
         (
