@@ -213,10 +213,10 @@ def test_a_list_of_another_form_is_named_before_anything_is_read(tmp_path, table
 
 
 def test_what_is_missing_of_freihand_and_unknown_options_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"No training_K.json.*Expected:\nDIR/training_\{K"):
+    with pytest.raises(ValueError, match=r"neither training_K.json.*Expected:\nDIR/training_\{K"):
         annotated.plan("freihand", tmp_path)
     annotated.freihand(tmp_path, 2, versions=1, masks=False)
-    with pytest.raises(ValueError, match=r"no folder .*mask. Without masks: option masks="):
+    with pytest.raises(ValueError, match=r"no folder .*mask. To go without masks: option masks="):
         annotated.plan("freihand", tmp_path)
     with pytest.raises(
         ValueError, match=r"versions is 'gs\+blue', .* Known: gs, hom, sample, auto"
@@ -374,7 +374,7 @@ def test_what_is_missing_of_hanco_and_unknown_options_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"images=depth. Known: rgb, rgb_merged, rgb_homo"):
         annotated.plan("hanco", tmp_path, images="depth")
     annotated.hanco(tmp_path, (1,), (7,), masks=False)
-    with pytest.raises(ValueError, match=r"no folder .*mask_hand: options masks= and shapes="):
+    with pytest.raises(ValueError, match=r"no folder .*mask_hand. .* options masks= or shapes="):
         annotated.plan("hanco", tmp_path)
     annotated.write_json(tmp_path / "meta.json", {"is_train": []})
     with pytest.raises(ValueError, match="it has no subject_id, is_valid, has_fit"):
