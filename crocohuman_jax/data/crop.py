@@ -9,7 +9,7 @@ import PIL.ImageOps
 
 from crocohuman_jax.configuration import filenames
 
-LARGEST_CROP = 4  # times the longer side of the picture
+LARGEST_CROP = 4  # longest side of a crop, relative to the picture's
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
 

@@ -216,7 +216,7 @@ def test_what_is_missing_of_freihand_and_unknown_options_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"neither training_K.json.*Expected:\nDIR/training_\{K"):
         annotated.plan("freihand", tmp_path)
     annotated.freihand(tmp_path, 2, versions=1, masks=False)
-    with pytest.raises(ValueError, match=r"no folder .*mask. To go without masks: option masks="):
+    with pytest.raises(ValueError, match=r"no folder .*mask. To read no masks, set option masks="):
         annotated.plan("freihand", tmp_path)
     with pytest.raises(
         ValueError, match=r"versions is 'gs\+blue', .* Known: gs, hom, sample, auto"

@@ -54,7 +54,7 @@ def plan(settings) -> Plan:
     if (source / "training_K.json").exists():
         masks = source / "training" / options["masks"]
         if options["masks"] and not masks.is_dir():
-            raise ValueError(f"There is no folder {masks}. To go without masks: option masks=")
+            raise ValueError(f"There is no folder {masks}. To read no masks, set option masks=")
         plans.append(_training(settings, sorted(map(VERSIONS.index, chosen))))
     if path.exists():
         plans.append(_evaluation(settings, evaluation))

@@ -48,7 +48,7 @@ def plan(settings) -> Plan:
     for name in filter(None, (options["masks"], options["shapes"])):
         if not (settings.source / name).is_dir():
             raise ValueError(
-                f"There is no folder {settings.source / name}. To go without masks or fits: "
+                f"There is no folder {settings.source / name}. To read no masks or no fits, set "
                 f"options masks= or shapes=. Expected:\n{LAYOUT}"
             )
     jobs, skips, owners = [], [], {}

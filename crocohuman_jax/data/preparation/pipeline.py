@@ -113,7 +113,7 @@ def prepare(
         The manifest.
 
     Raises:
-        ValueError: no frame of the source is usable, or the output folder holds other files.
+        ValueError: no frame of the source is usable, or the output folder is used for other data.
     """
     dataset = registry.find("data.datasets", settings.dataset)
     if dataset.LAYOUT and (settings.source is None or not settings.source.is_dir()):

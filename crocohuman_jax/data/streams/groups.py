@@ -36,7 +36,7 @@ class Groups:
         return members[self._apart(self.value[members] - self.value[row])]
 
     def other_camera(self, row: int) -> int:
-        """Returns a partner from another camera; over all groups every camera is equally often."""
+        """Returns a partner of another camera; over all groups every camera comes equally often."""
         partners = self.partners(row)
         cameras = np.unique(self.value[partners])
         # Goes round the cameras, starting after the target's, one camera further in each group.

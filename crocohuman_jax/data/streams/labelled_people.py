@@ -200,8 +200,8 @@ def stream(
         second: see `open_sources`.
         weights: weight of each folder; () weights folders by their numbers of frames.
         seed: random seed.
-        count: None for an endless stream; else each frame comes once, and only `count` frames do (0
-            for all), which are chosen at random but always the same.
+        count: None for an endless stream; else the number of frames (0 for all), which come once
+            each. They are chosen at random, but are always the same.
 
     Raises:
         ValueError: no frame can be used, the weights are invalid, or hands would be mirrored.

@@ -160,7 +160,7 @@ class Masking:
         return visible(self.ranked(human, known, order), length)
 
     def ranked(self, human: np.ndarray, known: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """Returns the function `ranked` for this ratio and mode."""
+        """Returns the patches in order, as the function `ranked` gives for this ratio and mode."""
         return ranked(human, known & (self.mode == "human"), order, ratio=self.ratio)
 
     def room(self, human: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ class NoPairs(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """The frames of one folder that have a partner of one kind, as a source for grain."""
+    """The frames of one folder that have a partner of one kind, as a random-access source."""
 
     folder: int
     kind: str

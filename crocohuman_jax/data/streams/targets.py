@@ -22,7 +22,7 @@ class Notes(abc.ABC):
 
     @abc.abstractmethod
     def wanted(self, frames: records.Frames) -> np.ndarray:
-        """Returns [N] bool: whether each frame shows what the body model models, body or hand."""
+        """Returns [N] bool: whether each frame shows what the model represents, body or hand."""
 
     @abc.abstractmethod
     def read(self, row: int) -> dict:
