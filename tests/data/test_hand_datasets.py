@@ -194,7 +194,7 @@ def test_a_mask_of_another_size_is_no_mask(tmp_path):
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"xyz": np.ones((3, 21, 3))}, r"_K.json has 2 entries, .*_xyz.json 3: .* same hands"),
+        ({"xyz": np.ones((3, 21, 3))}, r"_K.json has 2 entries, .*_xyz.json 3, but .* same hands"),
         ({"K": np.ones((2, 9))}, r"_K.json .* entry 0: entry 0 is \[9\], not \[3, 3\]"),
         (
             {"K": "[[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0"},
