@@ -1,4 +1,4 @@
-"""Prepares people for training: python -m crocohuman_jax.prepare --help."""
+"""Command that turns a dataset into a folder for training; for its flags, add --help."""
 
 import os
 import pathlib
@@ -15,24 +15,46 @@ from crocohuman_jax.data.storage import labels, records, synthetic_truth
 from crocohuman_jax.training import metric_writer
 
 flags.DEFINE_string(
-    "dataset", None, "synthetic for built-in people, video, coco_eft, ...: docs/data.md."
+    "dataset", None, "Dataset: synthetic (the built-in people), video, coco_eft, ...: docs/data.md."
 )
-flags.DEFINE_string("source", None, "The folder to read; none for synthetic.")
+flags.DEFINE_string("source", None, "The folder to read. Leave it out for synthetic.")
 flags.DEFINE_string("output", None, "The folder to write.")
-flags.DEFINE_string("size", None, "Side in pixels, or HEIGHTxWIDTH; 256, with labels 400.")
-flags.DEFINE_float("enlarge", None, "Factor on a person's box; 1.25, with labels 1.77.")
-flags.DEFINE_string("fit", "contain", "Crop without a box: 'contain' (all), 'cover' (no border).")
+flags.DEFINE_string(
+    "size",
+    None,
+    "Size of the frames: side in pixels, or HEIGHTxWIDTH. By default 256, or 400 for most datasets "
+    "with labels.",
+)
+flags.DEFINE_float(
+    "enlarge",
+    None,
+    "Factor by which a person's box is enlarged. By default 1.25, or 1.77 for data with labels.",
+)
+flags.DEFINE_string(
+    "fit",
+    "contain",
+    "Crop of a picture without a box: 'contain' pads it with a border, 'cover' cuts off its edges.",
+)
 flags.DEFINE_integer("quality", 90, "JPEG quality of the frames.")
 flags.DEFINE_float(
-    "held_out", None, "Share kept for validation: by default 0.1, of datasets with labels none."
+    "held_out", None, "Share kept for validation. By default 0.1, or 0 for datasets with labels."
 )
-flags.DEFINE_string("held_out_by", "auto", "Keep whole sequences or the last instants of each.")
-flags.DEFINE_integer("seed", 0, "Of what is held out, and of synthetic people.", lower_bound=0)
-flags.DEFINE_integer("workers", 0, "Processes; 0 for one per core.", lower_bound=0)
-flags.DEFINE_bool("follow_links", False, "Read what links in --source lead to outside of it.")
-flags.DEFINE_string("options", "", "The dataset's own options, as fps=5,takes=file.")
-flags.DEFINE_string("sheet", None, "Only draw the contact sheets of a prepared folder anew.")
-flags.DEFINE_string("check", None, "Only verify the SHA-256 of every file of a prepared folder.")
+flags.DEFINE_string(
+    "held_out_by",
+    "auto",
+    "What is kept for validation: 'sequence' (whole sequences), 'instant' (the last instants of "
+    "each sequence), or 'auto', which chooses by the number of sequences.",
+)
+flags.DEFINE_integer(
+    "seed", 0, "Random seed: selects what is held out, and makes synthetic people.", lower_bound=0
+)
+flags.DEFINE_integer("workers", 0, "Worker processes; 0 for one per core.", lower_bound=0)
+flags.DEFINE_bool(
+    "follow_links", False, "Also read files outside of --source that links in --source point to."
+)
+flags.DEFINE_string("options", "", "Options of the dataset, for example fps=5,takes=file.")
+flags.DEFINE_string("sheet", None, "Only redraw the contact sheets of this prepared folder.")
+flags.DEFINE_string("check", None, "Only verify the SHA-256 of every file of this prepared folder.")
 
 
 def main(_) -> None:
@@ -47,7 +69,7 @@ def main(_) -> None:
             return
         missing = [f"--{n}" for n in ("dataset", "output") if not getattr(args, n)]
         if missing:
-            raise ValueError(f"Needed: {', '.join(missing)}. --help lists every flag.")
+            raise ValueError(f"Missing: {', '.join(missing)}. --help lists every flag.")
         dataset = registry.find("data.datasets", args.dataset, "--dataset")
         try:
             options = vars(options_lib.parse(args.options, **dataset.OPTIONS))
@@ -70,7 +92,7 @@ def main(_) -> None:
         output = pathlib.Path(args.output)
         bar = None
 
-        def progress(done, total):  # no bar before it is known that there is work
+        def progress(done, total):  # shows the bar only once there is work
             nonlocal bar
             bar = bar or tqdm.tqdm(unit=" frames", desc="preparing", total=total)
             bar.update(done)
@@ -86,20 +108,20 @@ def main(_) -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"prepare: {error}")
     except KeyboardInterrupt:
-        sys.exit("prepare: interrupted. What is finished is kept; the same command goes on.")
+        sys.exit("prepare: interrupted. Finished parts are kept: run the same command to continue.")
 
 
 def verify(folder: pathlib.Path) -> None:
-    """Prints that a prepared folder is whole, or raises a ValueError with its damaged files."""
+    """Prints that a prepared folder is intact, or raises a ValueError that lists damaged files."""
     faults = records.check(folder)
     if faults:
         raise ValueError(f"{folder} is damaged:\n  " + "\n  ".join(faults))
     count = len(records.read_manifest(folder)["files"])
-    print(f"{folder}: {count} files, each with the SHA-256 of its manifest.")
+    print(f"{folder}: {count} files, and the SHA-256 of each matches the manifest.")
 
 
 def draw_sheets(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Draws sheet.png, and truth.png where there is ground truth; returns their paths."""
+    """Draws sheet.png, and truth.png if the folder has ground truth; returns their paths."""
     frames = records.Frames(folder)
     drawn = [folder / "sheet.png"]
     contact_sheets.pairs(frames).save(drawn[0])
@@ -110,7 +132,7 @@ def draw_sheets(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def summary(output: pathlib.Path, manifest: dict) -> str:
-    """Returns what a user wants to know of a finished preparation."""
+    """Returns the text that is printed when a preparation has finished."""
     counts = manifest["counts"]
     lines = [
         f"{output}: {counts['frames']} frames of {counts['sequences']} sequences, "
@@ -125,12 +147,12 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
             f"{part['pose pairs']} cross-pose pairs (ordered)."
         )
     if counts["unboxed"]:
-        how = "shown whole, padded where they are not of the frames' shape"
+        how = "show their whole picture, padded to the shape of the frame"
         if manifest["settings"]["fit"] == "cover":
-            how = "cut at their centre, where heads and feet may be missing"
+            how = "show the centre of their picture, so heads and feet may be cut off"
         lines.append(
-            f"  {counts['unboxed']} frames have no box for their person and are {how}. A "
-            "boxes file (docs/data.md) makes people larger, and tells several apart."
+            f"  {counts['unboxed']} frames have no bounding box and {how}. Add a boxes file "
+            "(docs/data.md) to crop around each person and to tell several people apart."
         )
     if counts["skipped"]:
         lines.append(f"  skipped {counts['skipped']}, listed in manifest.json. The first:")
@@ -138,9 +160,9 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
         lines += [filenames.printable(f"    {name}: {reason}") for name, reason in first]
     if manifest["lone_groups"]:
         lone = ", ".join(manifest["lone_groups"][:5])
-        lines.append(f"  {counts['lone groups']} groups of one frame give no pair: {lone}")
+        lines.append(f"  {counts['lone groups']} groups have one frame and so no pair: {lone}")
     if not any(counts["train"][f"{kind} pairs"] for kind in ("view", "pose")):
-        use = "pre-trained on"
+        use = "used for pre-training"
         if (output / labels.NAME).is_dir():
             use += "; its labels are for fine-tuning"
         lines.append(f"  No pair can be drawn from this folder: it cannot be {use}.")

@@ -1,1 +1,1 @@
-"""People on disk and on their way to a step, with numpy and grain: never jax."""
+"""Prepares, stores and loads pictures of people with numpy and grain, and never imports jax."""

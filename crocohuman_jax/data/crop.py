@@ -1,4 +1,4 @@
-"""Opens pictures of every kind and cuts people out of them."""
+"""Opens pictures of every kind and crops people out of them."""
 
 import pathlib
 import stat
@@ -9,28 +9,28 @@ import PIL.ImageOps
 
 from crocohuman_jax.configuration import filenames
 
-LARGEST_CROP = 4  # times the longer side of the picture
+LARGEST_CROP = 4  # longest side of a crop, relative to the picture's
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
 
 class Skip(Exception):
-    """A frame that cannot be used, and why. It is counted and listed; the work goes on."""
+    """Says why a frame cannot be used. The frame is counted and listed, and the work goes on."""
 
 
 def inside(settings, folder: pathlib.Path, name: str) -> pathlib.Path:
-    """Returns the path of a file of a source folder, see `filenames.within`.
+    """Returns the path of a file in a source folder, see `filenames.within`.
 
     Args:
-        settings: `pipeline.Settings`, whose `follow_links` counts.
-        folder: where the file must lie.
-        name: relative to the folder.
+        settings: `pipeline.Settings`, of which `follow_links` is used.
+        folder: the folder that must contain the file.
+        name: path relative to the folder.
 
     Raises:
-        Skip: it does not lie there, or is a name that no file can have.
+        Skip: the path leads out of the folder, or no file can have such a name.
     """
     try:
         path = filenames.within(folder, name, settings.follow_links)
-        path.exists()  # raises of a name that is too long
+        path.exists()  # raises an OSError if the name is too long
     except filenames.LeadsOut as error:
         raise Skip(f"{error}; --follow_links takes such files, if the links are yours") from error
     except (OSError, ValueError) as error:
@@ -39,28 +39,28 @@ def inside(settings, folder: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def check_file(path: pathlib.Path) -> None:
-    """Raises Skip for what would hang who opens it, and for a name that no index can hold."""
+    """Raises Skip for a file that would block its reader, as a FIFO, or whose name is not UTF-8."""
     if filenames.printable(str(path)) != str(path):
         raise Skip("its name is not UTF-8: rename it")
     try:
         kind = path.stat().st_mode
-    except (OSError, ValueError):  # missing or unreadable, as who opens it will say
+    except (OSError, ValueError):  # missing or unreadable: opening it will say so
         return
     if not stat.S_ISREG(kind):
         raise Skip("not a file but a FIFO, device, socket or folder")
 
 
 def open_picture(path: pathlib.Path, upright: bool = True) -> PIL.Image.Image:
-    """Returns a picture as 8-bit RGB: grey, palette, RGBA, CMYK and 16-bit ones too.
+    """Returns a picture as 8-bit RGB, also if it is grey, palette, RGBA, CMYK or 16-bit.
 
     Transparent pixels become black, the value of padding.
 
     Args:
         path: the file.
-        upright: turn it as its EXIF orientation says; else it is as its pixels are stored.
+        upright: whether to rotate it by its EXIF orientation; else pixels stay as they are stored.
 
     Raises:
-        Skip: the file is missing, truncated, no picture, or no plain file.
+        Skip: the file is missing, truncated, not a picture, or not a regular file.
     """
     check_file(path)
     try:
@@ -69,7 +69,7 @@ def open_picture(path: pathlib.Path, upright: bool = True) -> PIL.Image.Image:
             picture = PIL.ImageOps.exif_transpose(picture) if upright else picture
     except FileNotFoundError as error:
         raise Skip("the file is missing") from error
-    except Exception as error:  # Pillow's decoders raise whatever a broken file makes them
+    except Exception as error:  # Pillow's decoders raise errors of any type for a broken file
         raise Skip(f"not a readable picture: {error}") from error
     return to_rgb(picture)
 
@@ -92,11 +92,11 @@ def open_silhouette(path: pathlib.Path, size: tuple[int, int]) -> PIL.Image.Imag
     """Returns a silhouette as an 8-bit picture, 255 where there is a person.
 
     Args:
-        path: a grey, binary or RGB picture; anything above black is person.
-        size: (width, height) of the picture it belongs to.
+        path: a grey, binary or RGB picture; every pixel that is not black shows a person.
+        size: (width, height) of the picture that it belongs to.
 
     Raises:
-        Skip: it cannot be read, or has another size.
+        Skip: the silhouette cannot be read, or its size differs from the picture's.
     """
     grey = open_picture(path).convert("L")
     if grey.size != size:
@@ -110,7 +110,8 @@ def whole(size: tuple[int, int], aspect: float, fit: str) -> Box:
     Args:
         size: (width, height) of the picture.
         aspect: width / height of the crop.
-        fit: "cover", the largest centred crop inside, or "contain", the smallest one around.
+        fit: "cover", the largest centred crop inside the picture, or "contain", the smallest crop
+            around it.
     """
     width, height = size
     scale = (min if fit == "cover" else max)(width / aspect, height)
@@ -118,10 +119,10 @@ def whole(size: tuple[int, int], aspect: float, fit: str) -> Box:
 
 
 def around(box: Box, size: tuple[int, int], aspect: float, enlarge: float) -> Box:
-    """Returns the crop of a person: the box widened to the aspect, then enlarged.
+    """Returns the crop of a person: the bounding box widened to the aspect, then enlarged.
 
     Args:
-        box: the person.
+        box: bounding box of the person.
         size: (width, height) of the picture.
         aspect: width / height of the crop.
         enlarge: factor on both sides.
@@ -148,7 +149,7 @@ def _centred(x: float, y: float, width: float, height: float) -> Box:
 
 
 def shown(box: Box, size: tuple[int, int], frame: tuple[int, int]) -> Box:
-    """Returns which part of a frame shows the picture; the rest is black padding.
+    """Returns the part of a frame that shows the picture; the rest is black padding.
 
     Args:
         box: the crop, in pixels of the picture.

@@ -1,4 +1,4 @@
-"""Turns a stream of elements into batches, split over hosts, at a position that can be saved."""
+"""Turns a stream of examples into batches that are split over hosts and can resume anywhere."""
 
 import concurrent.futures
 import dataclasses
@@ -12,23 +12,23 @@ import numpy as np
 
 from crocohuman_jax.configuration import options as options_lib
 
-MOST_THREADS = 1024  # more are a mistyped number, and a host may not have them
-MOST_PREFETCHED = 1024  # batches; more do not fit any memory
+MOST_THREADS = 1024  # a larger number is a typing error, and a host may not allow it
+MOST_PREFETCHED = 1024  # batches; more do not fit into memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Elements in their global order, and how they become a batch.
+    """Examples ("elements") in their global order, and the function that makes a batch of them.
 
     Attributes:
-        elements: a grain MapDataset: endless for training, of fixed length for evaluation. Every
-            random choice about an element is made in it, so that hosts only split it.
-        collate: elements -> {name: array}, the arrays' first axis being the batch.
+        elements: a grain MapDataset: endless for training, of fixed length for evaluation. It makes
+            every random choice about an element, so hosts only have to split it.
+        collate: elements -> {name: array}, where the arrays' first axis is the batch.
         epoch: the number of elements after which each one was seen about once.
-        fingerprint: changes with the data: of each folder, and the shares that are drawn from it.
-        halves: where the arrays' lengths depend on the elements of all hosts: (elements, number of
-            devices that share them) -> (unfinished batch, [devices, C] small numbers), and
-            (unfinished batch, [all devices, C]) -> batch. None where they do not.
+        fingerprint: changes when a folder's data or the share drawn from a folder changes.
+        halves: None, or two functions that replace `collate` if the arrays' lengths depend on the
+            elements of all hosts: (elements, number of devices that share them) -> (unfinished
+            batch, [devices, C] small numbers), and (unfinished batch, [all devices, C]) -> batch.
     """
 
     elements: grain.MapDataset
@@ -39,7 +39,7 @@ class Stream:
 
 
 def check_batch(batch_size: int, devices: int, hosts: int, accumulate: int = 1) -> None:
-    """Raises a ValueError if a global batch does not divide over what shares it."""
+    """Raises a ValueError if the devices and hosts cannot share a global batch equally."""
     options_lib.check_number("config.accumulate", accumulate, least=1, whole=True)
     options_lib.check_number("config.batch_size", batch_size, least=1, whole=True)
     for count, what in ((devices * accumulate, "devices x accumulation"), (hosts, "hosts")):
@@ -48,12 +48,12 @@ def check_batch(batch_size: int, devices: int, hosts: int, accumulate: int = 1) 
             raise ValueError(
                 f"A batch of {batch_size} does not divide over {count} {what} "
                 f"(config.batch_size={batch_size}, config.accumulate={accumulate}). "
-                f"The nearest that do: {f'{below} and ' if below else ''}{above}."
+                f"The nearest sizes that do: {f'{below} and ' if below else ''}{above}."
             )
 
 
 def check_reading(threads: int, prefetch: int) -> None:
-    """Raises a ValueError for numbers of threads or of batches that nothing can be read with."""
+    """Raises a ValueError if the number of threads or of prefetched batches is out of range."""
     options_lib.check_number("config.data.threads", threads, least=0, most=MOST_THREADS, whole=True)
     options_lib.check_number(
         "config.data.prefetch", prefetch, least=1, most=MOST_PREFETCHED, whole=True
@@ -61,17 +61,17 @@ def check_reading(threads: int, prefetch: int) -> None:
 
 
 def check_epoch(batch_size: int, stream: Stream) -> None:
-    """Raises a ValueError if a batch would hold the same element of an epoch several times."""
+    """Raises a ValueError if a batch is larger than an epoch, so that it would repeat elements."""
     if batch_size > stream.epoch:
         raise ValueError(
             f"config.batch_size is {batch_size}, but an epoch of config.data.folders has "
-            f"{stream.epoch} examples: a batch would hold the same ones several times. Set it to "
-            f"{stream.epoch} or less, or prepare more."
+            f"{stream.epoch} examples, so a batch would hold the same ones several times. Set "
+            f"config.batch_size to {stream.epoch} or less, or prepare more data."
         )
 
 
 class Interrupted(Exception):
-    """Reading was asked to stop before a batch was whole."""
+    """Raised when reading was told to stop before a batch was complete."""
 
 
 class Unless(grain.transforms.Map):
@@ -87,11 +87,11 @@ class Unless(grain.transforms.Map):
 
 
 def fingerprint(folders: list[str], shares: list[tuple[int, str, float]]) -> str:
-    """Returns what `Stream.fingerprint` says: "FOLDER view=12 pose=12 + FOLDER pose=5".
+    """Returns the text for `Stream.fingerprint`: "FOLDER view=12 pose=12 + FOLDER pose=5".
 
     Args:
-        folders: their own fingerprints.
-        shares: (number of a folder, what is drawn from it, how often relative to the others).
+        folders: fingerprint of each folder.
+        shares: (number of the folder, what is drawn from it, weight relative to the others).
     """
     return " + ".join(
         " ".join([one, *(f"{what}={share:g}" for n, what, share in shares if n == number)])
@@ -100,21 +100,23 @@ def fingerprint(folders: list[str], shares: list[tuple[int, str, float]]) -> str
 
 
 class Batches(Iterator):
-    """Endless batches of this host's share of every global batch.
+    """Iterates endlessly over batches; each is this host's share of a global batch.
 
     Args:
-        stream: what to batch.
-        batch_size: elements in a global batch.
+        stream: the examples to batch.
+        batch_size: number of elements in a global batch.
         host: this host's number.
-        hosts: how many share each batch; batch k holds the same elements for any number.
-        threads: decoding threads; 0 for one per core.
-        prefetch: batches kept ready; each is made by one thread, so no more threads than these.
-        start: the number of batches to skip, found at once wherever it lies.
-        stop: once it is set, no further element is read, and `next` raises `Interrupted` where
-            the batch is not ready. Without it the threads would finish their batches first.
-        devices: over how many of this host's devices its share is split.
-        gather: [devices, C] of this host -> those of all hosts, as an array that may still be on
-            its way; needed with several hosts for a stream with `halves`.
+        hosts: number of hosts that share each batch; batch k holds the same elements for any number
+            of hosts.
+        threads: number of decoding threads; 0 for one per core.
+        prefetch: number of batches kept ready. One thread makes each batch, so at most this many
+            threads run.
+        start: number of batches to skip; skipping takes no time.
+        stop: once it is set, no further element is read, and `next` raises `Interrupted` if the
+            next batch is not ready. Without it the threads would finish their batches first.
+        devices: number of this host's devices that split its share.
+        gather: [devices, C] of this host -> the rows of all hosts, as an array whose transfer may
+            still be running; needed with several hosts for a stream with `halves`.
     """
 
     def __init__(
@@ -137,10 +139,10 @@ class Batches(Iterator):
         self._finish, self._gather, self._ahead = None, gather, None
         if stream.halves:
             begin, finish = stream.halves
-            if hosts == 1:  # nobody to ask: the threads finish their batches
+            if hosts == 1:  # no other host to ask: the threads finish their batches
                 collate = functools.partial(_collate, begin, finish, devices)
             elif gather is None:
-                raise ValueError(f"{hosts} hosts need `gather` to agree on the lengths of a batch.")
+                raise ValueError(f"{hosts} hosts need `gather` to agree on the lengths in a batch.")
             else:
                 collate, self._finish = functools.partial(begin, devices=devices), finish
         batched = local.batch(batch_size // hosts, drop_remainder=True, batch_fn=collate)
@@ -162,15 +164,15 @@ class Batches(Iterator):
         return batch
 
     def close(self) -> None:
-        """Ends the threads after the elements they are at."""
+        """Ends each thread after the element that it is reading."""
         self._closed.set()
 
     def _begun(self) -> tuple[dict, np.ndarray]:
-        """Returns the next unfinished batch, with what all hosts say of theirs on its way.
+        """Returns the next unfinished batch, and the numbers of all hosts, still being gathered.
 
-        Devices do what they are given in turn. What is asked of them one batch ahead stands before
-        the step that is computed now, so reading the answer does not wait for that step. Threads
-        ask nothing: hosts must ask in one order.
+        Devices run what they are given in order. Gathering starts one batch ahead, so it is queued
+        before the current training step, and reading its result does not wait for that step. It is
+        not started from the loader's threads, because all hosts must gather in the same order.
         """
         unfinished, own = next(self._iterator)
         return unfinished, self._gather(own)
@@ -185,7 +187,7 @@ def evaluation(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields this host's share of a finite stream once, in batches of one size.
 
-    The last batch is filled up by repeating elements; `weight` [B] is 0 for these, else 1.
+    Repeated elements fill up the last batch; `weight` [B] is 0 for repeated elements, else 1.
     """
     count = len(stream.elements)
     with concurrent.futures.ThreadPoolExecutor(threads or os.cpu_count()) as pool:

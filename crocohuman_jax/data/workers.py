@@ -1,4 +1,4 @@
-"""Processes that make frames side by side."""
+"""A pool of worker processes that prepare or render frames in parallel."""
 
 import concurrent.futures
 import multiprocessing
@@ -8,9 +8,9 @@ import threading
 
 
 def pool(count: int) -> concurrent.futures.ProcessPoolExecutor:
-    """Returns a pool of fresh processes, which share neither state nor devices with this one.
+    """Returns a pool of new processes, which share neither state nor devices with this process.
 
-    They end when this process does, however it ends.
+    They end when this process ends, even if it is killed.
     """
     context = multiprocessing.get_context("spawn")
     return concurrent.futures.ProcessPoolExecutor(
@@ -23,6 +23,6 @@ def _end_with_parent() -> None:
 
     def watch():
         multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)  # a killed parent leaves nobody to report to
+        os._exit(1)  # the parent is gone, so there is nobody to report to
 
     threading.Thread(target=watch, daemon=True).start()

@@ -84,7 +84,7 @@ def test_rows_that_cannot_be_used_are_skipped_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"scale": np.full((1, 2), 0.5)}, r"scale is \[1, 2\] for 1 names: 1 axes"),
+        ({"scale": np.full((1, 2), 0.5)}, r"scale is \[1, 2\], but must have 1 axes and 1 rows"),
         (
             {"scale": np.array([350.0])},
             "scales are about 350, so squares would have sides of 70000",
@@ -92,7 +92,7 @@ def test_rows_that_cannot_be_used_are_skipped_and_counted(tmp_path):
         ({"part": np.zeros((1, 19, 3))}, r"part is \[1, 19, 3\], not \[N, 3\] for 24 joints"),
         ({"pose": np.zeros((1, 75))}, r"pose is \[1, 75\], not \[N, 72\]"),
         ({"S": np.array([None])}, "allow_pickle=False"),
-        ({"center": None}, "no center among imgname"),
+        ({"center": None}, "no center. Found: imgname"),
     ],
 )
 def test_a_file_of_another_form_is_named_before_anything_is_read(tmp_path, arrays, message):
@@ -104,15 +104,16 @@ def test_a_file_of_another_form_is_named_before_anything_is_read(tmp_path, array
 
 def test_missing_files_and_wrong_options_are_named(tmp_path):
     annotated.spin_file(tmp_path / "x.npz", ["1.jpg"])
-    with pytest.raises(ValueError, match=r"Option file names .* There are: x.npz. Expected"):
+    with pytest.raises(ValueError, match=r"Option file must name .* Found: x.npz. Expected"):
         annotated.plan("spin_npz", tmp_path)
-    with pytest.raises(ValueError, match=r"There is no .*h36m_train.npz. There are: x.npz"):
+    with pytest.raises(ValueError, match=r"There is no .*h36m_train.npz. Found: x.npz"):
         annotated.plan("h36m", tmp_path)
-    with pytest.raises(ValueError, match=r"None of 1 pictures .*as .*1.jpg.*option images"):
+    with pytest.raises(ValueError, match=r"None of 1 pictures .* example .*1.jpg.*option images"):
         annotated.plan("spin_npz", tmp_path, file="x.npz")
-    with pytest.raises(ValueError, match=r"Option split is auto, train, validation, test, not 'x'"):
+    message = "Option split is 'x', but must be auto, train, validation, test"
+    with pytest.raises(ValueError, match=message):
         annotated.plan("spin_npz", tmp_path, file="x.npz", split="x")
-    with pytest.raises(ValueError, match="Option protocol is 1 or 2, not 3"):
+    with pytest.raises(ValueError, match="Option protocol is 3, but must be 1 or 2"):
         annotated.plan("h36m", tmp_path, protocol=3)
     np.save(tmp_path / "fits.npy", np.zeros((2, 82)))
     with pytest.raises(ValueError, match=r"no fits: it is \[2, 82\], not \[1, 82\]"):
@@ -122,7 +123,7 @@ def test_missing_files_and_wrong_options_are_named(tmp_path):
         annotated.plan("mpii", tmp_path, file="list.json")
     with pytest.raises(ValueError, match=r"holds no fits \(KeyError: 'data'\)"):
         annotated.plan("coco_eft", tmp_path, file="list.json")
-    with pytest.raises(ValueError, match="No sequence of 3DPW in"):
+    with pytest.raises(ValueError, match="has no sequence of 3DPW"):
         annotated.plan("pw3d", tmp_path)
 
 
@@ -307,13 +308,13 @@ def test_3dpws_pickles_are_never_opened_but_converted(tmp_path):
     with pytest.raises(ValueError, match="crocohuman_jax.convert 3dpw --source="):
         annotated.plan("pw3d", tmp_path)
     for change, message in (
-        ({"poses": [np.zeros((3, 72))] * 2}, r"trans .*is \(2, 6, 3\), \(2, 3, 3\) are expected"),
-        ({"genders": ["m", "x"]}, "a gender is 'm' or 'f', not 'x'"),
+        ({"poses": [np.zeros((3, 72))] * 2}, r"trans .*is \(2, 6, 3\), but must be \(2, 3, 3\)"),
+        ({"genders": ["m", "x"]}, "a gender is 'x', but must be 'm' or 'f'"),
         ({"poses2d": [np.zeros((6, 3, 18)), np.zeros((5, 3, 18))]}, "poses2d .* cannot be read"),
     ):
         with pytest.raises(ValueError, match=message):
             pw3d.plain(annotated.sequence_3dpw() | change)
-    with pytest.raises(ValueError, match="No sequence of 3DPW: it has no betas"):
+    with pytest.raises(ValueError, match="not a sequence of 3DPW: it has no betas"):
         pw3d.plain({k: v for k, v in annotated.sequence_3dpw().items() if k != "betas"})
 
 

@@ -103,5 +103,5 @@ def test_people_whom_eft_describes_badly_are_skipped_with_a_reason(tmp_path):
 
 def test_efts_files_are_as_long_as_their_names_say(tmp_path):
     annotated.eft_file(tmp_path / "COCO2014-Part-ver01.json", [annotated.eft_person("a.jpg")])
-    with pytest.raises(ValueError, match=r"1 people, the file of this name 28062.* 74834 .*README"):
+    with pytest.raises(ValueError, match=r"1 people, but .* should have 28062.* 74834 .*README"):
         annotated.plan("coco_eft", tmp_path)

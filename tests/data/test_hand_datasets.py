@@ -194,7 +194,7 @@ def test_a_mask_of_another_size_is_no_mask(tmp_path):
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"xyz": np.ones((3, 21, 3))}, r"_K.json has 2 entries, .*_xyz.json 3: .* same hands"),
+        ({"xyz": np.ones((3, 21, 3))}, r"_K.json has 2 entries, .*_xyz.json 3, but .* same hands"),
         ({"K": np.ones((2, 9))}, r"_K.json .* entry 0: entry 0 is \[9\], not \[3, 3\]"),
         (
             {"K": "[[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0"},
@@ -213,10 +213,10 @@ def test_a_list_of_another_form_is_named_before_anything_is_read(tmp_path, table
 
 
 def test_what_is_missing_of_freihand_and_unknown_options_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"No training_K.json.*Expected:\nDIR/training_\{K"):
+    with pytest.raises(ValueError, match=r"neither training_K.json.*Expected:\nDIR/training_\{K"):
         annotated.plan("freihand", tmp_path)
     annotated.freihand(tmp_path, 2, versions=1, masks=False)
-    with pytest.raises(ValueError, match=r"no folder .*mask. Without masks: option masks="):
+    with pytest.raises(ValueError, match=r"no folder .*mask. To read no masks, set option masks="):
         annotated.plan("freihand", tmp_path)
     with pytest.raises(
         ValueError, match=r"versions is 'gs\+blue', .* Known: gs, hom, sample, auto"
@@ -374,7 +374,7 @@ def test_what_is_missing_of_hanco_and_unknown_options_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"images=depth. Known: rgb, rgb_merged, rgb_homo"):
         annotated.plan("hanco", tmp_path, images="depth")
     annotated.hanco(tmp_path, (1,), (7,), masks=False)
-    with pytest.raises(ValueError, match=r"no folder .*mask_hand: options masks= and shapes="):
+    with pytest.raises(ValueError, match=r"no folder .*mask_hand. .* options masks= or shapes="):
         annotated.plan("hanco", tmp_path)
     annotated.write_json(tmp_path / "meta.json", {"is_train": []})
     with pytest.raises(ValueError, match="it has no subject_id, is_valid, has_fit"):

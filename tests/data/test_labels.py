@@ -70,7 +70,7 @@ def test_what_is_left_out_is_unknown(tmp_path):
 
 
 def test_folders_without_labels_say_so(prepared):
-    with pytest.raises(ValueError, match="holds no labels: it was prepared from a dataset that"):
+    with pytest.raises(ValueError, match="holds no labels, because its dataset has none"):
         labels.Labels(prepared)
 
 

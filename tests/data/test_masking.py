@@ -233,7 +233,7 @@ def test_bad_settings_are_named():
             {"rule": "longest"},
             "Unknown config.data.mask.rule 'longest'. Known: max_human",
         ),
-        ({"visible": 3}, "mask.visible=3 is for mask.rule='fixed', not 'max_human'"),
+        ({"visible": 3}, "mask.visible=3 .* mask.rule='fixed', but mask.rule is 'max_human'"),
         (
             {"visible": 196, "rule": "fixed"},
             "mask.visible is 196. Set it to .* below 196",
@@ -245,7 +245,7 @@ def test_bad_settings_are_named():
         ({"shortage": "drop"}, "Unknown config.data.mask.shortage 'drop'. Known: clamp"),
         (
             {"scope": "per_host", "rule": "fixed"},
-            "mask.scope='per_host' is for lengths that depend",
+            "mask.scope='per_host' needs lengths that depend",
         ),
     ):
         with pytest.raises(ValueError, match=message):

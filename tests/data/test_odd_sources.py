@@ -46,7 +46,7 @@ def test_videos_that_are_fifos_or_not_utf8_are_skips_with_a_reason(tmp_path):
     os.mkfifo(tmp_path / "walk.mp4")
     (tmp_path / "cam.mp4").write_bytes(b"")
     latin(tmp_path, "cam.mp4")
-    with pytest.raises(ValueError, match=r"(?s)Not one frame .*not UTF-8.*FIFO|FIFO.*not UTF-8"):
+    with pytest.raises(ValueError, match=r"(?s)No frame .*not UTF-8.*FIFO|FIFO.*not UTF-8"):
         prepare(tmp_path, tmp_path / "out", "video", {"fps": 2.0, "takes": "folder"})
 
 

@@ -97,7 +97,7 @@ def test_folders_are_mixed_by_their_weights(prepared, tmp_path):
     assert folders == {0: 100, 1: 300}
     folders = collections.Counter(e["folder"] for e in drawn(both, 320))
     assert folders == {0: 240, 1: 80}  # by their frames, 24 and 8
-    with pytest.raises(ValueError, match="data.weights has 1 shares for 2 folders"):
+    with pytest.raises(ValueError, match="data.weights has 1 weights for 2 folders"):
         stream(both, weights=(1.0,))
 
 
@@ -291,7 +291,9 @@ def test_what_cannot_be_drawn_from_is_explained(prepared, tmp_path):
         stream(tmp_path)
     with pytest.raises(ValueError, match="are 80x80 pixels, smaller than the 96x96"):
         stream(prepared, size=(96, 96))
-    with pytest.raises(ValueError, match="data.kinds has shares of view, pose"):
+    with pytest.raises(
+        ValueError, match="data.kinds is {'views': 1.0}, but may only have .* view, pose"
+    ):
         stream(prepared, kinds={"views": 1.0})
     with pytest.raises(ValueError, match="No train pair can be drawn .*kinds in use: none"):
         stream(prepared, kinds={"view": 0.0, "pose": 0.0})
@@ -332,7 +334,7 @@ def test_turning_moves_picture_and_silhouette_together():
 
 
 def test_augment_settings_out_of_range_are_named():
-    with pytest.raises(ValueError, match="augment.crop is 'random' or 'center', not 'corner'"):
+    with pytest.raises(ValueError, match="augment.crop is 'corner', but must be 'random' or"):
         augmentation.Augment(crop="corner")
     with pytest.raises(ValueError, match="augment.contrast is 4. Set it to a number of at least 0"):
         augmentation.Augment(contrast=4)

@@ -290,7 +290,9 @@ def test_folders_of_which_nothing_is_known_are_named(tmp_path):
     source = pictures.write(tmp_path / "source", 2, 2, 2)
     settings = pipeline.Settings("pairs_folder", source, {}, size=(64, 64))
     pipeline.prepare(settings, tmp_path / "out", 1, lambda *_: None)
-    with pytest.raises(ValueError, match=f"Nothing is known of the people in {tmp_path / 'out'}"):
+    with pytest.raises(
+        ValueError, match=f"{tmp_path / 'out'} has .* neither ground truth nor labels"
+    ):
         sources(tmp_path / "out")
 
 
@@ -300,13 +302,13 @@ def test_folders_of_which_nothing_is_known_are_named(tmp_path):
         ({"second": "both"}, "Unknown config.data.second 'both'. Known: none, view, pose, same"),
         ({"fraction": 0.0}, "config.data.fraction is 0.0. Set it to a number above 0"),
         ({"fraction": 1.5}, "config.data.fraction is 1.5. Set it to a number above 0"),
-        ({"weights": (1.0, 1.0)}, "data.weights has 2 shares for 1 folders"),
+        ({"weights": (1.0, 1.0)}, "data.weights has 2 weights for 1 folders"),
         (
             {"weights": (-1.0,)},
             r"config.data.weights=\(-1.0,\) is -1.0. Set it to a number",
         ),
         ({"weights": (0.0,)}, r"config.data.weights=\(0.0,\) leaves out every folder"),
-        ({"split": "test"}, r"prepared \(frames: .*: not one frame of the split .test. can be"),
+        ({"split": "test"}, r"prepared \(frames: .*: no frame of the split .test. can be"),
         ({"form": HAND}, "labels of bodies, but config.body.model is 'open_hand_right'"),
     ],
 )
@@ -321,7 +323,9 @@ def test_no_folder_is_an_error_that_says_what_to_do():
 
 
 def test_hands_are_not_mirrored(builtin):
-    with pytest.raises(ValueError, match="data.augment.flip is 0.5, but a mirrored hand"):
+    with pytest.raises(
+        ValueError, match="data.augment.flip is 0.5, but a mirrored right hand is a left hand"
+    ):
         stream(builtin, form=HAND)
 
 

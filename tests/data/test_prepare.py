@@ -188,7 +188,7 @@ def test_check_names_damaged_and_missing_files(tmp_path):
     shard.write_bytes(data)
     (output / "index.parquet").unlink()
     faults = "\n".join(records.check(output))
-    assert f"{shard.name}: its SHA-256 is not" in faults and "index.parquet: missing" in faults
+    assert f"{shard.name}: its SHA-256 differs" in faults and "index.parquet: missing" in faults
 
 
 def test_unreadable_pictures_are_counted_and_listed(tmp_path):
@@ -290,7 +290,7 @@ def test_empty_folders_say_what_is_expected(tmp_path):
         ValueError, match="(?s)No usable picture in .*<sequence>/t<instant>/<camera>"
     ):
         prepare(tmp_path / "empty", tmp_path / "out")
-    with pytest.raises(ValueError, match="(?s)No video found in .*<take>/<camera>"):
+    with pytest.raises(ValueError, match="(?s)contains no video.*<take>/<camera>"):
         prepare(
             tmp_path / "empty",
             tmp_path / "out",
@@ -309,20 +309,20 @@ def test_empty_folders_say_what_is_expected(tmp_path):
         prepare(source, tmp_path / "out")
     source = small(tmp_path, sequences=1, instants=1, cameras=1)
     (source / "seq0/t000/cam0.jpg").write_text("")
-    with pytest.raises(ValueError, match="(?s)Not one frame .* not a readable picture"):
+    with pytest.raises(ValueError, match="(?s)No frame .* not a readable picture"):
         prepare(source, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     "option, message",
     [
-        ({"fit": "stretch"}, "'cover' or 'contain', not 'stretch'"),
-        ({"held_out": 1.0}, "--held_out lies in"),
-        ({"size": (8, 64)}, "--size is at least 16"),
+        ({"fit": "stretch"}, "--fit is 'stretch', but must be 'cover' or 'contain'"),
+        ({"held_out": 1.0}, "--held_out is 1.0, but must be in"),
+        ({"size": (8, 64)}, r"--size is \(8, 64\), but each side needs 16"),
         ({"quality": 0}, "--quality is 0. Set it to a whole number of at least 1"),
         ({"enlarge": 0.0}, "--enlarge is 0.0. Set it to a number above 0"),
         ({"enlarge": float("nan")}, "--enlarge is nan"),
-        ({"held_out": float("nan")}, "--held_out lies in"),
+        ({"held_out": float("nan")}, "--held_out is nan, but must be in"),
         ({"seed": -1}, "--seed is -1. Set it to a whole number of at least 0"),
     ],
 )
@@ -358,11 +358,11 @@ def test_the_command_reports_and_draws_a_sheet(tmp_path):
     done = subprocess.run(
         [*command, f"--check={tmp_path / 'out'}"], capture_output=True, text=True, env=env
     )
-    assert "each with the SHA-256 of its manifest" in done.stdout
+    assert "the SHA-256 of each matches the manifest" in done.stdout
     for extra, message in (
         (["--size=big"], "--size is a side or HEIGHTxWIDTH in pixels, not 'big'"),
         (["--options=fps=3"], "Unknown config option 'fps'"),
-        (["--output="], "Needed: --output"),
+        (["--output="], "Missing: --output"),
     ):
         done = subprocess.run([*command, *flags, *extra], capture_output=True, text=True, env=env)
         assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr

@@ -72,7 +72,7 @@ def test_squares_around_joints_are_enlarged_as_any_box():
 @pytest.mark.parametrize(
     "size, enlarge, said",
     [
-        ("256", 1.25, ["they are enlarged", "black corners", "--size=400 --enlarge=1.77"]),
+        ("256", 1.25, ["squares are enlarged", "black corners", "--size=400 --enlarge=1.77"]),
         ("320", 1.4, ["have black corners", "--size=400 --enlarge=1.77"]),
         ("400", 1.77, []),
     ],

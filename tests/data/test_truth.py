@@ -65,7 +65,9 @@ def test_what_is_known_survives_to_a_tenth_of_a_millimetre(tmp_path):
 def test_what_a_map_cannot_hold_is_an_error():
     deep = known(np.random.default_rng(0))
     deep["depth"] = deep["depth"] * 10
-    with pytest.raises(ValueError, match="depth is stored in uint16 steps"):
+    with pytest.raises(
+        ValueError, match="depth has values out of range: it is stored in uint16 steps"
+    ):
         synthetic_truth.example(deep, SIZE, True)
 
 

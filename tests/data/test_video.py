@@ -159,9 +159,9 @@ def test_a_damaged_real_video_gives_no_smeared_frame(samples, tmp_path):
 
 def test_options_out_of_range_are_named(tmp_path):
     film(tmp_path / "v/walk.mp4", frames=4)
-    with pytest.raises(ValueError, match="Option fps is pictures per second, above 0, not 0.0"):
+    with pytest.raises(ValueError, match="Option fps is 0.0, but must be above 0"):
         prepare(tmp_path / "v", tmp_path / "out", fps=0.0)
-    with pytest.raises(ValueError, match="Option takes is 'folder' or 'file', not 'no'"):
+    with pytest.raises(ValueError, match="Option takes is 'no', but must be 'folder' or 'file'"):
         prepare(tmp_path / "v", tmp_path / "out", takes="no")
 
 

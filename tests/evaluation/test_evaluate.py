@@ -207,7 +207,7 @@ def test_a_submission_has_everybody_in_order(run, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "test"}, r"frames: train \d+, validation \d+\): not one frame of the split"),
+        ({"split": "test"}, r"frames: train \d+, validation \d+\): no frame of the split"),
         ({"submission": "pred.txt"}, "is to be a .json file"),
         ({"folder": "a,b"}, "One folder"),
         ({"changes": ["body.gendre=male"]}, r"body\.gendre=male.*Keys: body\.betas"),

@@ -145,7 +145,7 @@ def test_a_disk_that_fills_up_leaves_finished_shards_usable(tmp_path):
         ({"views": 1, "pairs": "view"}, "Cross-view pairs need option views=2 or more, not 1"),
         ({"views": 0, "pairs": "view"}, "Cross-view pairs need option views=2 or more, not 0"),
         ({"instants": 1, "pairs": "pose"}, "Cross-pose pairs need option instants=2 or more"),
-        ({"instants": 1, "views": 1}, "a take has one frame and makes no pair"),
+        ({"instants": 1, "views": 1}, "a take has one frame and gives no pair"),
         ({"views": 13}, "Option views is 1 to 12, not 13"),
         ({"people": 0}, "Option people is at least 1, not 0"),
         ({"kind": "foot"}, "Unknown kind 'foot'. Known: body, hand"),
@@ -153,8 +153,8 @@ def test_a_disk_that_fills_up_leaves_finished_shards_usable(tmp_path):
         ({"hands": "peace+vulcan"}, "Unknown hand 'vulcan'. Known: .*peace"),
         ({"place": "moon"}, "Unknown place 'moon'. Known: "),
         ({"recording": "film"}, "Unknown recording 'film'. Known: clean, camera"),
-        ({"truth": "some"}, "Option truth is all, numbers or none, not 'some'"),
-        ({"pairs": "all"}, "Option pairs is 'view', 'pose' or 'both', not 'all'"),
+        ({"truth": "some"}, "Option truth is 'some', but must be all, numbers or none"),
+        ({"pairs": "all"}, "Option pairs is 'all', but must be 'view', 'pose' or 'both'"),
         ({"pictures": "/nowhere"}, "Option pictures=/nowhere is not a folder"),
         ({"motions": "/nowhere"}, "Option motions=/nowhere is not a folder"),
         ({"interiors": "/nowhere"}, "Option interiors=/nowhere is not a folder"),
@@ -247,9 +247,9 @@ def test_live_pairs_are_the_same_in_processes_and_threads():
     "text, message",
     [
         ("live?peple=3", "Unknown config option 'peple'"),
-        ("live?held_out=1.5", "Option held_out lies in \\[0, 1\\), not at 1.5"),
-        ("live?workers=-1", "Option workers is 0 or more, not -1"),
-        ("live", "Live frames are written live\\?people=1000&views=4, not 'live'"),
+        ("live?held_out=1.5", "Option held_out is 1.5, but must be in \\[0, 1\\)"),
+        ("live?workers=-1", "Option workers is -1, but must be 0 or more"),
+        ("live", "'live' must have the form live\\?people=1000&views=4"),
     ],
 )
 def test_live_folders_that_cannot_be_are_explained(text, message):

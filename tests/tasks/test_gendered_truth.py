@@ -136,7 +136,7 @@ def test_a_gender_without_its_model_is_warned_of_once(models, dpw, caplog):
         for head in HEADS:
             man = {"gendered": False, "body__gender": "male", "body__betas": 9}
             shown(configured(models, dpw, head, **man))
-    (line,) = [r.getMessage() for r in caplog.records if "has no file for it" in r.getMessage()]
-    assert f"{dpw} has people whose shapes are of the neutral or female model" in line
-    assert "its own model is male" in line and "Name the models in config.body.female" in line
+    (line,) = [r.getMessage() for r in caplog.records if "has no file of it" in r.getMessage()]
+    assert f"{dpw} has people with shapes of the neutral or female model" in line
+    assert "uses the male model" in line and "Set config.body.female to" in line
     assert "config.body.truth=own" in line

@@ -97,8 +97,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(prepared, tmp_p
         ({"init_from": "nowhere"}, "nowhere is not the workdir of a run"),
         ({"model__remat": "most"}, "Unknown config.model.remat 'most'"),
         ({"accumulate": 0}, "config.accumulate is 0. Set it to a whole number of at least 1"),
-        ({"data__gap": (0, 0)}, r"data.gap is \(least >= 1"),
-        ({"data__mask__visible": 3}, "mask.visible=3 is for mask.rule='fixed'"),
+        ({"data__gap": (0, 0)}, r"data.gap is \(0, 0\), but must be \(smallest"),
+        ({"data__mask__visible": 3}, "mask.visible=3 works only with mask.rule='fixed'"),
     ):
         with pytest.raises(ValueError, match=message):
             loop.train(runs.debug(prepared, **change), tmp_path / "run")

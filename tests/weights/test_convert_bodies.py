@@ -211,7 +211,7 @@ def test_a_hostile_sequence_is_refused_by_the_command_and_nothing_runs(tmp_path)
     [
         (lambda data: data[: len(data) // 2], "walk_00.pkl"),
         (lambda data: b"", "has 0 bytes"),
-        (lambda data: pickle.dumps(["poses"], 2), "No sequence of 3DPW"),
+        (lambda data: pickle.dumps(["poses"], 2), "not a sequence of 3DPW"),
         (lambda data: pickle.dumps({"poses": [np.zeros(3)]}, 2), "it has no betas, trans"),
     ],
 )

@@ -1,4 +1,4 @@
-"""EFT's fits of SMPL to people in COCO, and to those of MPII, LSP and others."""
+"""Reads EFT's fits of SMPL to people in the pictures of COCO, MPII, LSP and other datasets."""
 
 import json
 import logging
@@ -17,21 +17,21 @@ log = logging.getLogger(__name__)
 
 OPTIONS = {
     "file": "COCO2014-Part-ver01.json",
-    "split": "auto",  # train, validation or test; "auto" is what the file's name says
+    "split": "auto",  # train, validation or test; "auto" derives it from the file's name
     "images": "train2014",
     "annotations": "",  # COCO's person_keypoints_train2014.json, for files without keypoints
 }
 LAYOUT = """\
-DIR/COCO2014-Part-ver01.json  (option file, as eft_fit/MPII_ver01.json) {"ver": ..., "data": [
+DIR/COCO2014-Part-ver01.json  (option file, e.g. eft_fit/MPII_ver01.json) {"ver": ..., "data": [
                               {"imageName", "bbox_center" [2], "bbox_scale", "parm_pose"
                               [24, 3, 3], "parm_shape" [10], "parm_cam" [s, tx, ty], "annotId",
                               ...}]}, some with "gt_keypoint_2d" [49, 3]
-DIR/annotations/person_keypoints_train2014.json   (option annotations) COCO's own, whose ids annotId
-                              names: keypoints where a file of fits has none
+DIR/annotations/person_keypoints_train2014.json   (option annotations) COCO's annotations, with the
+                              keypoints of the people by annotId, if the file of fits has none
 DIR/train2014/<imageName>     the pictures (option images)"""
 KEYPOINTS = joint_names.PEOPLE
-# People in the files, as their users counted them; the README says others, and for a time had the
-# two names the wrong way round.
+# Number of people in each file, as counted by its users. EFT's README gives other numbers, and once
+# had the two names the wrong way round.
 COUNTS = {"COCO2014-Part-ver01.json": 28_062, "COCO2014-All-ver01.json": 74_834}
 SHAPES = {
     "bbox_center": (2,),
@@ -40,13 +40,13 @@ SHAPES = {
     "parm_shape": (10,),
     "parm_cam": (3,),
 }
-# COCO's 17, by the names under which SPIN lists them.
+# COCO's 17 keypoints, by the names that SPIN has for them.
 COCO = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
     *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip_lsp", "right_hip_lsp"),
     *("left_knee", "right_knee", "left_ankle", "right_ankle"),
 )
-TOLERANCE = 1e-2  # of the matrices' orthogonality
+TOLERANCE = 1e-2  # largest accepted entry of |R R^T - I|
 
 
 def plan(settings) -> Plan:
@@ -86,7 +86,7 @@ def read(settings, job: Job) -> Iterator[Sample]:
 
 
 def camera(theirs: np.ndarray) -> np.ndarray:
-    """Returns EFT's cameras [..., 3], s * X + t, as ours, s * (X + t)."""
+    """Returns EFT's cameras [..., 3], which map X to s * X + t, in our form s * (X + t)."""
     scale = theirs[..., :1]
     return np.concatenate([scale, theirs[..., 1:] / scale], -1)
 
@@ -106,10 +106,10 @@ def _labels(frame: Frame, row: dict) -> dict:
 
 
 def _people(path: pathlib.Path) -> list:
-    """Returns the people of a file.
+    """Returns the list of people in a file of fits.
 
     Raises:
-        ValueError: it is no such file, or not as long as the file of its name.
+        ValueError: it is not a file of fits, or its length is not the one expected for its name.
     """
     try:
         people = json.loads(path.read_bytes())["data"]
@@ -122,19 +122,19 @@ def _people(path: pathlib.Path) -> list:
     if len(people) != expected:
         part, everyone = COUNTS.values()
         raise ValueError(
-            f"{path} has {len(people)} people, the file of this name {expected}: Part is the "
-            f"{part} with all limbs annotated, All the {everyone} with six keypoints or more. "
-            "EFT's README once gave the two names the wrong way round. If the file is whole and "
-            "you want it, give it its right name, or one of your own (option file)."
+            f"{path} has {len(people)} people, but the file of this name should have {expected}: "
+            f"Part has the {part} people with all limbs annotated, All the {everyone} with six "
+            "keypoints or more. EFT's README once swapped the two names. If the file is complete, "
+            "rename it to the other name or to one of your own (option file)."
         )
     return people
 
 
 def _annotated(path: pathlib.Path, people: list) -> dict[int, np.ndarray]:
-    """Returns {id: keypoints [24, 3]} of COCO's annotations that people refer to.
+    """Returns {id: keypoints [24, 3]} of those COCO annotations that the people refer to.
 
     Raises:
-        ValueError: it is no such file, or not the one that they refer to.
+        ValueError: it is not a file of COCO's keypoints, or none of the people refers to it.
     """
     wanted = {p["annotId"] for p in people if isinstance(p, dict) and _is_id(p.get("annotId"))}
     rows, found = joint_names.positions(COCO, KEYPOINTS), {}
@@ -144,19 +144,19 @@ def _annotated(path: pathlib.Path, people: list) -> dict[int, np.ndarray]:
                 continue
             points = np.array(item["keypoints"], np.float32).reshape(len(COCO), 3)
             part = np.zeros((len(KEYPOINTS), 3), np.float32)
-            # 1 is annotated but hidden, 2 is seen; SPIN takes both.
+            # 1 means annotated but hidden, 2 means visible; SPIN uses both.
             part[rows] = np.where(points[:, 2:] > 0, np.minimum(points, [np.inf, np.inf, 1]), 0)
             found[item["id"]] = part
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise ValueError(
-            f"{path} holds no keypoints of COCO ({problem}). Option annotations is the path of "
-            f"person_keypoints_train2014.json from the source folder. Expected:\n{LAYOUT}"
+            f"{path} holds no keypoints of COCO ({problem}). Set option annotations to the path of "
+            f"person_keypoints_train2014.json, relative to the source folder. Expected:\n{LAYOUT}"
         ) from error
     if not found:
         raise ValueError(
             f"{path} has none of the {len(wanted)} annotations that the fits refer to by annotId. "
-            "Those to COCO2014 are of person_keypoints_train2014.json."
+            "For fits to COCO2014, take person_keypoints_train2014.json."
         )
     return found
 
@@ -166,7 +166,7 @@ def _is_id(value) -> bool:
 
 
 def _remarks(path: pathlib.Path, rows: list[dict]) -> list[str]:
-    """Returns a line about people without keypoints, if there are any."""
+    """Returns one line that counts the people without keypoints, or nothing if all have some."""
     silent = sum(not np.any(row["part"][:, 2] > 0) for row in rows)
     if not silent:
         return []
@@ -179,10 +179,10 @@ def _remarks(path: pathlib.Path, rows: list[dict]) -> list[str]:
 
 
 def _row(item: dict, annotated: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns what is used of a person as arrays; `annotated` has COCO's keypoints by their id.
+    """Returns a person's arrays that are used; `annotated` is {id: COCO's keypoints}.
 
     Raises:
-        crop.Skip: something is missing, of another shape, not finite or no rotation.
+        crop.Skip: an array is missing, has another shape, is not finite or is not a rotation.
     """
     found = {}
     try:
@@ -206,6 +206,6 @@ def _row(item: dict, annotated: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
         raise crop.Skip(f"its camera has a scale of {found['parm_cam'][0]:g}")
     if points.ndim != 2 or len(points) < 24 or points.shape[1] != 3:
         raise crop.Skip(f"its gt_keypoint_2d is {points.shape}, not (49, 3)")
-    part = points[-24:].copy()  # after the 25 of OpenPose
+    part = points[-24:].copy()  # OpenPose's 25 keypoints come first
     part[~(part[:, 2] > 0)] = 0
     return found | {"part": part}

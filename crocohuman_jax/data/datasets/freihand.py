@@ -1,4 +1,4 @@
-"""FreiHAND: single pictures of right hands, with joints, MANO's pose and shape, and its mesh."""
+"""Reads FreiHAND: single pictures of right hands, with joints and MANO's pose, shape and mesh."""
 
 import json
 import pathlib
@@ -12,37 +12,37 @@ from crocohuman_jax.data.formats import annotations
 from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
 
 OPTIONS = {
-    "versions": "gs+hom+sample+auto",  # of the backgrounds of the pictures to train
+    "versions": "gs+hom+sample+auto",  # versions of the training pictures' backgrounds
     "box": "picture",  # or "hull", a square around the joints
-    "masks": "mask",  # the folder of the masks in training; "" reads none
-    "evaluation": ".",  # the folder of the evaluation set
+    "masks": "mask",  # folder of the training masks; "" reads no masks
+    "evaluation": ".",  # folder of the evaluation set
 }
 LAYOUT = """\
 DIR/training_{K,xyz,mano,verts}.json      lists of N: [3, 3]; [21, 3] and [778, 3] metres in the
                                           camera's axes; 61 numbers, the pose without MANO's mean
 DIR/training/rgb/00000000.jpg             N pictures of each version: gs, hom, sample, auto
 DIR/training/mask/00000000.jpg            N masks, the same for all versions (option masks)
-DIR/evaluation_K.json                     and _{xyz,mano,verts}.json where they are there
-DIR/evaluation/rgb/00000000.jpg           to test; option evaluation=../FreiHAND_pub_v2_eval where
-                                          that set, with its JSON files, is another folder"""
+DIR/evaluation_K.json                     and, optionally, evaluation_{xyz,mano,verts}.json
+DIR/evaluation/rgb/00000000.jpg           pictures to test; if they and their JSON files lie in
+                                          another folder: evaluation=../FreiHAND_pub_v2_eval"""
 KEYPOINTS = joint_names.HAND
-SIZE = "224"  # the pictures are crops of this size: there is nothing around them
-VERSIONS = ("gs", "hom", "sample", "auto")  # as they follow one another in training/rgb
+SIZE = "224"  # the published pictures are crops of this size
+VERSIONS = ("gs", "hom", "sample", "auto")  # in the order of the files in training/rgb
 BOXES = ("picture", "hull")
-ENLARGE = 1.5  # the square is larger than the joints' hull by this, for the flesh around them
+ENLARGE = 1.5  # side of the square / side of the joints' hull, to leave room for the flesh
 SHAPES = {"K": (3, 3), "xyz": (21, 3), "mano": (61,), "verts": (778, 3)}
 GAP = re.compile(r"[\s,]*")
 
 
 def plan(settings) -> Plan:
-    """Lists the hands to train, each in its versions, and those to test; see `datasets`."""
+    """Lists the training hands, each in all chosen versions, and the test hands; see `datasets`."""
     options, source = settings.options, settings.source
     chosen = options["versions"].split("+")
     unknown = [name for name in chosen if name not in VERSIONS]
     if unknown or len(set(chosen)) < len(chosen):
         raise ValueError(
-            f"Option versions is {options['versions']!r}, not some of {'+'.join(VERSIONS)}. "
-            f"Known: {', '.join(VERSIONS)}."
+            f"Option versions is {options['versions']!r}, but must be different names joined by +, "
+            f"as {'+'.join(VERSIONS)}. Known: {', '.join(VERSIONS)}."
         )
     if options["box"] not in BOXES:
         raise ValueError(f"Unknown option box={options['box']}. Known: {', '.join(BOXES)}.")
@@ -54,13 +54,13 @@ def plan(settings) -> Plan:
     if (source / "training_K.json").exists():
         masks = source / "training" / options["masks"]
         if options["masks"] and not masks.is_dir():
-            raise ValueError(f"There is no folder {masks}. Without masks: option masks=")
+            raise ValueError(f"There is no folder {masks}. To read no masks, set option masks=")
         plans.append(_training(settings, sorted(map(VERSIONS.index, chosen))))
     if path.exists():
         plans.append(_evaluation(settings, evaluation))
     if not plans:
         raise ValueError(
-            f"No training_K.json, no evaluation_K.json in {source}. Expected:\n{LAYOUT}"
+            f"{source} has neither training_K.json nor evaluation_K.json. Expected:\n{LAYOUT}"
         )
     return Plan(
         jobs=tuple(job for part in plans for job in part.jobs),
@@ -95,7 +95,7 @@ def _labels(frame: Frame, row: dict) -> dict:
 
 
 def _training(settings, versions: list[int]) -> Plan:
-    """Lists the hands to train; the versions of one share a sequence, and so the split."""
+    """Lists the training hands; all versions of a hand share a sequence, and so a split."""
     tables, files = _tables(settings.source, "training", tuple(SHAPES))
     count, boxes = len(tables["K"]), _boxes(settings, tables, files[0])
     frames = [
@@ -107,7 +107,7 @@ def _training(settings, versions: list[int]) -> Plan:
 
 
 def _evaluation(settings, folder: pathlib.PurePosixPath) -> Plan:
-    """Lists the hands to test in the published order, that of files of predictions."""
+    """Lists the test hands in the published order, which files of predictions have too."""
     tables, files = _tables(settings.source / folder, "evaluation", ("K",))
     boxes = _boxes(settings, tables, files[0])
     frames = [
@@ -123,13 +123,13 @@ def _frame(source: str, sequence: str, instant: int, box) -> Frame:
 
 
 def _boxes(settings, tables: dict, file: pathlib.Path) -> list:
-    """Returns each hand's box, None for its whole picture."""
+    """Returns each hand's box, or None for the whole picture."""
     if settings.options["box"] == "picture":
         return [None] * len(tables["K"])
     if "xyz" not in tables:
         raise ValueError(
-            f"Option box=hull is a square around joints, and {file} comes without "
-            "evaluation_xyz.json: take box=picture."
+            f"Option box=hull needs joints, but {file} comes without evaluation_xyz.json. Add that "
+            "file or set box=picture."
         )
     points = annotations.projected(tables["xyz"], tables["K"])
     low, high = points.min(1), points.max(1)
@@ -137,7 +137,7 @@ def _boxes(settings, tables: dict, file: pathlib.Path) -> list:
 
 
 def _packed(settings, frames: list, rows: np.ndarray, tables: dict, splits: dict, files) -> Plan:
-    """Returns jobs with views of the tables, which all versions of a hand share."""
+    """Returns a plan whose jobs hold slices of the tables; all versions of a hand share a row."""
     found = annotations.plan(settings, LAYOUT, frames, {"row": rows}, splits, files)
     jobs = []
     for job in found.jobs:
@@ -150,7 +150,7 @@ def _packed(settings, frames: list, rows: np.ndarray, tables: dict, splits: dict
 def _tables(
     folder: pathlib.Path, part: str, needed: tuple[str, ...]
 ) -> tuple[dict[str, np.ndarray], list[pathlib.Path]]:
-    """Returns {name: [N, ...]} of a part's files, and these files."""
+    """Returns the tables {name: [N, ...]} of "training" or "evaluation", and their files."""
     paths = {name: folder / f"{part}_{name}.json" for name in SHAPES}
     missing = [path.name for name, path in paths.items() if name in needed and not path.exists()]
     if missing:
@@ -160,14 +160,14 @@ def _tables(
     for name, values in tables.items():
         if len(values) != len(tables["K"]):
             raise ValueError(
-                f"{paths['K']} has {len(tables['K'])} entries, {paths[name]} {len(values)}: they "
-                "are to be of the same hands. Is one of them from another release?"
+                f"{paths['K']} has {len(tables['K'])} entries, {paths[name]} {len(values)}, but "
+                "both must describe the same hands. Use files of the same release."
             )
     return tables, list(there.values())
 
 
 def _rows(path: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns a JSON list of arrays, decoded one by one: the meshes as lists would fill 6 GB."""
+    """Returns a JSON list of arrays, decoded one by one because lists of meshes would fill 6 GB."""
     decode, rows = json.JSONDecoder().raw_decode, []
     try:
         text = path.read_text()

@@ -1,4 +1,4 @@
-"""Human3.6M's extracted pictures, with joints, and pose and shape where a file has them."""
+"""Reads Human3.6M's extracted pictures, with joints, and pose and shape if the file has them."""
 
 import dataclasses
 import pathlib
@@ -12,16 +12,16 @@ from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
 OPTIONS = {
     "file": "h36m_train.npz",
     "images": "",  # the folder that imgname is relative to
-    "protocol": 1,  # 2 keeps the frontal camera and the subjects held out for tests
+    "protocol": 1,  # 2 keeps only the frontal camera and the test subjects
 }
 LAYOUT = """\
 DIR/NAME.npz (option file)    imgname [N], center [N, 2], scale [N] (the square's side / 200); S
-                              [N, J, 4] (metres, known) and part [N, J, 3], J = 24 in SPIN's form,
-                              17 in mmpose's; pose [N, 72], shape [N, 10] where known
+                              [N, J, 4] (metres, known) and part [N, J, 3] (J: 24 joints of SPIN or
+                              17 of mmpose); optionally pose [N, 72], shape [N, 10]
 DIR/<imgname>                 the pictures, <subject>_<action>.<camera>_<frame>.jpg in any folder;
                               in DIR/FOLDER with option images=FOLDER"""
 KEYPOINTS = joint_names.PEOPLE
-# mmpose's 17, by the names under which SPIN lists the same points.
+# mmpose's 17 joints, by the names that SPIN has for the same points.
 ORDER = (
     *("pelvis_mpii", "right_hip_lsp", "right_knee", "right_ankle", "left_hip_lsp", "left_knee"),
     *("left_ankle", "spine_h36m", "neck_lsp", "jaw_h36m", "head_h36m"),
@@ -37,7 +37,7 @@ def plan(settings) -> Plan:
     """Lists the people of the file; see `datasets`."""
     protocol = settings.options["protocol"]
     if protocol not in (1, 2):
-        raise ValueError(f"Option protocol is 1 or 2, not {protocol}.")
+        raise ValueError(f"Option protocol is {protocol}, but must be 1 or 2.")
     path = annotations.locate(settings, LAYOUT)
     names, boxes, columns = annotations.spin(path, LAYOUT, ORDER)
     folder = pathlib.PurePosixPath(settings.options["images"])
@@ -70,11 +70,11 @@ def plan(settings) -> Plan:
     if names and not frames and not skips:
         raise ValueError(
             f"{path} has {len(names)} frames, but none of protocol 2: camera {FRONTAL}, subjects "
-            "S9 and S11. Name a file of these (option file), or take protocol=1."
+            "S9 and S11. Choose a file with such frames (option file), or set protocol=1."
         )
     columns = {name: values[kept] for name, values in columns.items()}
     plan_ = annotations.plan(settings, LAYOUT, frames, columns, splits, [path], skips)
-    # Held-out shares are asked for; then all that shows a person lies on one side.
+    # If the user holds out a share, all pictures of a person go into the same split.
     owners = {frame.sequence: frame.subject for frame in frames}
     return dataclasses.replace(plan_, owners=owners)
 

@@ -1,4 +1,4 @@
-"""HanCo: hands before eight cameras, with joints and MANO's pose and shape."""
+"""Reads HanCo: hands seen by eight cameras, with joints and MANO's pose and shape."""
 
 import functools
 import json
@@ -16,30 +16,30 @@ from crocohuman_jax.data.storage import records
 from crocohuman_jax.synthetic.graphics import rotations
 
 OPTIONS = {
-    "images": "rgb",  # or the same hands before other backgrounds, see IMAGES
-    "valid": True,  # only fits of MANO that were validated
-    "masks": "mask_hand",  # the folder of the masks; "" reads none
-    "shapes": "shape",  # the folder of MANO's fits; "" reads none
+    "images": "rgb",  # or the same hands with other backgrounds, see IMAGES
+    "valid": True,  # use only frames whose fit of MANO was validated
+    "masks": "mask_hand",  # folder of the masks; "" reads no masks
+    "shapes": "shape",  # folder of MANO's fits; "" reads no fits
 }
 LAYOUT = """\
-DIR/meta.json                         {is_train, subject_id, is_valid, has_fit}: a list for each
-                                      sequence, of a value for each frame
-DIR/rgb/0000/cam0/00000000.jpg        the pictures: sequence, camera, frame; or, option images,
+DIR/meta.json                         {is_train, subject_id, is_valid, has_fit}: for each sequence a
+                                      list with one value for each frame
+DIR/rgb/0000/cam0/00000000.jpg        the pictures by sequence, camera, frame; option images: rgb,
                                       rgb_merged, rgb_homo, rgb_color_auto, rgb_color_sample
 DIR/mask_hand/0000/cam0/00000000.jpg  the masks (option masks)
 DIR/calib/0000/00000000.json          {K: [8, 3, 3], M: [8, 4, 4] camera from world}
 DIR/xyz/0000/00000000.json            [21, 3] metres in the world
-DIR/shape/0000/cam0/00000000.json     61 numbers, MANO in the camera's axes, or where it is missing
-DIR/shape/0000/00000000.json          {poses [48], shapes [10]}, in the world's (option shapes)"""
+DIR/shape/0000/cam0/00000000.json     61 numbers, MANO in the camera's axes; if it is missing,
+DIR/shape/0000/00000000.json          {poses [48], shapes [10]} in the world's (option shapes)"""
 KEYPOINTS = joint_names.HAND
-SIZE = "224"  # the pictures are crops of this size: there is nothing around them
+SIZE = "224"  # the published pictures are crops of this size
 IMAGES = ("rgb", "rgb_merged", "rgb_homo", "rgb_color_auto", "rgb_color_sample")
 CAMERAS = 8
 META = ("is_train", "subject_id", "is_valid", "has_fit")
 
 
 def plan(settings) -> Plan:
-    """Lists the frames of all sequences that meta.json says have fits; see `datasets`."""
+    """Lists all frames that have a fit according to meta.json; see `datasets`."""
     options = settings.options
     if options["images"] not in IMAGES:
         raise ValueError(f"Unknown option images={options['images']}. Known: {', '.join(IMAGES)}.")
@@ -48,8 +48,8 @@ def plan(settings) -> Plan:
     for name in filter(None, (options["masks"], options["shapes"])):
         if not (settings.source / name).is_dir():
             raise ValueError(
-                f"There is no folder {settings.source / name}: options masks= and shapes= do "
-                f"without. Expected:\n{LAYOUT}"
+                f"There is no folder {settings.source / name}. To read no masks or no fits, set "
+                f"options masks= or shapes=. Expected:\n{LAYOUT}"
             )
     jobs, skips, owners = [], [], {}
     for number, known in enumerate(zip(*(meta[name] for name in META), strict=True)):
@@ -70,9 +70,9 @@ def plan(settings) -> Plan:
 
 
 def read(settings, job: Job) -> Iterator[Sample]:
-    """Reads what the cameras see at an instant; see `datasets`."""
+    """Reads the pictures of all cameras at one instant; see `datasets`."""
     masks = settings.options["masks"]
-    # The cameras of an instant share files.
+    # All cameras of an instant share the same annotation files.
     load = functools.cache(lambda name: _content(settings.source / name))
     labels = functools.partial(_labels, settings.options["shapes"], load)
 
@@ -83,7 +83,7 @@ def read(settings, job: Job) -> Iterator[Sample]:
 
 
 def _meta(path: pathlib.Path) -> dict[str, list[list]]:
-    """Returns what is known of each sequence's frames."""
+    """Returns the lists of meta.json, {name: [value of each frame] of each sequence}."""
     try:
         content = json.loads(path.read_text())
         missing = [name for name in META if name not in content]
@@ -96,20 +96,20 @@ def _meta(path: pathlib.Path) -> dict[str, list[list]]:
         first = lengths[META[0]]
         if len(mine) != len(first):
             raise ValueError(
-                f"{path}: {META[0]} has {len(first)} sequences, {name} {len(mine)}: they are to be "
-                "of the same ones."
+                f"{path}: {META[0]} has {len(first)} sequences, {name} {len(mine)}, but both must "
+                "list the same sequences. Download it again."
             )
         odd = next((i for i in range(len(mine)) if mine[i] != first[i]), None)
         if odd is not None:
             raise ValueError(
                 f"{path}: sequence {odd} has {first[odd]} frames in {META[0]}, {mine[odd]} in "
-                f"{name}: they are to be of the same ones."
+                f"{name}, but both must list the same frames. Download it again."
             )
     return content
 
 
 def _kept(options, known: tuple[list, ...]) -> tuple[list[int], dict[str, int]]:
-    """Returns which instants of a sequence are used, and {why others are not: how many}."""
+    """Returns the instants of a sequence that are used, and {reason: number of unused instants}."""
     is_train, _, is_valid, has_fit = known
     fits, why = (is_valid, "without a validated fit")
     if not options["valid"]:
@@ -122,7 +122,7 @@ def _kept(options, known: tuple[list, ...]) -> tuple[list[int], dict[str, int]]:
 
 
 def _frames(options, sequence: str, instant: int, subject) -> tuple[Frame, ...]:
-    """Returns what the cameras see at an instant."""
+    """Returns the frames of all cameras at one instant."""
     return tuple(
         Frame(
             source=f"{options['images']}/{sequence}/cam{camera}/{instant:08d}.jpg",
@@ -138,7 +138,7 @@ def _frames(options, sequence: str, instant: int, subject) -> tuple[Frame, ...]:
 
 
 def _place(frame: Frame, of_camera: bool, ending: str) -> str:
-    """Returns the file of a frame, or of its instant, in one of the folders."""
+    """Returns the path, within a folder, of the file of a frame or of its instant."""
     camera = f"cam{frame.camera}/" if of_camera else ""
     return f"{frame.sequence}/{camera}{frame.instant:08d}.{ending}"
 
@@ -165,7 +165,7 @@ def _labels(shapes: str, load: Callable[[str], Any], frame: Frame, row: dict) ->
 
 
 def _content(path: pathlib.Path) -> Any:
-    """Returns what a JSON file holds, None where there is no file."""
+    """Returns the content of a JSON file, or None if there is no such file."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -175,10 +175,10 @@ def _content(path: pathlib.Path) -> Any:
 
 
 def _numbers(name: str, content: Any, key: str | None, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns the array that a file holds, under a key or as a whole; other axes of 1 go.
+    """Returns a file's array of the given shape, under a key or as a whole; drops axes of length 1.
 
     Raises:
-        crop.Skip: there is none, or one of another shape or of numbers that are not finite.
+        crop.Skip: there is no array, its shape is another, or its numbers are not all finite.
     """
     if content is None:
         raise crop.Skip(f"{name} is missing")

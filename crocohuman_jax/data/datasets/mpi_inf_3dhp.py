@@ -1,4 +1,4 @@
-"""MPI-INF-3DHP's extracted pictures, with joints, and fits of SMPL where a file has them."""
+"""Reads MPI-INF-3DHP's extracted pictures, with joints, and fits of SMPL if the file has them."""
 
 import dataclasses
 import pathlib
@@ -15,13 +15,13 @@ OPTIONS = {
 }
 LAYOUT = """\
 DIR/NAME.npz (option file)    imgname [N], center [N, 2], scale [N] (the square's side / 200); S
-                              [N, J, 4] (metres, known) and part [N, J, 3], J = 24 in SPIN's form,
-                              17 in mmpose's; pose [N, 72], shape [N, 10] where known
+                              [N, J, 4] (metres, known) and part [N, J, 3] (J: 24 joints of SPIN or
+                              17 of mmpose); optionally pose [N, 72], shape [N, 10]
 DIR/<imgname>                 the pictures (in DIR/FOLDER with option images=FOLDER), one of
   S1/Seq1/imageFrames/video_0/frame_000001.jpg    S1_Seq1_Cam0_000001.jpg    to train
   mpi_inf_3dhp_test_set/TS1/imageSequence/img_000001.jpg    TS1_000001.jpg   to test"""
 KEYPOINTS = joint_names.PEOPLE
-# mmpose's 17 (those of the test set), by the names under which SPIN lists the same points.
+# mmpose's 17 joints (those of the test set), by the names that SPIN has for the same points.
 ORDER = (
     *("head_h36m", "neck_lsp", "right_shoulder", "right_elbow", "right_wrist"),
     *("left_shoulder", "left_elbow", "left_wrist", "right_hip_lsp", "right_knee", "right_ankle"),
@@ -56,14 +56,14 @@ def plan(settings) -> Plan:
                 subject=subject,
                 camera=camera,
                 instant=int(instant),
-                view_group=f"{sequence}@{int(instant)}" if take else "",  # tests: one camera
+                view_group=f"{sequence}@{int(instant)}" if take else "",  # test: one camera
                 pose_group=f"{sequence}.{camera}",
                 box=box,
             )
         )
     columns = {name: values[kept] for name, values in columns.items()}
     plan_ = annotations.plan(settings, LAYOUT, frames, columns, splits, [path], skips)
-    # Held-out shares are asked for; then all that shows a person lies on one side.
+    # If the user holds out a share, all pictures of a person go into the same split.
     owners = {frame.sequence: frame.subject for frame in frames}
     return dataclasses.replace(plan_, owners=owners)
 

@@ -1,4 +1,4 @@
-"""MPII Human Pose: photographs with 16 joints, from the lists of JSON that pose networks use."""
+"""Reads MPII Human Pose: photographs with 16 joints, from the JSON lists that pose networks use."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
 
 OPTIONS = {
     "file": "annot/train.json",
-    "split": "auto",  # train, validation or test; "auto" is what the file's name says
+    "split": "auto",  # train, validation or test; "auto" derives it from the file's name
     "images": "images",
 }
 LAYOUT = """\
@@ -21,14 +21,14 @@ DIR/annot/train.json          (option file) a list of people: image, joints [16,
                               in pixels counted from 1, joints_vis [16], scale (height / 200)
 DIR/images/<image>            the pictures (option images)"""
 KEYPOINTS = joint_names.PEOPLE
-# The 16, by the names under which SPIN lists them.
+# MPII's 16 joints, by the names that SPIN has for them.
 ORDER = (
     *("right_ankle", "right_knee", "right_hip_lsp", "left_hip_lsp", "left_knee", "left_ankle"),
     *("pelvis_mpii", "thorax_mpii", "neck_lsp", "head_top"),
     *("right_wrist", "right_elbow", "right_shoulder"),
     *("left_shoulder", "left_elbow", "left_wrist"),
 )
-# Those who crop people lower the centre and enlarge the square, for the feet.
+# By convention the square's centre is lowered and the square enlarged, so that it shows the feet.
 LOWER, LARGER = 15, 1.25
 
 
@@ -72,12 +72,12 @@ def _people(path: pathlib.Path) -> list:
         if not isinstance(people, list):
             raise ValueError(f"it holds a {type(people).__name__}, not a list")
     except ValueError as error:
-        raise ValueError(f"{path} is no list of people: {error}. Expected:\n{LAYOUT}") from error
+        raise ValueError(f"{path} holds no list of people: {error}. Expected:\n{LAYOUT}") from error
     return people
 
 
 def _person(item: dict) -> tuple[str, np.ndarray, float, np.ndarray]:
-    """Returns the picture's name, centre, scale, and joints [24, 3], in pixels counted from 0."""
+    """Returns a person's picture name, centre, scale, and joints [24, 3], in pixels from 0."""
     scale = float(item["scale"])
     center = np.array(item["center"], np.float64).reshape(2) - 1
     center[1] += LOWER * scale

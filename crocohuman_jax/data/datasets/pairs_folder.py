@@ -1,4 +1,4 @@
-"""A folder of pictures: <sequence>/t<instant>/<camera>.jpg, with an optional list of groups."""
+"""Reads pictures in folders <sequence>/t<instant>/<camera>.jpg, with an optional list of groups."""
 
 import collections
 import json
@@ -15,12 +15,12 @@ DIR/[<any folders>/]<sequence>/t<instant>/<camera>.jpg
   pictures in one t folder    one instant seen by several cameras (cross-view)
   one camera in several t     one camera at several instants (cross-pose)
   <camera>_bg<k>.jpg          the same camera, another background composited in
-  <camera>.mask.png           the silhouette of the people, where there is one
+  <camera>.mask.png           (optional) the silhouette of the people
 DIR/index.json (optional)     {"sequences": [{"cross_view": [[paths], ...], "cross_pose": [...]}]}
-                              lists the groups that are valid; without it every one is taken to be;
-                              a kind that a sequence leaves out has no groups
+                              lists the valid groups; without it all groups are valid; a sequence
+                              without one of the two keys has no groups of that kind
 boxes.json (optional)         in DIR or any folder below: {path from that folder: box, or
-                              {name: box}}, a box being [x0, y0, x1, y1] in pixels"""
+                              {name: box}}, where a box is [x0, y0, x1, y1] in pixels"""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 PER_JOB = 16
 INSTANT = re.compile(r"t(\d+)")
@@ -34,7 +34,7 @@ def plan(settings) -> Plan:
     for path in groups or ():
         try:
             crop.inside(settings, source, path)
-        except crop.Skip as skip:  # of a whole list, unlike one odd picture, nothing is taken
+        except crop.Skip as skip:  # a wrong list is an error, unlike a single unusable picture
             raise ValueError(f"{listing}: {skip}.") from skip
     paths = _pictures(source) if groups is None else sorted(groups)
     boxes, skips, frames = _boxes(source), [], []
@@ -71,7 +71,7 @@ def read(settings, job: Job) -> Iterator[Sample]:
 
 
 def _frames(path: str, groups: dict | None, entry) -> list[Frame]:
-    """Returns the frames of a picture, one for each of its people."""
+    """Returns the frames of a picture, one for each person in it."""
     parts = pathlib.PurePosixPath(path)
     instant = INSTANT.fullmatch(parts.parent.name)
     if not instant:
@@ -98,7 +98,7 @@ def _frames(path: str, groups: dict | None, entry) -> list[Frame]:
 
 
 def _pictures(source: pathlib.Path) -> list[str]:
-    """Returns the paths of all pictures below a folder that are no silhouettes, sorted."""
+    """Returns the sorted paths of all pictures below a folder, without silhouettes."""
     return sorted(
         path.relative_to(source).as_posix()
         for path in source.rglob("*")
@@ -132,7 +132,7 @@ def _listed_groups(listing: pathlib.Path) -> dict[str, tuple[str, str]]:
 
 
 def _boxes(source: pathlib.Path) -> dict:
-    """Returns {path from the source folder: entry} of all boxes.json."""
+    """Returns {path relative to the source folder: entry} from all files boxes.json."""
     boxes = {}
     for file in sorted(source.rglob("boxes.json")):
         folder = file.parent.relative_to(source)

@@ -1,4 +1,4 @@
-"""3DPW: people outdoors, before a moving camera, with SMPL's pose and shape."""
+"""Reads 3DPW: people outdoors, filmed by a moving camera, with SMPL's pose and shape."""
 
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -14,16 +14,16 @@ from crocohuman_jax.synthetic.graphics import rotations
 OPTIONS = {"images": "imageFiles"}
 LAYOUT = """\
 DIR/imageFiles/<sequence>/image_00000.jpg                  the pictures (option images)
-DIR/sequenceFiles/{train,validation,test}/<sequence>.npz   what `python -m crocohuman_jax.convert
-                              3dpw --source=DIR --output=DIR` makes of the published .pkl files"""
+DIR/sequenceFiles/{train,validation,test}/<sequence>.npz   made from the published .pkl files by
+                              `python -m crocohuman_jax.convert 3dpw --source=DIR --output=DIR`"""
 KEYPOINTS = joint_names.PEOPLE
-# The rows of poses2d. Necks and hips are other points than those of the same name in PEOPLE.
+# The rows of poses2d. Neck and hips differ from the points of the same name in PEOPLE.
 OPENPOSE = (
     *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist"),
     *("left_shoulder", "left_elbow", "left_wrist", "right_hip", "right_knee", "right_ankle"),
     *("left_hip", "left_knee", "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear"),
 )
-ENLARGE = 1.2  # the square is larger than the keypoints' hull by this
+ENLARGE = 1.2  # side of the square / side of the keypoints' hull
 SHAPES = {  # P people, N pictures
     "poses": ("P", "N", 72),
     "betas": ("P", 10),
@@ -37,29 +37,31 @@ SHAPES = {  # P people, N pictures
 
 
 def plain(content: Mapping) -> dict[str, np.ndarray]:
-    """Returns a published sequence as plain arrays, what a <sequence>.npz holds.
+    """Returns a published sequence as plain arrays, as stored in <sequence>.npz.
 
     Args:
-        content: the unpickled dict of a sequence, of lists of arrays.
+        content: the unpickled dict of a sequence; its values are lists of arrays.
 
     Returns:
-        poses [P, N, 72], of which the first three are in the world; betas [P, 10]; trans [P, N, 3]
-        in metres; genders [P], "male" or "female"; poses2d [P, N, 3, 18] x, y and confidence;
-        campose_valid [P, N] bool; cam_poses [N, 4, 4] camera from world; cam_intrinsics [3, 3].
+        poses [P, N, 72], whose first three numbers rotate the root in the world; betas [P, 10];
+        trans [P, N, 3] in metres; genders [P], "male" or "female"; poses2d [P, N, 3, 18], x, y and
+        confidence; campose_valid [P, N] bool; cam_poses [N, 4, 4], camera from world;
+        cam_intrinsics [3, 3].
 
     Raises:
-        ValueError: something is missing, of another shape, or an unknown gender.
+        ValueError: an entry is missing or has another shape, or a gender is unknown.
     """
     missing = [name for name in SHAPES if name not in content]
     if missing:
         raise ValueError(
-            f"No sequence of 3DPW: it has no {', '.join(missing)}, but {', '.join(content)}."
+            f"This is not a sequence of 3DPW: it has no {', '.join(missing)}. Found: "
+            f"{', '.join(content)}."
         )
     found = {}
     for name in SHAPES:
         try:
             values = content[name]
-            if name == "betas":  # of which some have more than ten
+            if name == "betas":  # some sequences have more than ten
                 values = [np.asarray(betas)[:10] for betas in values]
             elif name == "genders":
                 values = [_gender(gender) for gender in values]
@@ -74,18 +76,18 @@ def plain(content: Mapping) -> dict[str, np.ndarray]:
 def _gender(gender) -> str:
     text = gender.decode() if isinstance(gender, bytes) else str(gender)
     if text not in annotations.GENDERS:
-        raise ValueError(f"a gender is 'm' or 'f', not {text!r}")
+        raise ValueError(f"a gender is {text!r}, but must be 'm' or 'f'")
     return annotations.GENDERS[text]
 
 
 def _check(sequence: Mapping[str, np.ndarray]) -> None:
-    """Raises a ValueError where a plain sequence's shapes do not fit together."""
+    """Raises a ValueError if the shapes of a sequence's arrays do not fit together."""
     sizes = dict(zip("PN", sequence["poses"].shape, strict=False))
     for name, axes in SHAPES.items():
         expected = tuple(sizes.get(axis, axis) for axis in axes)
         if sequence[name].shape != expected:
             raise ValueError(
-                f"{name} of a sequence of 3DPW is {sequence[name].shape}, {expected} are expected "
+                f"{name} of a sequence of 3DPW is {sequence[name].shape}, but must be {expected} "
                 f"for poses of {sequence['poses'].shape}."
             )
 
@@ -94,7 +96,7 @@ def plan(settings) -> Plan:
     """Lists the people of all sequences; see `datasets`."""
     found = _files(settings.source)
     if not found:
-        raise ValueError(f"No sequence of 3DPW in {settings.source}. Expected:\n{LAYOUT}")
+        raise ValueError(f"{settings.source} has no sequence of 3DPW. Expected:\n{LAYOUT}")
     frames, rows, skips, splits = [], [], [], {}
     for split, path in found:
         sequence = annotations.arrays(path, tuple(SHAPES), (), LAYOUT)
@@ -104,7 +106,7 @@ def plan(settings) -> Plan:
             raise ValueError(f"{path}: {error} Expected:\n{LAYOUT}") from error
         if path.stem in splits:
             raise ValueError(
-                f"{path.stem} lies in sequenceFiles of {splits[path.stem]} and {split}."
+                f"{path.stem} lies in sequenceFiles of both {splits[path.stem]} and {split}."
             )
         splits[path.stem] = split
         for person in range(len(sequence["poses"])):
@@ -137,14 +139,14 @@ def _labels(frame: Frame, row: dict) -> dict:
 
 
 def _files(source: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
-    """Returns (split, file) of the sequences."""
+    """Returns (split, path) of each sequence's file."""
     found = []
     for split in records.SPLITS:
         folder = source / "sequenceFiles" / split
         for pickled in sorted(folder.glob("*.pkl")):
             if not pickled.with_suffix(".npz").exists():
                 raise ValueError(
-                    f"{pickled} is a pickle, which runs code when it is opened. Make plain files: "
+                    f"{pickled} is a pickle, which can run code when it is opened. Convert it: "
                     f"python -m crocohuman_jax.convert 3dpw --source={source} --output={source}"
                 )
         found += [(split, path) for path in sorted(folder.glob("*.npz"))]
@@ -152,7 +154,7 @@ def _files(source: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
 
 
 def _kept(sequence: dict, person: int) -> tuple[np.ndarray, dict[str, int]]:
-    """Returns which pictures of a person the benchmark keeps, and {why not: how many}."""
+    """Returns the picture numbers that the benchmark keeps, and {reason: number left out}."""
     valid = sequence["campose_valid"][person].astype(bool)
     seen = np.any(sequence["poses2d"][person, :, 2] > 0, axis=1)
     left_out = {
@@ -163,7 +165,7 @@ def _kept(sequence: dict, person: int) -> tuple[np.ndarray, dict[str, int]]:
 
 
 def _person(sequence: dict, person: int, numbers: np.ndarray) -> tuple[list, dict]:
-    """Returns the squares and the columns of a person's pictures."""
+    """Returns the squares around a person, and the columns of labels, one row per picture."""
     points = sequence["poses2d"][person, numbers].swapaxes(1, 2)  # [n, 18, 3]
     seen = points[..., 2:] > 0
     low = np.where(seen, points[..., :2], np.inf).min(1)

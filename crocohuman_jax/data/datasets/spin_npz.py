@@ -1,4 +1,4 @@
-"""People listed in a file of SPIN's form: squares, 24 joints, and SMPL's pose and shape."""
+"""Reads people listed in a file in SPIN's format: squares, 24 joints, SMPL's pose and shape."""
 
 import pathlib
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from crocohuman_jax.data.formats.samples import Job, Plan, Sample
 
 OPTIONS = {
     "file": "",  # the annotations, as coco_2014_train.npz
-    "split": "auto",  # train, validation or test; "auto" is what the file's name says
+    "split": "auto",  # train, validation or test; "auto" derives it from the file's name
     "images": "",  # the folder that imgname is relative to
-    "fits": "",  # poses and shapes [N, 82], a .npy file, for those without
+    "fits": "",  # .npy file of poses and shapes [N, 82], for people without them
 }
 LAYOUT = """\
 DIR/NAME.npz (option file)    imgname [N], center [N, 2], scale [N] (the square's side / 200); and
-                              part [N, 24, 3] (x, y, seen), S [N, 24, 4] (metres, seen), pose
-                              [N, 72], shape [N, 10], has_smpl [N], gender [N], where known
+                              optionally part [N, 24, 3] (x, y, seen), S [N, 24, 4] (metres, seen),
+                              pose [N, 72], shape [N, 10], has_smpl [N], gender [N]
 DIR/<imgname>                 the pictures; in DIR/FOLDER with option images=FOLDER
 DIR/NAME.npy (option fits)    poses and shapes [N, 82] for rows without their own"""
 KEYPOINTS = joint_names.PEOPLE
@@ -45,13 +45,13 @@ def read(settings, job: Job) -> Iterator[Sample]:
 
 
 def _fitted(path: pathlib.Path, columns: dict, count: int) -> dict[str, np.ndarray]:
-    """Returns pose, shape and has_smpl with those of a file where there were none."""
+    """Returns pose, shape and has_smpl; those that the columns lack come from the file of fits."""
     try:
         fits = np.load(path, allow_pickle=False)
         if fits.shape != (count, 82):
             raise ValueError(f"it is {list(fits.shape)}, not [{count}, 82]")
     except (ValueError, OSError, EOFError, AttributeError) as error:
-        raise ValueError(f"{path} are no fits: {error}. Expected:\n{LAYOUT}") from error
+        raise ValueError(f"{path} holds no fits: {error}. Expected:\n{LAYOUT}") from error
     had = columns.get("has_smpl", np.full(count, "pose" in columns)) > 0
     pose, shape = fits[:, :72].copy(), fits[:, 72:].copy()
     if "pose" in columns:

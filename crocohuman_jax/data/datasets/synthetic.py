@@ -1,4 +1,4 @@
-"""The built-in people, rendered from several cameras at several instants, with everything known."""
+"""Renders the built-in people from several cameras at several instants, with ground truth."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,51 +9,51 @@ from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
 from crocohuman_jax.synthetic import recording
 
 OPTIONS = {
-    "kind": "body",  # hand, both
+    "kind": "body",  # or hand, both
     "people": 100,
     "takes": 1,  # of each person
     "instants": 4,  # of each take
     "views": 4,  # cameras around each take
-    "pairs": "both",  # view, pose: which groups the frames are put into
-    "truth": "all",  # numbers: without the maps; none
+    "pairs": "both",  # or view, pose: the kind of groups that frames belong to
+    "truth": "all",  # or numbers (ground truth without maps), none
     "actions": "",  # names joined by +, as walk+run; all by default
-    "hands": "",  # gestures and grasps by name, joined by +
-    "place": "",  # room, outdoors, studio; all by default
-    "recording": "clean",  # camera: with the sensor's noise and motion blur
-    "supersample": 2,  # rendered pixels a side of each pixel
-    "patch": 16,  # side of the patches that the frames are cut into
-    "pictures": "",  # folder of pictures to stand before, as COCO's
-    "interiors": "",  # folder of GLB or OBJ scenes to stand in, as Habitat's
-    "motions": "",  # folder of BVH or AMASS files to move by
-    "model": "",  # SMPL file (npz) whose mesh is posed by AMASS motions
+    "hands": "",  # names of gestures and grasps, joined by +
+    "place": "",  # room, outdoors or studio; all by default
+    "recording": "clean",  # or camera: with sensor noise and motion blur
+    "supersample": 2,  # rendered pixels per side of each pixel
+    "patch": 16,  # side of the patches that the frames are divided into
+    "pictures": "",  # folder of background pictures, for example COCO's
+    "interiors": "",  # folder of GLB or OBJ scenes to place people in, for example Habitat's
+    "motions": "",  # folder of BVH or AMASS motions
+    "model": "",  # SMPL file (npz) whose mesh the AMASS motions pose
 }
-LAYOUT = ""  # needs no folder
+LAYOUT = ""  # the dataset reads no folder
 LICENCE = "made by this project; the body is CC0"
 
 
 def recipe(
     options: Mapping, size: tuple[int, int], seed: int, enlarge: float = 1.25
 ) -> recording.Recipe:
-    """Returns what is to be made.
+    """Returns the recipe from which the people are made.
 
     Args:
-        options: OPTIONS, changed.
+        options: OPTIONS with the user's values.
         size: (height, width) of the frames.
-        seed: of everything random.
-        enlarge: factor on the box around a person.
+        seed: random seed.
+        enlarge: factor by which the box around a person is enlarged.
 
     Raises:
-        ValueError: something of it cannot be made; the message says what.
+        ValueError: an option has an invalid value.
     """
     _check_pairs(options)
     if options["truth"] not in ("all", "numbers", "none"):
-        raise ValueError(f"Option truth is all, numbers or none, not {options['truth']!r}.")
+        raise ValueError(f"Option truth is {options['truth']!r}, but must be all, numbers or none.")
     patch = options["patch"]
     if patch < 1 or size[0] % patch or size[1] % patch:
         near = [max(round(side / max(patch, 1)), 1) * max(patch, 1) for side in size]
         raise ValueError(
-            f"--size={size[0]}x{size[1]} does not divide into patches of {patch} pixels. "
-            f"Nearest: {near[0]}x{near[1]}. Option patch says how large they are."
+            f"--size={size[0]}x{size[1]} does not divide into patches of {patch} pixels (option "
+            f"patch). The nearest size that does: {near[0]}x{near[1]}."
         )
     lists = {name: tuple(filter(None, options[name].split("+"))) for name in ("actions", "hands")}
     both = options["kind"] == "both"
@@ -70,15 +70,15 @@ def recipe(
 def _check_pairs(options: Mapping) -> None:
     pairs, views, instants = options["pairs"], options["views"], options["instants"]
     if pairs not in ("view", "pose", "both"):
-        raise ValueError(f"Option pairs is 'view', 'pose' or 'both', not {pairs!r}.")
+        raise ValueError(f"Option pairs is {pairs!r}, but must be 'view', 'pose' or 'both'.")
     if pairs == "view" and views < 2:
         raise ValueError(f"Cross-view pairs need option views=2 or more, not {views}.")
     if pairs == "pose" and instants < 2:
         raise ValueError(f"Cross-pose pairs need option instants=2 or more, not {instants}.")
     if max(views, instants) < 2:
         raise ValueError(
-            f"With views={views} and instants={instants} a take has one frame and makes no pair: "
-            "two views or two instants are needed."
+            f"With views={views} and instants={instants} a take has one frame and gives no pair. "
+            "Set views or instants to 2 or more."
         )
 
 
@@ -112,7 +112,7 @@ def read(settings, job: Job) -> Iterator[Sample]:
     made = _of(settings)
     try:
         recorded = recording.record(made, *job.extra)
-    except ValueError as error:  # of a user's motion, picture or scene that is damaged
+    except ValueError as error:  # a motion, picture or scene of the user is damaged
         yield from (Sample(frame, fault=str(error)) for frame in job.frames)
         return
     for i, frame in enumerate(job.frames):
@@ -122,7 +122,7 @@ def read(settings, job: Job) -> Iterator[Sample]:
 
 
 def owner(person: int) -> str:
-    """Returns the name of a person, whose sequences are held out together."""
+    """Returns the owner of a person's sequences, which are held out together."""
     return f"person{person:06d}"
 
 

@@ -1,4 +1,4 @@
-"""A folder of videos: each gives cross-pose pairs, several cameras of one take also cross-view."""
+"""Reads videos: each gives cross-pose pairs, synchronised cameras also give cross-view pairs."""
 
 import json
 import pathlib
@@ -10,13 +10,13 @@ from crocohuman_jax.data import crop
 from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample, people
 
 OPTIONS = {
-    "fps": 2.0,  # pictures taken per second of video
-    "takes": "folder",  # "folder": videos of one subfolder are synchronised; "file": none are
+    "fps": 2.0,  # number of pictures taken per second of video
+    "takes": "folder",  # "folder": videos of a subfolder are synchronised; "file": no videos are
 }
 LAYOUT = """\
-DIR/<video>                   a take of its own, one camera
-DIR/<take>/<camera>.<ext>     synchronised cameras of one take, starting together (option
-                              takes=file makes each of them a take of its own)
+DIR/<video>                   a take with one camera
+DIR/<take>/<camera>.<ext>     synchronised cameras of one take, which start together (with option
+                              takes=file each video is a separate take)
 <video>.boxes.json (optional) {frame number: box, or {name: box}}, beside <video>.<ext>;
                               a box is [x0, y0, x1, y1] in pixels"""
 DAMAGED = "the video is damaged before or here, and not yet whole again at a key frame"
@@ -27,12 +27,14 @@ def plan(settings) -> Plan:
     """Lists the pictures to take from each video; see `datasets`."""
     source, options = settings.source, settings.options
     if options["fps"] <= 0:
-        raise ValueError(f"Option fps is pictures per second, above 0, not {options['fps']}.")
+        raise ValueError(
+            f"Option fps is {options['fps']}, but must be above 0 (pictures per second)."
+        )
     if options["takes"] not in ("folder", "file"):
-        raise ValueError(f"Option takes is 'folder' or 'file', not {options['takes']!r}.")
+        raise ValueError(f"Option takes is {options['takes']!r}, but must be 'folder' or 'file'.")
     videos = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not videos:
-        raise ValueError(f"No video found in {source}. Expected:\n{LAYOUT}")
+        raise ValueError(f"{source} contains no video. Expected:\n{LAYOUT}")
     jobs, skips = [], []
     for path in videos:
         name = path.relative_to(source)
@@ -71,16 +73,16 @@ def read(settings, job: Job) -> Iterator[Sample]:
 
 
 def _decoded(path: pathlib.Path) -> Iterator[tuple[int, av.VideoFrame | None]]:
-    """Yields (number, frame) of a video, None where frames are damaged until the next key frame.
+    """Yields (number, frame) of a video; the frame is None from damage to the next key frame.
 
-    What follows a damaged frame is made from it, and smeared without any sign of it.
+    Frames after a damaged one are decoded from it, so they are smeared without any error.
     """
-    order: dict[int, int] | None = None  # {time stamp: number}, needed from the first damage on
+    order: dict[int, int] | None = None  # {time stamp: number}, needed after the first damage
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        # One thread: several wait for ever for what was to come of a damaged frame.
+        # One thread: several threads would wait forever for a damaged frame.
         stream.thread_type = "NONE"
-        stream.codec_context.options = {"err_detect": "explode"}  # an error, not a guess
+        stream.codec_context.options = {"err_detect": "explode"}  # raise an error, do not guess
         following, sound = 0, True
         for packet in container.demux(stream):
             try:
@@ -100,20 +102,20 @@ def _decoded(path: pathlib.Path) -> Iterator[tuple[int, av.VideoFrame | None]]:
 
 
 def _order(path: pathlib.Path) -> dict[int, int]:
-    """Returns {time stamp: number of the frame} of a video, by what its container says."""
+    """Returns {time stamp: number of the frame}, read from a video's container."""
     with av.open(str(path)) as container:
         stamps = [packet.pts for packet in container.demux(video=0) if packet.size]
     return {stamp: i for i, stamp in enumerate(sorted(s for s in stamps if s is not None))}
 
 
 def _upright(decoded: av.VideoFrame):
-    """Returns the decoded picture turned as the video's metadata ask."""
+    """Returns the decoded picture, rotated as the video's metadata say."""
     picture = decoded.to_image()
     return picture.rotate(decoded.rotation, expand=True) if decoded.rotation else picture
 
 
 def _job(path: pathlib.Path, name: pathlib.Path, options: dict) -> tuple[Job, list]:
-    """Returns what to read of one video, and (frame, reason) of the frames without a box."""
+    """Returns the job of one video, and (frame, reason) of its frames without a box."""
     count, rate = _length(path)
     fps = min(options["fps"], rate)
     numbers = []  # (frame number, milliseconds): times are shared by the cameras of a take
@@ -170,7 +172,7 @@ def _length(path: pathlib.Path) -> tuple[int, float]:
     """Returns the number of frames of a video and its frames per second.
 
     Raises:
-        crop.Skip: it cannot be opened, or has no picture.
+        crop.Skip: the video cannot be opened, or has no frames.
     """
     try:
         with av.open(str(path)) as container:
@@ -179,7 +181,7 @@ def _length(path: pathlib.Path) -> tuple[int, float]:
             stream = container.streams.video[0]
             rate = float(stream.average_rate or stream.guessed_rate or 0)
             count = stream.frames
-            if not count:  # some containers do not say: count without decoding
+            if not count:  # some containers do not store it: count packets without decoding
                 count = sum(packet.size > 0 for packet in container.demux(stream))
     except (av.FFmpegError, OSError) as error:
         raise crop.Skip(f"not a readable video: {error}") from error

@@ -1,1 +1,1 @@
-"""What datasets share: the pictures and people they yield, and formats of annotation files."""
+"""Defines what every dataset yields, and reads annotation formats that several datasets share."""

@@ -1,10 +1,10 @@
-"""What annotation files have in common: squares, people of one picture, SPIN's arrays, hands.
+"""Reads annotation files: squares around people, SPIN's arrays of joints and poses, and hands.
 
-Positions are taken as the files give them, in pictures as they are stored, unturned by any EXIF
-orientation: so pycocotools' example reads COCO (scikit-image's imread), and so does HRNet, whose
-lists are in use, with COCO and MPII (OpenCV's IMREAD_IGNORE_ORIENTATION). Whether a pixel's centre
-has whole or half coordinates differs among datasets, is rarely said, and is less than annotators
-see.
+Positions are used as the files give them, in pictures as they are stored, without applying any EXIF
+orientation. The same is done by pycocotools' example for COCO (scikit-image's imread) and by HRNet,
+whose lists are in use, for COCO and MPII (OpenCV's IMREAD_IGNORE_ORIENTATION). Datasets differ in
+whether a pixel's centre has whole or half coordinates and rarely say so; half a pixel is less than
+the accuracy of annotations.
 """
 
 import dataclasses
@@ -25,10 +25,10 @@ from crocohuman_jax.data.storage import records
 SPLITS = {"train": "train", "val": "validation", "valid": "validation"}
 SPLITS |= {name: name for name in ("validation", "test")}
 PER_JOB = 32
-LOOKED_FOR = 16  # pictures, of which one must exist before anything is read
-PIXELS_OF_SCALE = 200  # MPII's unit, taken over by most: side = 200 * scale
-LARGEST_SCALE = 50  # of the median person; beyond it, scales are in pixels
-COLUMNS = {  # of SPIN's files: axes after the first
+LOOKED_FOR = 16  # number of pictures looked for before reading; at least one must exist
+PIXELS_OF_SCALE = 200  # MPII's unit, which most datasets use: side = 200 * scale
+LARGEST_SCALE = 50  # a larger median means that the file gives scales in pixels
+COLUMNS = {  # arrays of SPIN's files: number of axes after the first
     "center": 1,
     "scale": 0,
     "part": 2,
@@ -43,10 +43,10 @@ GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
 
 
 def locate(settings, layout: str) -> pathlib.Path:
-    """Returns the file that the option `file` names, in the source folder.
+    """Returns the path of the file that the option `file` names, in the source folder.
 
     Raises:
-        ValueError: it names none, or one that is not there.
+        ValueError: the option is empty, or there is no such file.
     """
     name = settings.options["file"]
     path = settings.source / name
@@ -57,13 +57,13 @@ def locate(settings, layout: str) -> pathlib.Path:
         for pattern in ("*.npz", "*.json", "*/*.npz", "*/*.json")
         for path in settings.source.glob(pattern)
     )
-    there = f" There are: {', '.join(found[:20])}." if found else ""
-    problem = f"There is no {path}." if name else "Option file names the annotations."
+    there = f" Found: {', '.join(found[:20])}." if found else ""
+    problem = f"There is no {path}." if name else "Option file must name the annotation file."
     raise ValueError(f"{problem}{there} Expected:\n{layout}")
 
 
 def split_of(option: str, name: str) -> str:
-    """Returns the split that an option says, "auto" for what the name of the file says.
+    """Returns the split that the option `split` names; "auto" derives it from the file's name.
 
     Raises:
         ValueError: the option is neither "auto" nor a split.
@@ -73,23 +73,23 @@ def split_of(option: str, name: str) -> str:
         return next((SPLITS[word] for word in words if word in SPLITS), "train")
     if option not in records.SPLITS:
         known = ", ".join(records.SPLITS)
-        raise ValueError(f"Option split is auto, {known}, not {option!r}.")
+        raise ValueError(f"Option split is {option!r}, but must be auto, {known}.")
     return option
 
 
 def squares(centers: np.ndarray, sides: np.ndarray) -> list[crop.Box]:
-    """Returns the boxes of squares, their centers [N, 2] and sides [N] in pixels."""
+    """Returns squares as boxes, given their centers [N, 2] and sides [N] in pixels."""
     half = np.asarray(sides, np.float64)[:, None] / 2
     centers = np.asarray(centers, np.float64).reshape(-1, 2)
     return [tuple(box) for box in np.hstack([centers - half, centers + half]).tolist()]
 
 
 def photos(sources: Sequence[str], boxes: Sequence[crop.Box]) -> list[Frame]:
-    """Returns frames of people in unrelated pictures, numbered where a picture has several.
+    """Returns frames of people in unrelated pictures; several people in a picture get numbers.
 
     Args:
         sources: the picture of each person, relative to the source folder.
-        boxes: the square of each.
+        boxes: the square around each person.
     """
     seen: dict[str, int] = {}
     frames = []
@@ -110,30 +110,30 @@ def plan(
     skips: Sequence[tuple[str, str]] = (),
     remarks: Sequence[str] = (),
 ) -> Plan:
-    """Packs people into jobs, those of one picture into the same one.
+    """Packs people into jobs; all people of one picture go into the same job.
 
     Args:
         settings: `pipeline.Settings`.
-        layout: of the dataset, for errors.
+        layout: description of the source folder, for errors.
         frames: one for each person.
-        columns: {name: [N, ...]} what is annotated of them; a job has its own rows as `extra`.
+        columns: {name: [N, ...]} annotations of the people; `extra` of a job holds its rows.
         splits: {sequence: split}.
-        files: what the annotations were read from.
-        skips: people given up already, (name, reason).
+        files: the files that the annotations were read from.
+        skips: (name, reason) of people who are already known to be unusable.
         remarks: see `Plan`.
 
     Raises:
-        ValueError: nobody is left, or not one of some pictures exists.
+        ValueError: nobody can be used, or none of LOOKED_FOR evenly spread pictures exists.
     """
     if not frames:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in skips[:10])
-        raise ValueError(f"Nobody in {files[0]} can be used.{reasons}\nExpected:\n{layout}")
+        raise ValueError(f"No person in {files[0]} can be used.{reasons}\nExpected:\n{layout}")
     spread = frames[:: -(-len(frames) // LOOKED_FOR)]
     paths = [settings.source / frame.source for frame in spread]
     if not any(_exists(path) for path in paths):
         raise ValueError(
-            f"None of {len(paths)} pictures that {files[0]} names exists, as {paths[0]}. Are they "
-            f"in another folder (option images)? Expected:\n{layout}"
+            f"None of {len(paths)} pictures named in {files[0]} exists, for example {paths[0]}. "
+            f"Set option images to the folder that contains them. Expected:\n{layout}"
         )
     first: dict[str, int] = {}
     for i, frame in enumerate(frames):
@@ -152,12 +152,12 @@ def plan(
 def _exists(path: pathlib.Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name too long for any file; its person is skipped later
+    except OSError:  # the name is too long for a file; the person is skipped later
         return False
 
 
 def _cuts(frames: list[Frame]) -> list[int]:
-    """Returns where jobs begin, and the end: after PER_JOB people, between two pictures."""
+    """Returns the first index of each job, and the end; no job ends within a picture."""
     cuts = [0]
     for i in range(1, len(frames)):
         if i - cuts[-1] >= PER_JOB and frames[i].source != frames[i - 1].source:
@@ -174,8 +174,8 @@ def read(
         settings: `pipeline.Settings`.
         job: see `plan`.
         labels: makes the labels of a frame from its row of the columns.
-        named: whether the annotations name the pictures, which then must lie in the folder of the
-            option `images`; False where their names are numbers.
+        named: whether file names come from the annotations; then the pictures must lie in the
+            folder of the option `images`. False if the dataset numbers its pictures.
     """
     people = enumerate(job.frames)
     for source, group in itertools.groupby(people, key=lambda pair: pair[1].source):
@@ -204,28 +204,28 @@ def _within_images(settings, source: str) -> pathlib.Path:
 
 
 def crop_of(box: crop.Box) -> tuple[float, float, float]:
-    """Returns the centre and side of a square box, as labels have them."""
+    """Returns centre x, y and side of a square box, which is how labels store it."""
     x0, y0, x1, y1 = box
     return (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0
 
 
 def arrays(path: pathlib.Path, needed: Sequence[str], wanted: Sequence[str], layout: str) -> dict:
-    """Returns arrays of an npz file by their names, without ever unpickling.
+    """Returns arrays of an npz file by their names; it never unpickles.
 
     Args:
         path: the file.
-        needed: names that must be there.
-        wanted: names that may be.
-        layout: of the dataset, for errors.
+        needed: names of required arrays.
+        wanted: names of optional arrays.
+        layout: description of the source folder, for errors.
 
     Raises:
-        ValueError: it is no such file, an array is missing, or one holds Python objects.
+        ValueError: it is not an npz file, an array is missing, or one holds Python objects.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = [name for name in needed if name not in file.files]
             if missing:
-                raise ValueError(f"no {', '.join(missing)} among {', '.join(file.files)}")
+                raise ValueError(f"no {', '.join(missing)}. Found: {', '.join(file.files)}")
             return {name: file[name] for name in (*needed, *wanted) if name in file.files}
     except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read: {error}. Expected:\n{layout}") from error
@@ -234,33 +234,33 @@ def arrays(path: pathlib.Path, needed: Sequence[str], wanted: Sequence[str], lay
 def spin(
     path: pathlib.Path, layout: str, order: Sequence[str] = ()
 ) -> tuple[list[str], list[crop.Box], dict[str, np.ndarray]]:
-    """Reads a file in the form of SPIN, or of the same keys with joints in another order.
+    """Reads an npz file in SPIN's format, or one with the same keys but fewer or reordered joints.
 
     Args:
         path: the npz file.
-        layout: of the dataset, for errors.
-        order: the names, among `joint_names.PEOPLE`, of the rows, if these are not all 24.
+        layout: description of the source folder, for errors.
+        order: names of the joints' rows, from `joint_names.PEOPLE`; () if the rows are all 24.
 
     Returns:
         The pictures' names, the squares, and the columns that `spin_labels` reads.
 
     Raises:
-        ValueError: arrays are missing, of other shapes or lengths, or scales are in pixels.
+        ValueError: arrays are missing or have other shapes or lengths, or scales are in pixels.
     """
     found = arrays(path, ("imgname", "center", "scale"), tuple(COLUMNS)[2:], layout)
     names = [name.decode() if isinstance(name, bytes) else str(name) for name in found["imgname"]]
     for name, axes in COLUMNS.items():
         if name in found and (found[name].ndim != 1 + axes or len(found[name]) != len(names)):
             raise ValueError(
-                f"{path}: {name} is {list(found[name].shape)} for {len(names)} names: "
-                f"{axes + 1} axes are expected. Expected:\n{layout}"
+                f"{path}: {name} is {list(found[name].shape)}, but must have {axes + 1} axes and "
+                f"{len(names)} rows, one for each picture's name. Expected:\n{layout}"
             )
     typical = np.nanmedian(found["scale"]) if len(names) else 0
     if typical > LARGEST_SCALE:
         raise ValueError(
             f"{path}: its scales are about {typical:g}, so squares would have sides of "
-            f"{PIXELS_OF_SCALE * typical:g} pixels. A scale is the side over {PIXELS_OF_SCALE}; "
-            "files of 4D-Humans give pixels, and are not read."
+            f"{PIXELS_OF_SCALE * typical:g} pixels. A scale must be the side / {PIXELS_OF_SCALE}. "
+            "Files of 4D-Humans give scales in pixels and are not supported."
         )
     boxes = squares(found.pop("center"), PIXELS_OF_SCALE * found.pop("scale"))
     for name, columns in (("part", 3), ("S", 4)):
@@ -274,7 +274,7 @@ def spin(
 
 
 def _people(path: pathlib.Path, name: str, values: np.ndarray, columns: int, order) -> np.ndarray:
-    """Returns rows of joints [N, 24, columns] in the order of PEOPLE, zeros for those not given."""
+    """Returns joints [N, 24, columns] in the order of PEOPLE, zeros for joints without a row."""
     count = len(joint_names.PEOPLE)
     if values.shape[1:] == (count, columns):
         arranged = values.astype(np.float32)
@@ -286,12 +286,12 @@ def _people(path: pathlib.Path, name: str, values: np.ndarray, columns: int, ord
         raise ValueError(
             f"{path}: {name} is {list(values.shape)}, not [N, {columns}] for {known} joints each."
         )
-    arranged[~(arranged[..., -1] > 0)] = 0  # what is unseen may stand anywhere, even at NaN
+    arranged[~(arranged[..., -1] > 0)] = 0  # unseen joints may have any position, even NaN
     return arranged
 
 
 def spin_labels(frame: Frame, row: Mapping[str, np.ndarray]) -> dict:
-    """Returns the labels of a row of `spin`; a pose only where has_smpl does not deny it."""
+    """Returns the labels of a row of `spin`; they have no pose if has_smpl is 0."""
     labels = {"crop": crop_of(frame.box)}
     for name, theirs in (("keypoints", "part"), ("joints", "S")):
         if theirs in row:
@@ -308,7 +308,7 @@ def spin_labels(frame: Frame, row: Mapping[str, np.ndarray]) -> dict:
 def projected(points: np.ndarray, cameras: np.ndarray) -> np.ndarray:
     """Returns pixels [..., n, 2] of points [..., n, 3] in cameras' axes; cameras are K [..., 3, 3].
 
-    They mean nothing where a point is not before the camera.
+    The pixels of points that are not in front of the camera are meaningless.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         found = points @ np.swapaxes(cameras, -1, -2)
@@ -316,14 +316,14 @@ def projected(points: np.ndarray, cameras: np.ndarray) -> np.ndarray:
 
 
 def hand_labels(camera: np.ndarray, points: np.ndarray) -> dict:
-    """Returns the labels of a hand all of whose joints are known.
+    """Returns the labels of a hand with all 21 joints annotated.
 
     Args:
         camera: K [3, 3].
         points: [21, 3] metres in the camera's axes.
 
     Raises:
-        crop.Skip: a joint is not before the camera.
+        crop.Skip: a joint is not in front of the camera.
     """
     if np.any(points[:, 2] <= 0):
         raise crop.Skip("its joints are not all before the camera")
@@ -336,7 +336,7 @@ def hand_labels(camera: np.ndarray, points: np.ndarray) -> dict:
 
 
 def mano_labels(pose: np.ndarray, betas: np.ndarray) -> dict:
-    """Returns the labels of MANO's pose [48], as it is without the mean pose, and shape [10]."""
+    """Returns the labels for MANO's pose [48], without its mean pose added, and shape [10]."""
     return {"model": "mano_right", "gender": "", "pose": pose.reshape(16, 3), "betas": betas}
 
 
@@ -346,13 +346,13 @@ def read_hands(
     labels: Callable[[Frame, dict], dict],
     mask: Callable[[Frame], pathlib.Path | None],
 ) -> Iterator[Sample]:
-    """Reads the hands of a job, each the whole of its picture unless it has a box.
+    """Reads the hands of a job; a hand without a box is cropped as its whole picture.
 
     Args:
         settings: `pipeline.Settings`.
         job: see `plan`.
-        labels: see `read`; they need no crop.
-        mask: returns the silhouette's file, None where there is none.
+        labels: see `read`; the entry `crop` is added here.
+        mask: returns the path of the silhouette, or None if there is none.
     """
     for sample in read(settings, job, labels, named=False):
         if sample.fault:

@@ -1,4 +1,4 @@
-"""What a dataset yields: people in pictures, before they are cropped."""
+"""Defines what a dataset yields: people in pictures, before they are cropped."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from crocohuman_jax.data import crop
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One person in one picture, before it is read.
+    """One person in one picture that has not been read yet.
 
     Attributes:
-        source: the picture or video, relative to the source folder.
-        sequence: the take or recording.
-        subject: who, where several people have a track in one sequence.
-        camera: which camera.
-        instant: when, in units of the dataset.
-        view_group: names the frames of the same instant; "" for none.
-        pose_group: names the frames of the same camera and person; "" for none.
-        box: the person in the picture, None for the whole picture.
+        source: path of the picture or video, relative to the source folder.
+        sequence: name of the take or recording.
+        subject: name of the person if a sequence shows several, else "".
+        camera: name of the camera.
+        instant: time, in the dataset's own units.
+        view_group: name shared by the frames of one instant; "" for no group.
+        pose_group: name shared by the frames of one camera and person; "" for no group.
+        box: bounding box of the person; None for the whole picture.
     """
 
     source: str
@@ -38,7 +38,7 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Frames that are read together, from one file or several; `extra` is the dataset's own."""
+    """Frames that are read together; `extra` holds whatever the dataset needs to read them."""
 
     frames: tuple[Frame, ...]
     extra: Any = None
@@ -46,15 +46,15 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What was read of a frame.
+    """A frame with its picture and labels, or with the reason why it cannot be used.
 
     Attributes:
-        frame: of which one.
-        picture: the whole picture, in which the frame's box lies.
-        silhouette: of the picture's size, 255 where there is a person; None for unknown.
-        truth: what else is known, as `data.storage.synthetic_truth` writes it; None for nothing.
-        labels: what is annotated, as `data.storage.labels` writes it, in the picture's pixels.
-        fault: the reason why the frame is skipped; None if it is not.
+        frame: the frame.
+        picture: the whole picture that contains the frame's box.
+        silhouette: as large as the picture, 255 where there is a person; None if unknown.
+        truth: ground truth, as `data.storage.synthetic_truth` writes it; None if there is none.
+        labels: annotations, as `data.storage.labels` writes them, in pixels of the picture.
+        fault: the reason why the frame is skipped; None if it is used.
     """
 
     frame: Frame
@@ -67,15 +67,16 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The jobs of a preparation.
+    """Lists everything that a preparation will read.
 
     Attributes:
-        jobs: what to read.
-        skips: the frames given up before it, (name, reason).
-        owners: {sequence: what is held out with it}; empty where each sequence stands alone.
+        jobs: the frames to read, in jobs.
+        skips: (name, reason) of frames that are already known to be unusable.
+        owners: {sequence: owner}; sequences of one owner are held out together. A sequence without
+            an entry is held out on its own.
         splits: {sequence: split}, if the dataset defines its own splits.
-        mark: changes with what the same list of frames would show.
-        remarks: what is missing without frames being skipped for it; the manifest lists them.
+        mark: a text that changes when the same list of frames would have other content.
+        remarks: notes about missing data for which no frame is skipped; the manifest lists them.
     """
 
     jobs: tuple[Job, ...]
@@ -87,13 +88,13 @@ class Plan:
 
 
 def people(entry: Any) -> dict[str, crop.Box]:
-    """Returns {name: box} from what a boxes file says of one frame.
+    """Returns {name: box} from the entry of a boxes file for one frame.
 
     Args:
         entry: a box [x0, y0, x1, y1], a list of boxes, or {name: box}.
 
     Raises:
-        crop.Skip: several boxes without names (nobody can tell whose track is whose), or no box.
+        crop.Skip: there is no box, or several without names, which cannot be followed over time.
     """
     if isinstance(entry, dict):
         boxes = entry

@@ -1,4 +1,4 @@
-"""Contact sheets of a prepared folder: its pairs, and what is known of its frames."""
+"""Draws contact sheets of a prepared folder: its pairs, and the ground truth of its frames."""
 
 import colorsys
 
@@ -8,9 +8,9 @@ import PIL.ImageDraw
 
 from crocohuman_jax.data.storage import records, synthetic_truth
 
-HEIGHT = 128  # of a tile, pixels
-LINE = 14  # of text
-# Far apart in hue from one number to the next; 0 is nobody.
+HEIGHT = 128  # of a tile, in pixels
+LINE = 14  # height of a line of text, in pixels
+# One colour for each body part. Neighbouring numbers differ much in hue; 0 (nobody) is black.
 PALETTE = np.array(
     [(0, 0, 0)]
     + [
@@ -22,7 +22,7 @@ PALETTE = np.array(
 
 
 def pairs(frames: records.Frames, rows: int = 12, columns: int = 8) -> PIL.Image.Image:
-    """Draws groups of frames, one a row; silhouettes are tinted."""
+    """Draws groups of frames, one group per row; everything outside the silhouettes is darkened."""
     groups = [
         (kind, split, number)
         for kind in ("view_group", "pose_group")
@@ -58,10 +58,10 @@ def pairs(frames: records.Frames, rows: int = 12, columns: int = 8) -> PIL.Image
 def truths(
     frames: records.Frames, known: synthetic_truth.Truths, rows: int = 10
 ) -> PIL.Image.Image:
-    """Draws what is known of frames, one a row.
+    """Draws the ground truth of frames, one frame per row.
 
-    The columns are picture, joints, and, where the maps were written, parts, atlas coordinates,
-    depth and the place on the body.
+    The columns are the picture and the joints, and, if the maps were written, body parts, texture
+    atlas coordinates, depth and position on the template body.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, rows).astype(int))
     width = round(HEIGHT * frames.size[1] / frames.size[0])

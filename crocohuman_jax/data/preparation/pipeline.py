@@ -1,7 +1,7 @@
-"""Prepares a folder: people cropped, written by many workers in parts, then put together.
+"""Prepares a folder: worker processes crop people and write parts, which are then put together.
 
-A part is written whole or not at all, its list of rows last, so an interrupted preparation goes
-on with the parts that are missing, and what was written is never written again.
+A part is complete once its list of index rows exists, which is written last. So an interrupted
+preparation continues with the missing parts and never writes a part twice.
 """
 
 import collections
@@ -25,38 +25,38 @@ from crocohuman_jax.data.preparation import shard_writer
 from crocohuman_jax.data.storage import labels, records, synthetic_truth
 
 LARGEST_PART = 2048
-MOST_ENLARGED = 100  # beyond it a person is a few pixels of the frame
+MOST_ENLARGED = 100  # beyond this factor a person fills only a few pixels of the frame
 HELD_OUT = 0.1
-MANY = 20  # sequences, from which on whole ones are held out
-# What lies beside the frames, in a folder of its own.
+MANY = 20  # with at least this many sequences, whole sequences are held out
+# Records besides the frames; each kind has its own folder.
 ABOUT = {
     synthetic_truth.NAME: "What is known of the frames, in their order.",
     labels.NAME: "What is annotated of the people in the frames, in their order.",
 }
-WHO = ("source", "subject", "instant")  # tell the frames of a folder apart
-MANIFEST_LISTS = 1000  # skips and lone groups listed by name; all are counted
+WHO = ("source", "subject", "instant")  # together they identify a frame of the folder
+MANIFEST_LISTS = 1000  # the manifest names this many skips and lone groups, and counts all
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a preparation depends on, besides the source itself.
+    """Settings of a preparation: everything that it depends on, besides the files of the source.
 
     Attributes:
         dataset: name of a module in `data.datasets`.
         source: the folder to read.
         options: the dataset's own options.
         size: (height, width) of the frames.
-        enlarge: factor by which a box is enlarged.
-        fit: crop of a picture without a box: "contain" (all of it, padded) or "cover".
+        enlarge: factor by which a bounding box is enlarged.
+        fit: crop of a picture without a box: "contain" (all of it, padded) or "cover" (no padding).
         quality: JPEG quality.
         held_out: share of the sequences or instants that is kept for validation. By default
-            HELD_OUT, but nothing of a dataset with labels: its published splits stay whole.
+            HELD_OUT, but 0 for a dataset with labels, because its published splits stay whole.
         held_out_by: "sequence", "instant", or "auto", see `assign_splits`.
-        seed: which sequences these are; and of everything random in a dataset that is made.
-        follow_links: read what links in the source folder lead to outside of it.
+        seed: random seed: selects the held-out sequences, and makes the synthetic people.
+        follow_links: whether to read files outside the source folder that its links point to.
 
     Raises:
-        ValueError: a value out of range.
+        ValueError: a value is out of range.
     """
 
     dataset: str
@@ -75,15 +75,15 @@ class Settings:
         if self.held_out is None:
             object.__setattr__(self, "held_out", 0.0 if labelled(self.dataset) else HELD_OUT)
         if self.fit not in ("cover", "contain"):
-            raise ValueError(f"--fit is 'cover' or 'contain', not {self.fit!r}.")
+            raise ValueError(f"--fit is {self.fit!r}, but must be 'cover' or 'contain'.")
         if self.held_out_by not in ("auto", "sequence", "instant"):
             raise ValueError(
-                f"--held_out_by is 'auto', 'sequence' or 'instant', not {self.held_out_by!r}."
+                f"--held_out_by={self.held_out_by!r} must be 'auto', 'sequence' or 'instant'."
             )
         if not 0 <= self.held_out < 1:
-            raise ValueError(f"--held_out lies in [0, 1), not at {self.held_out}.")
+            raise ValueError(f"--held_out is {self.held_out}, but must be in [0, 1).")
         if min(self.size) < 16:
-            raise ValueError(f"--size is at least 16 pixels a side, not {self.size}.")
+            raise ValueError(f"--size is {self.size}, but each side needs 16 pixels or more.")
         options_lib.check_number("--quality", self.quality, least=1, most=100, whole=True)
         options_lib.check_number("--enlarge", self.enlarge, above=0, most=MOST_ENLARGED)
         options_lib.check_number("--seed", self.seed, least=0, whole=True)
@@ -93,7 +93,7 @@ class Settings:
             "source": self.source and str(self.source),
             "size": list(self.size),
         }
-        if not self.follow_links:  # as preparations were written that did not know of it
+        if not self.follow_links:  # left out, as in folders prepared before this setting existed
             del found["follow_links"]
         return found
 
@@ -106,20 +106,20 @@ def prepare(
     Args:
         settings: what to prepare.
         output: the folder to write.
-        workers: processes; the frames are the same for any number of them.
-        progress: called with (frames done now, frames in all).
+        workers: number of processes; the frames are the same for any number.
+        progress: called with (frames done since the last call, total number of frames).
 
     Returns:
         The manifest.
 
     Raises:
-        ValueError: the source has no usable frame, or the output holds something else.
+        ValueError: no frame of the source is usable, or the output folder is used for other data.
     """
     dataset = registry.find("data.datasets", settings.dataset)
     if dataset.LAYOUT and (settings.source is None or not settings.source.is_dir()):
         raise ValueError(f"--source={settings.source} is not a folder. Expected:\n{dataset.LAYOUT}")
     if not dataset.LAYOUT and settings.source is not None:
-        raise ValueError(f"--dataset={settings.dataset} reads no folder: leave --source out.")
+        raise ValueError(f"--dataset={settings.dataset} reads no folder: remove --source.")
     plan = dataset.plan(settings)
     splits = assign_splits(plan, settings)
     parts = _parts(plan.jobs)
@@ -145,8 +145,8 @@ def prepare(
                     progress(future.result(), total)
             except concurrent.futures.BrokenExecutor as error:
                 raise OSError(
-                    "A worker was killed, perhaps for want of memory. The finished parts are kept: "
-                    "run the same command again to go on, with fewer --workers."
+                    "A worker was killed, perhaps because memory ran out. The finished parts are "
+                    "kept: run the same command again with fewer --workers to continue."
                 ) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -158,15 +158,15 @@ def prepare(
 
 
 def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
-    """Decides what is kept for validation.
+    """Assigns a split to every sequence, and so decides what is kept for validation.
 
-    By "sequence", whole sequences (with all that `Plan.owners` puts together with them, as the
-    takes of one person), so that what is held out is new. By "instant", the last
+    "sequence" holds out whole sequences, together with those of the same owner in `Plan.owners`
+    (as the takes of one person), so that held-out people are new. "instant" holds out the last
     instants of each sequence that has four or more (or one whole sequence, if none has). "auto"
-    takes sequences where there are MANY, and instants where each sequence is needed to train.
+    holds out sequences if there are MANY, else instants, so that training sees every sequence.
 
     If a dataset defines its own splits, they stay; --held_out takes a share of its training split.
-    Of datasets with labels "auto" takes sequences.
+    For datasets with labels "auto" holds out sequences.
 
     Returns:
         {sequence: "train", "validation", "test", or the first instant that is held out}.
@@ -196,11 +196,11 @@ def assign_splits(plan: Plan, settings: Settings) -> dict[str, str | int]:
     if by_instant and {splits[name] for name in instants} != {"train"}:
         return splits
     paired = {name for (name, _), count in members.items() if count > 1 and name in instants}
-    paired = paired or set(instants)  # pictures that are learned from one by one
+    paired = paired or set(instants)  # no pairs: single pictures with labels
     owners = sorted({plan.owners.get(name, name) for name in paired})
     owners.sort(key=lambda name: hashlib.sha256(f"{settings.seed}/{name}".encode()).digest())
     count = 1 if by_instant else math.ceil(settings.held_out * len(owners))
-    chosen = owners[: max(min(count, len(owners) - 1), 0)]  # something must be left to train on
+    chosen = owners[: max(min(count, len(owners) - 1), 0)]  # leaves at least one to train on
     return {
         name: "validation" if plan.owners.get(name, name) in chosen and name in instants else split
         for name, split in splits.items()
@@ -228,11 +228,11 @@ def _parts(jobs: tuple[Job, ...]) -> list[list[Job]]:
 
 
 def _claim(output: pathlib.Path, settings: Settings, plan: Plan) -> None:
-    """Makes the output folder this preparation's, or sees that it is already."""
+    """Records the settings in the output folder, or checks that they match those recorded there."""
     listing = [repr(dataclasses.astuple(frame)) for job in plan.jobs for frame in job.frames]
     if not listing:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in plan.skips[:20])
-        raise ValueError(f"Not one frame of {_origin(settings)} can be used:\n{reasons}")
+        raise ValueError(f"No frame of {_origin(settings)} can be used:\n{reasons}")
     mine = settings.as_json() | {
         "frames": len(listing),
         "listing": hashlib.sha256("\n".join([*listing, plan.mark]).encode()).hexdigest(),
@@ -240,20 +240,20 @@ def _claim(output: pathlib.Path, settings: Settings, plan: Plan) -> None:
     path = output / "preparation.json"
     if path.exists():
         theirs = json.loads(path.read_text())
-        if settings.source is None:  # it does not change pictures that are made
+        if settings.source is None:  # --fit has no effect on synthetic pictures
             theirs["fit"] = settings.fit
         changes = [
             f"{k}: {theirs.get(k)!r} -> {mine[k]!r}" for k in mine if theirs.get(k) != mine[k]
         ]
         if changes:
             raise ValueError(
-                f"{output} holds another preparation. What changed:\n  "
+                f"{output} holds another preparation, with other settings:\n  "
                 + "\n  ".join(changes)
                 + "\nChoose another --output, or remove that folder."
             )
     elif output.exists() and any(output.iterdir()):
         raise ValueError(
-            f"{output} is not empty and holds no preparation: choose another --output."
+            f"{output} is not empty and holds no preparation. Choose another --output."
         )
     if (output / "manifest.json").exists():
         return
@@ -262,7 +262,7 @@ def _claim(output: pathlib.Path, settings: Settings, plan: Plan) -> None:
 
 
 def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) -> dict:
-    """Names the shards as TFDS expects them and writes index, metadata and manifest."""
+    """Gives the shards the names that TFDS expects and writes index, metadata and manifest."""
     parts = [json.loads(shard_writer.rows_path(output, i).read_text()) for i in range(count)]
     skips = [list(skip) for skip in plan.skips] + [skip for part in parts for skip in part["skips"]]
     rows = [
@@ -270,7 +270,7 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
     ]
     if not rows:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in skips[:20])
-        raise ValueError(f"Not one frame of {_origin(settings)} can be used:\n{reasons}")
+        raise ValueError(f"No frame of {_origin(settings)} can be used:\n{reasons}")
     lone, unboxed = _number_groups(rows), {"unboxed": _unboxed(settings, plan, rows)}
     pyarrow.parquet.write_table(
         pa.Table.from_pylist(rows, schema=records.COLUMNS), output / "index.parquet"
@@ -291,7 +291,7 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
     manifest = {
         "settings": settings.as_json(),
         "size": list(settings.size),
-        # Of what the project makes itself; whoever brings pictures knows theirs.
+        # Only for synthetic data: users know the licence of their own pictures.
         "licence": getattr(registry.find("data.datasets", settings.dataset), "LICENCE", ""),
         "keypoints": list(shard_writer.keypoints(settings)),
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
@@ -309,10 +309,10 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
 
 
 def _take_in(parts: list[dict], output: pathlib.Path, folder: pathlib.Path, name: str) -> dict:
-    """Moves the parts' shards of one dataset to where TFDS expects them.
+    """Moves the parts' shards of one kind of records to where TFDS expects them.
 
     Returns:
-        {path from the output: what the manifest says of it}.
+        {path relative to the output: entry for the manifest}.
     """
     folder.mkdir(exist_ok=True)
     files = {}
@@ -321,14 +321,14 @@ def _take_in(parts: list[dict], output: pathlib.Path, folder: pathlib.Path, name
         for number, i in enumerate(filled):
             path = folder / records.shard_name(split, number, len(filled), name)
             part = shard_writer.shard_path(output, i, split, name)
-            if part.exists():  # else an interrupted call has moved it already
+            if part.exists():  # if not, an interrupted call has already moved it
                 part.replace(path)
             files[path.relative_to(output).as_posix()] = parts[i]["files"][f"{split}.{name}"]
     return files
 
 
 def _lengths(parts: list[dict]) -> dict[str, dict[str, list[tuple[int, int]]]]:
-    """Returns {dataset: {split: [(records, bytes) of each shard]}}."""
+    """Returns {kind of records: {split: [(number of records, bytes) of each shard]}}."""
     found: dict[str, dict] = {name: {} for name in (records.NAME, *ABOUT)}
     for split in records.SPLITS:
         for name, lengths in found.items():
@@ -351,7 +351,7 @@ def _origin(settings: Settings) -> str:
 
 
 def _number_groups(rows: list[dict]) -> list[str]:
-    """Replaces groups' names by numbers, -1 for a group of one; returns the names of these."""
+    """Replaces groups' names by numbers, or -1 for groups of one frame, whose names it returns."""
     lone = []
     for kind in ("view_group", "pose_group"):
         sizes: dict[str, int] = {}
@@ -370,9 +370,9 @@ def _number_groups(rows: list[dict]) -> list[str]:
 
 
 def _unboxed(settings: Settings, plan: Plan, rows: list[dict]) -> int:
-    """Returns how many frames show a picture without a box for the person in it.
+    """Returns the number of frames whose picture has no bounding box for the person.
 
-    None of a dataset that is made or has labels: its pictures are themselves crops of a person.
+    Returns 0 for synthetic data and datasets with labels: their pictures are crops of a person.
     """
     if settings.source is None or shard_writer.keypoints(settings):
         return 0
@@ -382,7 +382,7 @@ def _unboxed(settings: Settings, plan: Plan, rows: list[dict]) -> int:
 
 
 def _counts(rows: list[dict]) -> dict:
-    """Returns frames, sequences and ordered pairs of each kind and split."""
+    """Returns the numbers of frames and sequences, and of ordered pairs by kind and split."""
     counts: dict[str, int | dict] = {"frames": len(rows)}
     counts["sequences"] = len({row["sequence"] for row in rows})
     counts["silhouettes"] = sum(row["silhouette"] for row in rows)
@@ -390,7 +390,7 @@ def _counts(rows: list[dict]) -> dict:
         mine = [row for row in rows if row["split"] == split]
         counts[split] = {"frames": len(mine)}
         for kind in ("view", "pose"):
-            apart = "camera" if kind == "view" else "instant"  # else two are no pair
+            apart = "camera" if kind == "view" else "instant"  # must differ within a pair
             grouped = [row for row in mine if row[f"{kind}_group"] >= 0]
             alike = collections.Counter((row[f"{kind}_group"], row[apart]) for row in grouped)
             sizes = collections.Counter(row[f"{kind}_group"] for row in grouped)

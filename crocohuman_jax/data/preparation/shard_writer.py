@@ -1,4 +1,4 @@
-"""One part of a preparation: its frames cropped and written, whole or not at all."""
+"""Crops and writes the frames of one part of a preparation, completely or not at all."""
 
 import dataclasses
 import json
@@ -14,23 +14,23 @@ from crocohuman_jax.data.storage import labels, records, synthetic_truth
 
 
 def rows_path(output: pathlib.Path, number: int) -> pathlib.Path:
-    """Returns the list of a part's rows; that it exists says that the part is whole."""
+    """Returns the path of a part's list of index rows; it exists only if the part is complete."""
     return output / "parts" / f"{number:05d}.rows.json"
 
 
 def shard_path(output: pathlib.Path, number: int, split: str, name: str) -> pathlib.Path:
-    """Returns the shard of a part's split, of the frames or of what is known of them."""
+    """Returns the path of a part's shard for one split; `name` is that of its kind of records."""
     return output / "parts" / f"{number:05d}.{split}.{name}"
 
 
 def maps(settings) -> bool | None:
-    """Returns whether truth is written with maps (True) or without, None if none is written."""
+    """Returns True if ground truth is written with maps, False if without, None if not at all."""
     choice = settings.options.get("truth", "none")
     return None if choice == "none" else choice == "all"
 
 
 def kinds(settings) -> dict[str, tfds.features.FeaturesDict]:
-    """Returns {name: features} of the records that a preparation writes, the frames first."""
+    """Returns {name: features} of each kind of records that a preparation writes, frames first."""
     found = {records.NAME: records.features(settings.size)}
     if maps(settings) is not None:
         found[synthetic_truth.NAME] = synthetic_truth.features(settings.size, maps(settings))
@@ -45,7 +45,7 @@ def keypoints(settings) -> tuple[str, ...]:
 
 
 class Writers:
-    """The shards of a part while they are written: of each kind, for each split."""
+    """Writes the shards of a part: one for each kind of records and each split."""
 
     def __init__(self, settings, output: pathlib.Path, number: int):
         self.settings, self.output, self.number = settings, output, number
@@ -78,7 +78,7 @@ class Writers:
             writer.close()
 
     def finish(self) -> dict[str, dict]:
-        """Gives the shards their names; returns what the manifest says of each."""
+        """Gives the shards their final names; returns each one's entry for the manifest."""
         files = {}
         for split, name in self.open:
             path = shard_path(self.output, self.number, split, name)
@@ -91,17 +91,18 @@ class Writers:
 def write(
     settings, output: pathlib.Path, number: int, jobs: list[Job], splits: dict[str, str | int]
 ) -> int:
-    """Writes the shards and rows of one part; returns how many frames it looked at.
+    """Writes the shards and rows of one part; returns the number of frames read.
 
     Args:
         settings: `pipeline.Settings`.
         output: the folder being prepared.
-        number: of the part.
-        jobs: what to read for it.
-        splits: see `pipeline.assign_splits`.
+        number: number of the part.
+        jobs: the jobs whose frames make up the part.
+        splits: what `pipeline.assign_splits` returned.
 
     Raises:
-        OSError: the part cannot be written, as when the disk is full; finished ones are kept.
+        OSError: the part cannot be written, for example because the disk is full. Finished parts
+            are kept.
     """
     writers = Writers(settings, output, number)
     try:
@@ -115,14 +116,14 @@ def write(
         temporary.replace(rows_path(output, number))
     except OSError as error:
         raise OSError(
-            f"Writing part {number} in {output / 'parts'} failed: {error}. The finished parts are "
-            "kept: run the same command again to go on."
+            f"Part {number} cannot be written in {output / 'parts'}: {error}. The finished parts "
+            "are kept: run the same command again to continue."
         ) from error
     return sum(map(len, rows.values())) + len(skips)
 
 
 def _fill(writers: Writers, jobs: list[Job], splits: dict) -> tuple[dict[str, list], list]:
-    """Reads the jobs' frames into the writers; returns the rows of each split, and the skips."""
+    """Writes the jobs' frames; returns the index rows of each split, and the skipped frames."""
     settings = writers.settings
     dataset = registry.find("data.datasets", settings.dataset)
     rows: dict[str, list] = {}

@@ -1,1 +1,1 @@
-"""A prepared folder on disk: frames and their index, labels, ground truth of built-in people."""
+"""Stores a prepared folder: frames with an index, labels, ground truth of the built-in people."""

@@ -1,7 +1,7 @@
-"""What is annotated of the person in a frame, as it lies on disk: joints, pose, shape, camera.
+"""Stores the labels of the person in a frame: joints, pose, shape and camera.
 
-It is a folder `labels` in the prepared one, which TFDS reads. Datasets for fine-tuning have it. Its
-records lie in the order of the frames' index, as those of `truth`.
+They lie in the folder `labels` of a prepared folder, which TFDS reads, if the dataset is for
+fine-tuning. The records have the order of the frames' index, as those of `truth`.
 """
 
 import pathlib
@@ -14,25 +14,28 @@ from crocohuman_jax.data import crop
 from crocohuman_jax.data.storage import records
 
 NAME = "labels"
-# Rows of numbers, [n, columns]; no rows where nothing is annotated.
+# Tables [n, columns] of numbers; n is 0 if nothing is annotated.
 TABLES = {
     "keypoints": 3,  # x, y in pixels, confidence; one row for each name of the dataset's KEYPOINTS
-    "joints": 4,  # metres in the camera's axes (x right, y down, z forward), confidence; likewise
+    "joints": 4,  # metres in the camera's axes (x right, y down, z forward), confidence; same rows
     "pose": 3,  # rotation vectors of a body model, the first in the camera's axes
-    "betas": 1,  # its shape
-    "vertices": 3,  # metres in the camera's axes, where they come with the dataset
+    "betas": 1,  # shape parameters of the body model
+    "vertices": 3,  # metres in the camera's axes, if the dataset provides them
 }
+# Arrays of a fixed shape.
 FIXED = {
-    "crop": (3,),  # centre x, y and side, in pixels, of the square that the dataset's users crop
-    "intrinsics": (4,),  # fx, fy, cx, cy in pixels; zeros for unknown
-    "translation": (3,),  # metres, of the body model in the camera's axes; zeros for unknown
-    "camera": (3,),  # s, tx, ty: weak perspective in the crop, s * (X + t) in [-1, 1]; zeros too
+    "crop": (3,),  # centre x, y and side, in pixels, of the square that is cropped by convention
+    "intrinsics": (4,),  # fx, fy, cx, cy in pixels; zeros if unknown
+    "translation": (3,),  # metres, of the body model in the camera's axes; zeros if unknown
+    # s, tx, ty: weak perspective in the crop, s * (X + t) in [-1, 1]; zeros if unknown.
+    "camera": (3,),
 }
-TEXTS = ("model", "gender")  # as "smpl", "mano_right"; "neutral", "male", "female"; "" for none
+# Model, as "smpl" or "mano_right"; gender: "neutral", "male" or "female"; "" if there is none.
+TEXTS = ("model", "gender")
 
 
 def features() -> tfds.features.FeaturesDict:
-    """Returns what a record of labels holds, in TFDS's terms."""
+    """Returns the TFDS features of a record of labels."""
     tensor = tfds.features.Tensor
     found = {
         name: tensor(shape=(None, columns), dtype=np.float32) for name, columns in TABLES.items()
@@ -42,10 +45,10 @@ def features() -> tfds.features.FeaturesDict:
 
 
 def moved(labels: Mapping, box: crop.Box, size: tuple[int, int]) -> dict:
-    """Returns labels in pixels of a picture as labels in pixels of the frame cut out of it.
+    """Returns labels, given in pixels of a picture, in pixels of the frame cut out of it.
 
     Args:
-        labels: see TABLES, FIXED and TEXTS; what is left out is unknown.
+        labels: entries of TABLES, FIXED and TEXTS; those left out are unknown.
         box: x0, y0, x1, y1 of the frame in the picture.
         size: (height, width) of the frame.
     """
@@ -102,10 +105,10 @@ class Labels:
     """Reads the labels of a prepared folder's frames.
 
     Attributes:
-        names: of the keypoints and joints.
+        names: names of the keypoints and joints, in the order of their rows.
 
     Raises:
-        ValueError: the folder has none, or is not a finished preparation.
+        ValueError: the folder has no labels, or is not a finished preparation.
     """
 
     def __init__(self, folder: str | pathlib.Path):
@@ -113,7 +116,8 @@ class Labels:
         self.folder = pathlib.Path(folder) / NAME
         if not (self.folder / "dataset_info.json").exists():
             raise ValueError(
-                f"{folder} holds no labels: it was prepared from a dataset that has none."
+                f"{folder} holds no labels, because its dataset has none. Prepare a dataset with "
+                "labels."
             )
         self.names = tuple(manifest["keypoints"])
         self.records = records.Records(self.folder)

@@ -1,8 +1,8 @@
-"""Frames as they lie prepared on disk: ArrayRecord shards that TFDS reads, and a columnar index.
+"""Writes and reads prepared frames: ArrayRecord shards that TFDS can open, and a columnar index.
 
-A prepared folder holds `frames-<split>.array_record-*` (one record a frame, `group_size:1`),
-`index.parquet` (one row a record, in the same order), `dataset_info.json` and `features.json`
-(what TFDS reads), `manifest.json` (counts, skips, SHA-256 of every file) and `sheet.png`.
+A prepared folder holds `frames-<split>.array_record-*` (one record per frame, `group_size:1`),
+`index.parquet` (one row per record, in the same order), `dataset_info.json` and `features.json`
+(metadata for TFDS), `manifest.json` (counts, skips, SHA-256 of every file) and `sheet.png`.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ from crocohuman_jax.configuration import filenames
 
 NAME = "frames"
 SPLITS = ("train", "validation", "test")
-# The columns of the index. Frames that share a view group show one instant from several cameras;
-# those that share a pose group show several instants from one camera; -1 is no group.
+# The columns of the index. Frames of one view group show the same instant from several cameras;
+# frames of one pose group show several instants from the same camera; -1 stands for no group.
 COLUMNS = pa.schema(
     [
         ("dataset", pa.string()),
@@ -38,20 +38,20 @@ COLUMNS = pa.schema(
         ("silhouette", pa.bool_()),
         ("source", pa.string()),  # the picture or video, relative to the source folder
         ("box", pa.list_(pa.float32(), 4)),  # x0, y0, x1, y1 of the crop, in source pixels
-        # x0, y0, x1, y1 of what shows the picture, in pixels of the frame; the rest is padding.
+        # x0, y0, x1, y1 of the picture inside the frame, in frame pixels; the rest is padding.
         ("shown", pa.list_(pa.float32(), 4)),
     ]
 )
 
 
 def features(size: tuple[int, int]) -> tfds.features.FeaturesDict:
-    """Returns what a record of frames of (height, width) holds, in TFDS's terms."""
+    """Returns the TFDS features of a record, for frames of (height, width)."""
     height, width = size
     text = tfds.features.Text
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(height, width, 3), encoding_format="jpeg"),
-            # Eight pixels a byte (numpy.packbits); all zero where there is no silhouette.
+            # Eight pixels per byte (numpy.packbits); all zero if there is no silhouette.
             "silhouette": tfds.features.Tensor(
                 shape=(packed_size(size),), dtype=np.uint8, encoding="zlib"
             ),
@@ -66,15 +66,15 @@ def features(size: tuple[int, int]) -> tfds.features.FeaturesDict:
 
 
 def packed_size(size: tuple[int, int]) -> int:
-    """Returns the bytes of a packed silhouette of (height, width)."""
+    """Returns the number of bytes of a packed silhouette of (height, width)."""
     return -(-size[0] * size[1] // 8)
 
 
 class ShardWriter:
-    """Writes one shard of records that have some features.
+    """Writes one shard of records that all have the given features.
 
     Raises:
-        OSError: at `close` at the latest, that the shard could not be written.
+        OSError: the shard could not be written; raised by `write`, or by `close` at the latest.
     """
 
     def __init__(self, path: pathlib.Path, features: tfds.features.FeaturesDict):
@@ -85,15 +85,15 @@ class ShardWriter:
     def write(self, example: dict) -> None:
         """Adds a record."""
         proto = self.serializer.get_tf_example(self.features.encode_example(example))
-        # Else the order of its fields, and so the shard's digest, would change from run to run.
+        # Without `deterministic` the order of fields, and so the shard's digest, would vary.
         self.writer.write(proto.SerializeToString(deterministic=True))
         if not self.writer.ok():
-            self.close()  # which says why
+            self.close()  # raises the reason
 
     def close(self) -> None:
         try:
             self.writer.close()
-        except RuntimeError as error:  # what the library raises of a full disk
+        except RuntimeError as error:  # the library raises this when the disk is full
             raise OSError(str(error)) from error
 
 
@@ -102,15 +102,15 @@ def example(image: np.ndarray, silhouette: np.ndarray | None, quality: int, row:
 
     Args:
         image: [H, W, 3] uint8.
-        silhouette: [H, W] bool, None for unknown.
-        quality: of the JPEG.
-        row: the frame's columns of the index.
+        silhouette: [H, W] bool, None if unknown.
+        quality: JPEG quality.
+        row: {column: value}, the frame's row of the index.
     """
     packed = np.zeros(packed_size(image.shape[:2]), np.uint8)
     if silhouette is not None:
         packed = np.packbits(silhouette)
     return {
-        # Colours at half resolution, as cameras write them: a fifth smaller, read faster.
+        # Colours at half resolution, as cameras store them: a fifth smaller and faster to read.
         "image": simplejpeg.encode_jpeg(
             np.ascontiguousarray(image), quality=quality, colorsubsampling="420"
         ),
@@ -121,7 +121,7 @@ def example(image: np.ndarray, silhouette: np.ndarray | None, quality: int, row:
 
 
 def shard_name(split: str, number: int, count: int, name: str = NAME) -> str:
-    """Returns the name TFDS gives to a shard."""
+    """Returns the file name that TFDS expects for a shard."""
     return f"{name}-{split}.array_record-{number:05d}-of-{count:05d}"
 
 
@@ -132,7 +132,7 @@ def write_metadata(
     name: str = NAME,
     description: str = "Crops of people for cross-view and cross-pose completion.",
 ) -> None:
-    """Writes what TFDS reads beside the shards: for each split their (records, bytes)."""
+    """Writes TFDS's metadata; `shards` lists (number of records, bytes) of each split's shards."""
     infos = [
         tfds.core.SplitInfo(
             name=split,
@@ -160,7 +160,7 @@ def digest(path: pathlib.Path) -> str:
 
 
 class Records:
-    """Reads the records of a folder's splits at random, in the order of its index."""
+    """Gives random access to the records of all splits of a folder, in the order of its index."""
 
     def __init__(self, folder: pathlib.Path):
         builder = tfds.builder_from_directory(folder)
@@ -184,12 +184,12 @@ class Records:
 
 
 class Frames:
-    """Reads a prepared folder at random.
+    """Gives random access to the frames of a prepared folder.
 
     Attributes:
         size: (height, width) of the frames.
-        index: {column: numpy array}, one row a frame; those of a split lie together.
-        fingerprint: changes with any of the frames.
+        index: {column: numpy array}, one row per frame; the rows of a split are contiguous.
+        fingerprint: a text that changes when any frame changes.
 
     Raises:
         ValueError: the folder is not a finished preparation.
@@ -203,33 +203,33 @@ class Frames:
         table = pyarrow.parquet.read_table(self.folder / "index.parquet")
         boxes = [n for n in ("box", "shown") if n in table.column_names]
         self.index = {n: table[n].to_numpy() for n in table.column_names if n not in boxes}
-        # As one matrix each: a list column would become an array of arrays.
+        # Each box column becomes one matrix; `to_numpy` would make an array of arrays.
         for name in (n for n in boxes if not table[n].null_count):
             flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
             self.index[name] = flat.reshape(-1, 4)
         self.records = Records(self.folder)
         if len(self.records) != len(self):
             raise ValueError(
-                f"{folder} holds {len(self.records)} frames but its index has {len(self)} rows: "
-                "prepare it again."
+                f"{folder} holds {len(self.records)} frames but its index has {len(self)} rows. "
+                "Prepare it again."
             )
 
     def __len__(self) -> int:
         return len(self.index["instant"])
 
     def jpeg_size(self, row: int) -> int:
-        """Returns the bytes of a frame's picture."""
+        """Returns the number of bytes of a frame's JPEG."""
         return len(self.records[row]["image"].bytes_list.value[0])
 
     def read(self, row: int, silhouette: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns picture [H, W, 3] uint8 and silhouette [H, W] bool of a frame.
 
         Args:
-            row: of the index.
-            silhouette: False to leave it out.
+            row: row of the index.
+            silhouette: whether to read the silhouette too.
 
         Returns:
-            The picture and the silhouette, None where there is none.
+            The picture, and the silhouette or None if there is none or it was not asked for.
 
         Raises:
             ValueError: the record cannot be decoded; the message names it.
@@ -254,7 +254,7 @@ def read_manifest(folder: pathlib.Path) -> dict:
     """Returns the manifest of a prepared folder.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the folder has no manifest.
     """
     path = folder / "manifest.json"
     if not path.exists():
@@ -268,7 +268,7 @@ def read_manifest(folder: pathlib.Path) -> dict:
 
 
 def check(folder: pathlib.Path) -> list[str]:
-    """Returns one line for every file that is missing or whose SHA-256 is not the manifest's."""
+    """Returns one line for every file that is missing or differs from the manifest's SHA-256."""
     faults = []
     for name, wanted in read_manifest(folder)["files"].items():
         try:
@@ -279,5 +279,5 @@ def check(folder: pathlib.Path) -> list[str]:
         if not path.exists():
             faults.append(f"{name}: missing")
         elif digest(path) != wanted["sha256"]:
-            faults.append(f"{name}: its SHA-256 is not the manifest's")
+            faults.append(f"{name}: its SHA-256 differs from the manifest's")
     return faults

@@ -1,7 +1,7 @@
-"""What is known of a frame besides its picture, as it lies on disk.
+"""Stores the ground truth of synthetic frames: maps, joints, pose, shape and camera.
 
-It is a folder `truth` in the prepared one, which TFDS reads. Synthetic frames have it. Its records
-lie in the order of the frames' index: row i of `records.Frames` is row i of `Truths`.
+It lies in the folder `truth` of a prepared folder, which TFDS reads. The records have the order of
+the frames' index: row i of `records.Frames` is row i of `Truths`.
 """
 
 import pathlib
@@ -14,39 +14,41 @@ import tensorflow_datasets as tfds
 from crocohuman_jax.data.storage import records
 
 NAME = "truth"
-# Maps as they are stored: (values a pixel, type, step of the stored numbers, value of zero).
+# Maps, one value per pixel: (number of channels, or 0 for a map [H, W] without that axis; type,
+# step and offset of the stored integers: value = integer * step + offset).
 MAPS = {
-    "part": (0, np.uint8, 1, 0),  # 1..17, see `synthetic.figure.parametric`; 0 is no person
-    "face": (0, np.uint16, 1, -1),  # of the person's surface; -1 is none
-    "depth": (0, np.uint16, 1 / 4000, 0),  # metres along the line of sight beyond `nearest`
-    "uv": (2, np.uint16, 1 / 65535, 0),  # in the body's texture atlas
-    "canonical": (3, np.uint16, 4 / 65535, -2),  # metres on the template body at rest
+    "part": (0, np.uint8, 1, 0),  # body part 1..17, see `synthetic.figure.parametric`; 0: nobody
+    "face": (0, np.uint16, 1, -1),  # index of the mesh's face; -1: nobody
+    "depth": (0, np.uint16, 1 / 4000, 0),  # metres along the line of sight; offset: `nearest`
+    "uv": (2, np.uint16, 1 / 65535, 0),  # coordinates in the body's texture atlas
+    "canonical": (3, np.uint16, 4 / 65535, -2),  # metres, position on the template body at rest
 }
-# Rows of numbers, [n, columns]; n is the same in every frame of a dataset.
+# Tables [n, columns] of numbers; n is the same in every frame of a dataset.
 TABLES = {
     "joints": 3,  # metres, in the world
     "joints_2d": 2,  # pixels of the frame
     "bones": 3,  # rotation vectors, about the rest pose's axes
-    "coefficients": 1,  # of the rest mesh
+    "coefficients": 1,  # shape coefficients of the rest mesh
     "model_pose": 3,  # rotation vectors of the open body, or of the open hand
-    "model_shape": 1,  # its betas
+    "model_shape": 1,  # betas of the open body or hand
     "phenotype": 1,
 }
+# Arrays of a fixed shape.
 FIXED = {
     "placement": (3,),  # metres, added to the root bone
     "model_translation": (3,),
     "intrinsics": (4,),  # fx, fy, cx, cy in pixels of the frame
     "rotation": (3, 3),  # camera_from_world
     "translation": (3,),
-    "nearest": (),  # metres, the least depth of the person
+    "nearest": (),  # metres, the smallest depth of the person
     "time": (),  # seconds since the motion began
-    "hidden": (),  # share of the person that things hide
+    "hidden": (),  # share of the person that objects occlude
 }
 TEXTS = ("kind", "side", "action", "left_hand", "right_hand")
 
 
 def features(size: tuple[int, int], maps: bool) -> tfds.features.FeaturesDict:
-    """Returns what a truth record of frames of (height, width) holds, in TFDS's terms."""
+    """Returns the TFDS features of a record of ground truth, for frames of (height, width)."""
     tensor, found = tfds.features.Tensor, {}
     if maps:
         for name, (channels, kind, _, _) in MAPS.items():
@@ -60,10 +62,10 @@ def features(size: tuple[int, int], maps: bool) -> tfds.features.FeaturesDict:
 
 
 def example(truth: Mapping, size: tuple[int, int], maps: bool) -> dict:
-    """Returns the record of what is known of a frame; see MAPS, TABLES, FIXED and TEXTS.
+    """Returns the record of a frame's ground truth; see MAPS, TABLES, FIXED and TEXTS.
 
     Raises:
-        ValueError: a map holds a value that its type cannot.
+        ValueError: a value of a map does not fit into the type that stores it.
     """
     found = {}
     seen = np.asarray(truth["depth"])[np.asarray(truth["part"]) > 0]
@@ -74,7 +76,10 @@ def example(truth: Mapping, size: tuple[int, int], maps: bool) -> dict:
             stored = np.rint((np.asarray(truth[name], np.float64) - zero) / step)
             stored = np.where(_known(truth["part"], channels), stored, 0)
             if stored.min() < 0 or stored.max() > np.iinfo(kind).max:
-                raise ValueError(f"{name} is stored in {kind.__name__} steps of {step} and beyond.")
+                raise ValueError(
+                    f"{name} has values out of range: it is stored in {kind.__name__} steps of "
+                    f"{step}."
+                )
             found[name] = stored.astype(kind)
     for name, columns in TABLES.items():
         found[name] = np.asarray(truth[name], np.float32).reshape(-1, columns)
@@ -84,18 +89,18 @@ def example(truth: Mapping, size: tuple[int, int], maps: bool) -> dict:
 
 
 class Truths:
-    """Reads what is known of the frames of a prepared folder.
+    """Reads the ground truth of a prepared folder's frames.
 
     Raises:
-        ValueError: the folder has no truth.
+        ValueError: the folder has no ground truth.
     """
 
     def __init__(self, folder: str | pathlib.Path):
         self.folder = pathlib.Path(folder) / NAME
         if not (self.folder / "dataset_info.json").exists():
             raise ValueError(
-                f"{folder} holds no ground truth. `prepare --dataset=synthetic` writes it, "
-                "unless --options=truth=none."
+                f"{folder} holds no ground truth. `prepare --dataset=synthetic` writes it, unless "
+                "--options=truth=none is given."
             )
         self.size = tuple(records.read_manifest(pathlib.Path(folder))["size"])
         self.records = records.Records(self.folder)
@@ -104,7 +109,7 @@ class Truths:
         return len(self.records)
 
     def read(self, row: int) -> dict[str, np.ndarray | str]:
-        """Returns what is known of a frame, in the units of MAPS, TABLES and FIXED.
+        """Returns a frame's ground truth, in the units of MAPS, TABLES and FIXED.
 
         Returns:
             part [H, W] uint8; face [H, W] int32; depth [H, W], uv [H, W, 2] and canonical

@@ -1,1 +1,1 @@
-"""Endless streams of training examples: which frames are drawn, how they are cropped and masked."""
+"""Makes streams of training examples: chooses frames, and crops, augments and masks them."""

@@ -1,7 +1,7 @@
-"""What is drawn for each picture on the host: where it is cropped, how it is turned, its colours.
+"""Random augmentation of a picture: crop, rotation, perspective, zoom and colours.
 
-Positions move here, together with the silhouette; colours are only drawn here and applied on the
-device, so that the batch stays uint8.
+The host crops and warps the picture and its silhouette. It only draws the colour factors: the
+device applies them, so that the batch stays uint8.
 """
 
 import dataclasses
@@ -11,24 +11,25 @@ import PIL.Image
 
 from crocohuman_jax.configuration import options
 
-MOST_ZOOM = 100  # beyond it a picture is a few pixels of its frame
+MOST_ZOOM = 100  # beyond this factor a picture shows only a few pixels of its frame
 
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """How much each picture is changed; the two of a pair are drawn independently.
+    """Strength of the augmentation; the two pictures of a pair are augmented independently.
 
     Attributes:
-        crop: "random" or "center", when the frame is larger than the picture asked for.
-        brightness: factors are uniform in [1 - x, 1 + x]; 0 leaves it.
-        contrast: the same.
-        saturation: the same.
-        rotation: degrees either way; 0 leaves it.
-        homography: how far the corners move, as a share of the sides; 0 leaves them.
-        zoom: how much a part of the frame is magnified at most; 1 leaves it.
+        crop: "random" or "center", if the frame is larger than the picture asked for.
+        brightness: x; the factor is uniform in [1 - x, 1 + x]; 0 changes nothing.
+        contrast: the same for contrast.
+        saturation: the same for saturation.
+        rotation: largest angle in degrees, either way; 0 changes nothing.
+        homography: largest shift of a corner along an axis, relative to half a side; 0 changes
+            nothing.
+        zoom: largest magnification of a part of the frame; 1 changes nothing.
 
     Raises:
-        ValueError: a value out of range.
+        ValueError: a value is out of range.
     """
 
     crop: str = "random"
@@ -42,7 +43,7 @@ class Augment:
     def __post_init__(self):
         if self.crop not in ("random", "center"):
             raise ValueError(
-                f"config.data.augment.crop is 'random' or 'center', not {self.crop!r}."
+                f"config.data.augment.crop is {self.crop!r}, but must be 'random' or 'center'."
             )
         limits = dict.fromkeys(("brightness", "contrast", "saturation", "homography"), (0, 1))
         limits |= {"rotation": (0, 180), "zoom": (1, MOST_ZOOM)}
@@ -51,11 +52,11 @@ class Augment:
             options.check_number(f"config.data.augment.{name}", value, least=least, most=most)
 
     def draw(self, rng: np.random.Generator, aspect: float = 1.0) -> dict:
-        """Draws the change of one picture: `where` [2], `corners` [4, 2], `color` [3, 2].
+        """Draws one picture's augmentation: `where` [2], `corners` [4, 2], `color` [3, 2].
 
         Args:
-            rng: what is drawn from.
-            aspect: width / height of the frame, so that turning does not shear it.
+            rng: random generator.
+            aspect: width / height of the frame, needed to rotate it without shearing it.
         """
         where = rng.random(2) if self.crop == "random" else np.full(2, 0.5)
         corners = _square() * 1.0
@@ -81,12 +82,12 @@ class Augment:
 
 
 def _square() -> np.ndarray:
-    """The corners of a picture from its centre, x and y in units of half a side: [4, 2]."""
+    """Returns the corners of a picture relative to its centre, in units of half a side, [4, 2]."""
     return np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float64)
 
 
 def cut(array: np.ndarray, where: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns the (height, width) window of [H, W, ...] at `where`, in [0, 1] along each side."""
+    """Returns a (height, width) window of [H, W, ...]; `where` in [0, 1] is its place per axis."""
     top, left = (
         int(share * (full - side + 1)) if share < 1 else full - side
         for share, full, side in zip(where, array.shape, size, strict=False)
@@ -95,11 +96,11 @@ def cut(array: np.ndarray, where: np.ndarray, size: tuple[int, int]) -> np.ndarr
 
 
 def warp(array: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Returns the picture whose corners lie at `corners` of this one; black outside.
+    """Returns the part of a picture between four corners, warped to the picture's size.
 
     Args:
-        array: [H, W, 3] uint8, or [H, W] bool.
-        corners: [4, 2], see `_square`: the square itself changes nothing.
+        array: [H, W, 3] uint8, or [H, W] bool; pixels outside of it count as black.
+        corners: [4, 2], in the units of `_square`; `_square` itself changes nothing.
     """
     height, width = array.shape[:2]
     half = np.array([width, height]) / 2

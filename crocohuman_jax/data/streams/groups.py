@@ -1,4 +1,4 @@
-"""Frames of one group, the partners of a pair: one instant, or one camera."""
+"""Finds the frames that can form a pair: those of one instant, or those of one camera."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ KINDS = ("view", "pose")
 
 
 class Groups:
-    """Finds the partners of a frame.
+    """Finds the partners of a frame: frames of its group that can form a pair with it.
 
     Args:
         index: the columns of `records.Frames.index`.
-        split: frames of this split only.
-        kind: "view" or "pose".
-        gap: for "pose", the least and the greatest distance of two instants; a greatest of 0
-            is none.
+        split: only frames of this split are used.
+        kind: "view" (another camera at the same instant) or "pose" (another instant, same camera).
+        gap: for "pose", the smallest and the largest distance of two instants; a largest of 0 means
+            no limit.
     """
 
     def __init__(self, index: dict[str, np.ndarray], split: str, kind: str, gap: tuple[int, int]):
@@ -30,16 +30,16 @@ class Groups:
             self.value, self.gap = index["instant"], gap
 
     def partners(self, row: int) -> np.ndarray:
-        """Returns the rows that may be the reference of a target."""
+        """Returns the rows of the frames that can be the reference of the target `row`."""
         at = np.searchsorted(self.numbers, self.group[row])
         members = self.rows[self.starts[at] : self.ends[at]]
         return members[self._apart(self.value[members] - self.value[row])]
 
     def other_camera(self, row: int) -> int:
-        """Returns a partner of another camera; over all groups each camera comes as often."""
+        """Returns a partner of another camera; over all groups every camera comes equally often."""
         partners = self.partners(row)
         cameras = np.unique(self.value[partners])
-        # From the target's own camera on, in a circle, further by one from group to group.
+        # Goes round the cameras, starting after the target's, one camera further in each group.
         first = np.searchsorted(cameras, self.value[row])
         step = np.searchsorted(self.numbers, self.group[row])
         chosen = cameras[(first + step) % len(cameras)]
@@ -47,7 +47,7 @@ class Groups:
         return int(mine[step // len(cameras) % len(mine)])
 
     def eligible(self) -> np.ndarray:
-        """Returns the rows that have a partner, sorted."""
+        """Returns the sorted rows of the frames that have a partner."""
         found = []
         for start, end in zip(self.starts, self.ends, strict=True):
             members = self.rows[start:end]

@@ -1,4 +1,4 @@
-"""Chooses the pairs that runs are measured on, from the prepared folders alone."""
+"""Chooses the held-out pairs that runs are evaluated on; they depend on prepared folders only."""
 
 import collections
 
@@ -8,17 +8,18 @@ import numpy as np
 def pairs(
     groups: dict[tuple[int, str], object], cameras: list[np.ndarray], count: int
 ) -> list[tuple[int, str, int, int]]:
-    """Returns pairs (folder, kind, target, reference), always the same.
+    """Returns pairs (folder, kind, target, reference); the same arguments give the same pairs.
 
-    Each prefix is spread over folders, kinds and cameras by their numbers of frames. No target
-    comes again before all were there, and then with its other kind or another reference.
+    In each prefix of the list, folders, kinds and cameras appear in proportion to their numbers of
+    frames. A target is repeated only after all were used, and then with its other kind or another
+    reference.
 
     Args:
         groups: {(number of the folder, kind): `groups.Groups`}.
-        cameras: of each folder, the cameras of its frames.
-        count: how many pairs; fewer only where there is none at all.
+        cameras: for each folder, the camera of each frame.
+        count: number of pairs; none are returned if no frame has a partner.
     """
-    kinds: dict[tuple[int, int], list[str]] = {}  # of each target
+    kinds: dict[tuple[int, int], list[str]] = {}  # {(folder, row) of a target: its kinds}
     for (number, kind), mine in groups.items():
         for row in mine.eligible():
             kinds.setdefault((number, int(row)), []).append(kind)
@@ -29,7 +30,7 @@ def pairs(
             partners = groups[number, kind].partners(row)
             names = cameras[number]
             keys = {int(o): ((number, row, int(o)), (kind, names[row], names[o])) for o in partners}
-            # Of references that came as seldom, one by chance.
+            # A random one of the references that were used least often.
             shuffled = np.random.default_rng((row, turn)).permutation(partners)
             other = int(min(shuffled, key=lambda o, k=keys: [used[key] for key in k[int(o)]]))
             used.update(keys[other])
@@ -38,7 +39,7 @@ def pairs(
 
 
 def _targets(kinds: dict, cameras: list[np.ndarray], turn: int) -> list[tuple[int, int, str]]:
-    """Returns every target once with a kind (folder, row, kind), each prefix evenly spread."""
+    """Returns (folder, row, kind), each target once, so that every prefix is evenly spread."""
     places = sorted(kinds)
     parts: dict[tuple, list] = {}  # by folder and camera
     for number, row in places:

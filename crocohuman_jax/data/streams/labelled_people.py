@@ -1,6 +1,6 @@
-"""People with what is known of their pose and shape, one by one or two pictures of each.
+"""Streams of people with pose and shape, with one picture or two pictures of each person.
 
-Folders may be of the built-in people, whose truth is exact, or of datasets with labels.
+Folders hold either built-in people, with exact ground truth, or people of datasets with labels.
 """
 
 import dataclasses
@@ -20,19 +20,19 @@ from crocohuman_jax.data.streams import pairs, placing, targets
 
 log = logging.getLogger(__name__)
 
-LOOKED_AT = 16  # frames of a folder, to see how large people are in them
+LOOKED_AT = 16  # number of frames of a folder that are read to measure how large people are
 SECONDS = ("none", "view", "pose", "same")
-HELD_OUT_GAP = 5  # instants between the two pictures of a held-out pair, or the nearest to it
+HELD_OUT_GAP = 5  # desired number of instants between the two pictures of a held-out pair
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A prepared folder with what is known of its frames."""
+    """A prepared folder with the ground truth or labels of its frames."""
 
     frames: records.Frames
     notes: targets.Notes
-    rows: np.ndarray  # those used
-    groups: groups_lib.Groups | None  # where the second picture comes from
+    rows: np.ndarray  # rows of the frames that are used
+    groups: groups_lib.Groups | None  # finds the second picture; None if it needs no group
     split: str
 
 
@@ -51,7 +51,7 @@ class Rows:
 
 
 class Draw(grain.transforms.RandomMap):
-    """Draws everything random about an element: the second picture, crops, colours, the flip."""
+    """Makes all random choices about an element: its second picture, crops, colours and flip."""
 
     def __init__(self, sources: list[Source], change: placing.Change | None, second: str):
         self.sources, self.change, self.second = sources, change, second
@@ -71,7 +71,7 @@ class Draw(grain.transforms.RandomMap):
         source, partners = self.sources[folder], np.zeros(0, int)
         if source.groups and source.groups.group[row] >= 0:
             partners = source.groups.partners(row)
-        if not len(partners):  # as in COCO: the same picture, changed by itself
+        if not len(partners):  # as in COCO: the same picture with another augmentation
             return row
         if self.change is not None:
             return int(partners[rng.integers(len(partners))])
@@ -83,7 +83,7 @@ class Draw(grain.transforms.RandomMap):
 
 
 class Read(grain.transforms.Map):
-    """Decodes and crops the pictures of an element and moves what is known along with them."""
+    """Decodes and crops the pictures of an element, and transforms its labels to match."""
 
     def __init__(self, sources: list[Source], form: form_lib.Form, side: int):
         self.sources, self.form, self.side = sources, form, side
@@ -124,16 +124,18 @@ def open_sources(
     """Opens prepared folders for people of one body model.
 
     Args:
-        folders: their paths.
+        folders: paths of the prepared folders.
         split: "train", "validation" or "test".
-        form: of what is wanted.
-        second: where a second picture comes from: "none", "view", "pose" or "same".
-        gap: least and greatest distance of two instants.
-        fraction: share of the frames that is used; smaller shares of one seed lie within larger.
-        seed: which ones these are.
+        form: the form of the body model.
+        second: kind of the second picture: "none", "view" (another camera), "pose" (another
+            instant) or "same" (the same picture).
+        gap: smallest and largest distance of two instants.
+        fraction: share of the frames that is used; with one seed, larger shares contain smaller.
+        seed: random seed that selects these frames.
 
     Raises:
-        ValueError: a folder without truth or labels, or of another model, or a bad setting.
+        ValueError: a folder has no ground truth or labels, or those of another body model, or a
+            setting is invalid.
     """
     if second not in SECONDS:
         raise ValueError(f"Unknown config.data.second {second!r}. Known: {', '.join(SECONDS)}.")
@@ -141,8 +143,8 @@ def open_sources(
     pairs.check_gap(gap)
     if not folders:
         raise ValueError(
-            "config.data.folders is empty. Prepare a folder, as with `python -m "
-            "crocohuman_jax.prepare --dataset=synthetic`, and name it: --config.data.folders=DIR."
+            "config.data.folders is empty. Prepare a folder, for example with `python -m "
+            "crocohuman_jax.prepare --dataset=synthetic`, and set --config.data.folders=DIR."
         )
     found = []
     for folder in folders:
@@ -162,18 +164,18 @@ def open_sources(
 
 
 def open_notes(frames: records.Frames, form: form_lib.Form) -> targets.Notes:
-    """Returns what is known of a folder's frames.
+    """Returns the ground truth or labels of a folder's frames.
 
     Raises:
-        ValueError: nothing is known of their pose, or it is of another body model.
+        ValueError: the folder has neither, or they are of another body model.
     """
     if (frames.folder / synthetic_truth.NAME).is_dir():
         return targets.Known(frames, form)
     if (frames.folder / labels.NAME).is_dir():
         return targets.Labelled(frames, form)
     raise ValueError(
-        f"Nothing is known of the people in {frames.folder} but their pictures. `prepare "
-        "--dataset=synthetic` (not with truth=none) and datasets with labels write more."
+        f"{frames.folder} has pictures of people, but neither ground truth nor labels. Prepare a "
+        "dataset with labels, or --dataset=synthetic without --options=truth=none."
     )
 
 
@@ -188,29 +190,29 @@ def stream(
     seed: int,
     count: int | None = None,
 ) -> loader.Stream:
-    """Returns people of one or more folders, mixed.
+    """Returns a stream of people from one or more folders, mixed.
 
     Args:
-        sources: what `open_sources` returned.
-        form: of what is wanted.
-        side: of the square pictures, in pixels.
-        change: how pictures are augmented; None for not at all.
+        sources: the folders, from `open_sources`.
+        form: the form of the body model.
+        side: side of the square pictures, in pixels.
+        change: augmentation of the pictures; None for no augmentation.
         second: see `open_sources`.
-        weights: the shares of the folders; () for their numbers of frames.
-        seed: of everything random.
-        count: None for an endless stream; else each frame once, at most so many (0 for all),
-            chosen at random but always the same.
+        weights: weight of each folder; () weights folders by their numbers of frames.
+        seed: random seed.
+        count: None for an endless stream; else the number of frames (0 for all), which come once
+            each. They are chosen at random, but are always the same.
 
     Raises:
-        ValueError: there is nobody, weights do not fit, or hands are to be mirrored.
+        ValueError: no frame can be used, the weights are invalid, or hands would be mirrored.
     """
     pairs.check_weights(weights, len(sources))
     if count is not None:
         options.check_number("config.data.held_out_people", count, least=0, whole=True)
     if form.is_hand and change is not None and change.flip:
         raise ValueError(
-            f"config.data.augment.flip is {change.flip}, but a mirrored hand is one of the other "
-            "side, which the body model is not: set it to 0."
+            f"config.data.augment.flip is {change.flip}, but a mirrored right hand is a left hand, "
+            "which the body model cannot represent. Set it to 0."
         )
     if not sum(_sizes(sources)):
         raise ValueError(_nobody(sources))
@@ -231,31 +233,31 @@ def stream(
 
 
 def _warn_of_room(source: Source, side: int, change: placing.Change | None) -> None:
-    """Says where frames are too small for what is cut out of them, in detail or in margin."""
+    """Warns if frames have too few pixels, or too little margin, for the crops made from them."""
     frames = source.frames
     some = source.rows[np.linspace(0, len(source.rows) - 1, LOOKED_AT).astype(int)]
     square = float(np.median([source.notes.read(int(row))["crop"][2] for row in np.unique(some)]))
     margin = change.reach if change else 1.0
     room = max(frames.size) / square
-    # A frame that is just the square has nothing around it to be had.
+    # If the square fills the whole frame, the source has no margin to offer.
     cornered = 1.01 < room < 0.99 * margin
     if square > 0.99 * side and not cornered:
         return
-    # Of a square that is the whole frame, a larger frame is all that can be asked for.
+    # If the square fills the whole frame, only a larger --size can help.
     enlarge = max(margin, 1.0) if room > 1.01 else 1.0
     _warn_once(
         f"{frames.folder}: the squares around people are {square:.0f} px in frames of "
         f"{max(frames.size)} px, the pictures cut out of them {side} px: "
-        + ("they are enlarged" if square <= 0.99 * side else "")
+        + ("squares are enlarged" if square <= 0.99 * side else "")
         + (" and " if square <= 0.99 * side and cornered else "")
-        + ("crops that are turned and scaled have black corners" if cornered else "")
-        + f". `prepare --size={-(-round(side * enlarge * 1.005) // 16) * 16}"
+        + ("rotated and scaled crops have black corners" if cornered else "")
+        + f". To avoid that: `prepare --size={-(-round(side * enlarge * 1.005) // 16) * 16}"
         + (f" --enlarge={enlarge:.2f}`" if enlarge > 1 else "`")
-        + " has what they need."
+        + "."
     )
 
 
-@functools.cache  # once, though people to learn from and held-out ones are of the same folder
+@functools.cache  # warns once, even if training and held-out people are in the same folder
 def _warn_once(text: str) -> None:
     log.warning("%s", text)
 
@@ -265,26 +267,27 @@ def _sizes(sources: list[Source]) -> list[int]:
 
 
 def _nobody(sources: list[Source]) -> str:
-    """Returns what to say where no frame of a split can be used."""
+    """Returns the error text for folders of which no frame in the split can be used."""
     folders = []
     for source in sources:
         splits, counts = np.unique(source.frames.index["split"], return_counts=True)
         there = ", ".join(f"{split} {n}" for split, n in zip(splits, counts, strict=True))
         folders.append(f"{source.frames.folder} (frames: {there})")
     return (
-        f"{', '.join(folders)}: not one frame of the split {sources[0].split!r} can be used. "
-        "Name another split, in `evaluate` with --split, or another folder."
+        f"{', '.join(folders)}: no frame of the split {sources[0].split!r} can be used. Choose "
+        "another split, in `evaluate` with --split, or another folder."
     )
 
 
 def _mixed(sources: list[Source], weights, seed: int) -> tuple[grain.MapDataset, int]:
-    """Returns the frames of all folders without end, and how many there are."""
+    """Returns an endless stream of all folders' frames, and the number of frames."""
     parts = [Rows(i, source.rows) for i, source in enumerate(sources)]
     shares = list(weights) or [len(part) for part in parts]
     used = [(part, share) for part, share in zip(parts, shares, strict=True) if share * len(part)]
     if not used:
         raise ValueError(
-            f"config.data.weights {tuple(weights)} leave out every folder that has frames."
+            f"config.data.weights={tuple(weights)} leaves out every folder that has frames. Set "
+            "the weight of such a folder above 0."
         )
     mixed = [
         grain.MapDataset.source(part).seed(seed + part.folder).shuffle().repeat()
@@ -297,7 +300,7 @@ def _mixed(sources: list[Source], weights, seed: int) -> tuple[grain.MapDataset,
 
 
 def _some(sources: list[Source], count: int) -> tuple[grain.MapDataset, int]:
-    """Returns frames of all folders once each, at most `count`, and how many there are."""
+    """Returns at most `count` frames of all folders, each once, and the number of frames."""
     everyone = [(i, int(row)) for i, source in enumerate(sources) for row in source.rows]
     if 0 < count < len(everyone):
         chosen = np.sort(np.random.default_rng(0).permutation(len(everyone))[:count])

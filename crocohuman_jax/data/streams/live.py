@@ -1,7 +1,7 @@
-"""Frames that are rendered when they are asked for: data without end for hosts of many cores.
+"""Renders frames at the moment they are needed: unlimited data for hosts with many cores.
 
-`live?people=100000&views=8` in `config.data.folders` stands for a prepared folder of that many
-people; the options are those of `prepare --dataset=synthetic`, with seed and workers besides.
+`live?people=100000&views=8` in `config.data.folders` replaces a prepared folder of that many
+people. Its options are those of `prepare --dataset=synthetic`, and seed, held_out and workers.
 """
 
 import collections
@@ -22,16 +22,16 @@ PREFIX = "live?"
 DEFAULTS = synthetic.OPTIONS | {
     "people": 100000,
     "truth": "none",
-    "patch": 1,  # the frames are larger than the pictures that are cut from them
+    "patch": 1,  # frames need no whole patches, because smaller pictures are cut from them
     "seed": 0,
-    "held_out": 0.01,  # share of the people
-    "workers": 0,  # processes that render; 0 for one per core, 1 for the loader's own threads
+    "held_out": 0.01,  # share of the people kept for validation
+    "workers": 0,  # rendering processes; 0 for one per core, 1 for none: loader threads render
 }
-CACHED = 8  # takes that a process keeps; their frames are asked for in any order
+CACHED = 8  # takes that a process keeps in memory, because their frames come in any order
 
 
 class Frames:
-    """What `records.Frames` is for a prepared folder, without the folder.
+    """Renders frames on request, with the interface of `records.Frames`.
 
     Args:
         text: "live?" and options joined by &, see DEFAULTS.
@@ -41,20 +41,20 @@ class Frames:
         folder, size, index, fingerprint: as in `records.Frames`.
 
     Raises:
-        ValueError: an unknown option, or one out of range.
+        ValueError: an option is unknown or out of range.
     """
 
     def __init__(self, text: str, size: tuple[int, int]):
         if not text.startswith(PREFIX):
-            raise ValueError(f"Live frames are written {PREFIX}people=1000&views=4, not {text!r}.")
+            raise ValueError(f"{text!r} must have the form {PREFIX}people=1000&views=4.")
         words = text.removeprefix(PREFIX).replace("&", ",")
         options = vars(options_lib.parse(words, **DEFAULTS))
         seed, count = options.pop("seed"), options.pop("workers")
         held_out = options.pop("held_out")
         if not 0 <= held_out < 1:
-            raise ValueError(f"Option held_out lies in [0, 1), not at {held_out}.")
+            raise ValueError(f"Option held_out is {held_out}, but must be in [0, 1).")
         if count < 0:
-            raise ValueError(f"Option workers is 0 or more, not {count}.")
+            raise ValueError(f"Option workers is {count}, but must be 0 or more.")
         self.folder, self.size = text, tuple(size)
         self.recipe = synthetic.recipe(options, self.size, seed)
         recording.check_sources(self.recipe)
@@ -79,8 +79,8 @@ class Frames:
                 picture, mask = work.result()
             except concurrent.futures.BrokenExecutor as error:
                 raise OSError(
-                    f"A process that renders {self.folder} was killed, perhaps for want of memory: "
-                    "use fewer, as workers=4."
+                    f"A process that renders {self.folder} was killed, perhaps because memory ran "
+                    "out. Use fewer processes, for example workers=4."
                 ) from error
         return picture, mask if silhouette else None
 
@@ -93,7 +93,7 @@ class Frames:
 
 @functools.lru_cache(4)
 def open_frames(text: str, size: tuple[int, int]) -> Frames:
-    """Returns the frames of a text, the same to all who ask: one index, one pool of processes."""
+    """Returns the frames of a text; all callers share one object, with its index and processes."""
     return Frames(text, size)
 
 
@@ -109,7 +109,7 @@ _held_lock = threading.Lock()
 
 
 def _record(recipe: recording.Recipe, sequence: tuple[int, int, str]) -> recording.Take:
-    """Returns a take, kept for the frames of it that are still to come."""
+    """Returns a take from the cache, or makes it and caches it for its other frames."""
     key = (recipe, sequence)
     with _held_lock:
         if key in _held:
@@ -124,14 +124,14 @@ def _record(recipe: recording.Recipe, sequence: tuple[int, int, str]) -> recordi
 
 
 def _index(recipe: recording.Recipe, pairs: str, held_out: float) -> dict[str, np.ndarray]:
-    """Returns the columns that `pairs` draws from, one row a frame."""
+    """Returns the columns of the index that `pairs` needs, one row per frame."""
     sequences = recipe.sequences()
     views, instants = recipe.views, recipe.instants
     number = np.repeat(np.arange(len(sequences)), instants * views)
     instant = np.tile(np.repeat(np.arange(instants), views), len(sequences))
     view = np.tile(np.arange(views), len(sequences) * instants)
     persons = np.array([person for person, _, _ in sequences])
-    # The last ones: a larger number of people then holds out other ones, but keeps the rest.
+    # The last people are held out, so that with more people those in training stay in training.
     first_held_out = recipe.people - int(np.ceil(held_out * recipe.people))
     split = np.where(persons >= first_held_out, "validation", "train").astype(object)
     none = np.full(len(number), -1)

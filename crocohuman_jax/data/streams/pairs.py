@@ -1,7 +1,7 @@
-"""Pairs of pictures of one person: the same instant from two cameras, or two instants from one.
+"""Streams of pairs of pictures: one instant from two cameras, or two instants from one camera.
 
-Pairs are not stored. Each element is a frame, the target; its reference is drawn from the frames
-that share its group, so every epoch sees new pairs and both directions.
+Pairs are not stored. Each element is a frame, the target, which is masked and completed; its
+reference is drawn from the frames of its group, so every epoch has new pairs in both directions.
 """
 
 import dataclasses
@@ -19,12 +19,12 @@ from crocohuman_jax.data.streams import groups as groups_lib
 
 log = logging.getLogger(__name__)
 
-# Windows cut at random from frames this much larger than the picture may show different parts.
+# In frames this many times larger than the picture, two random crops may show different parts.
 LARGE = 1.5
 
 
 class NoPairs(ValueError):
-    """There is not one pair of a split."""
+    """Raised when a split has no pair."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Targets:
 
 
 class Draw(grain.transforms.RandomMap):
-    """Draws everything random about an element: reference, crops, colours, order of patches."""
+    """Makes all random choices about an element: reference, crops, colours, order of patches."""
 
     def __init__(
         self, groups, change: augmentation.Augment, patches: int, strangers, aspect: float
@@ -52,7 +52,7 @@ class Draw(grain.transforms.RandomMap):
         self.strangers, self.aspect = strangers, aspect
 
     def random_map(self, element: tuple, rng: np.random.Generator) -> dict:
-        folder, kind, row, *other = element  # a held-out element names its reference
+        folder, kind, row, *other = element  # only held-out elements include a reference
         if not other:
             partners = self.groups[folder, kind].partners(row)
             other = [int(partners[rng.integers(len(partners))])]
@@ -97,10 +97,10 @@ class Read(grain.transforms.Map):
         return element
 
     def _valid(self, folder: int, row: int, change: dict) -> np.ndarray:
-        """Returns which patches show the picture, [N] bool: more of them than of its padding."""
+        """Returns [N] bool: whether more than half of each patch shows the picture, not padding."""
         count = (self.size[0] // self.patch) * (self.size[1] // self.patch)
         index, (height, width) = self.folders[folder].index, self.folders[folder].size
-        # Folders prepared before this was written do not tell, and live ones have no padding.
+        # Old folders have no column `shown` and count as unpadded; live frames have no padding.
         left, top, right, bottom = (
             index["shown"][row] if "shown" in index else (0, 0, width, height)
         )
@@ -137,27 +137,27 @@ def stream(
     seed: int,
     count: int | None = None,
 ) -> loader.Stream:
-    """Returns pairs of one or more prepared folders, mixed.
+    """Returns a stream of pairs from one or more prepared folders, mixed.
 
     Args:
-        folders: their paths, comma-separated; PATH:view or PATH:pose takes one kind of it only;
-            live?OPTIONS renders frames as they are asked for, see `data.streams.live`.
+        folders: paths, comma-separated; PATH:view or PATH:pose takes only one kind of pairs from a
+            folder; live?OPTIONS renders frames when they are needed, see `data.streams.live`.
         split: "train" or "validation".
         size: (height, width) of the pictures.
         patch: side of a patch in pixels.
         mask: arguments of `masking.Masking`.
-        change: how pictures are augmented.
-        kinds: {"view": ..., "pose": ...}, the shares of the kinds within a folder; 0 is off.
-        weights: the shares of the folders; () for their numbers of frames with a partner.
-        gap: least and greatest distance of two instants of a pose pair; a greatest of 0 is none.
-        min_fraction: the share of human pixels above which a patch is human.
-        seed: of everything random.
-        count: of `held_out` pairs, whatever the kinds, weights, gap and seed, with an `unrelated`
-            picture of another sequence where there is one; None for an endless stream without.
+        change: augmentation of the pictures.
+        kinds: {"view": ..., "pose": ...}, weights of the kinds within a folder; 0 is off.
+        weights: weight of each folder; () weights them by their numbers of frames with a partner.
+        gap: smallest and largest distance of two instants of a pose pair; largest 0 is no limit.
+        min_fraction: share of human pixels above which a patch is human.
+        seed: random seed.
+        count: number of `held_out` pairs, which ignore kinds, weights, gap and seed and have an
+            `unrelated` picture of another sequence if there is one; None for an endless stream.
 
     Raises:
         NoPairs: no pair can be drawn.
-        ValueError: no pair can be drawn, frames smaller than the pictures, or bad settings.
+        ValueError: frames are smaller than the pictures, or a setting is invalid.
     """
     options.check_number("config.data.min_fraction", min_fraction, least=0, below=1)
     frames, only = _open(folders, size, patch)
@@ -166,7 +166,7 @@ def stream(
         groups, parts, shares, epoch = _parts(frames, only, split, kinds, weights, gap)
         ordered, drawn = _mixed(parts, shares, seed)
     else:
-        # Nothing of the run but the number of pairs plays a part.
+        # Held-out pairs depend on no setting of the run but their number.
         ordered, strangers = _held_out(frames, split, count), _strangers(frames, split)
         seed, epoch, drawn = 0, count, []
     grid, aspect = (size[0] // patch) * (size[1] // patch), frames[0].size[1] / frames[0].size[0]
@@ -183,16 +183,16 @@ def stream(
 
 
 def _open(folders: str, size: tuple[int, int], patch: int) -> tuple[list, list[str]]:
-    """Opens prepared folders and returns them with the one kind that is taken of each, or ""."""
+    """Returns the opened folders, and for each the only kind of pairs to take, or "" for both."""
     named = [path.rpartition(":") for path in folders.split(",") if path]
     only = [kind if kind in groups_lib.KINDS else "" for _, _, kind in named]
     paths = [p if o else p + c + k for (p, c, k), o in zip(named, only, strict=True)]
     if not paths:
         raise ValueError(
             "config.data.folders is empty. Prepare a folder with `python -m "
-            "crocohuman_jax.prepare` and name it: --config.data.folders=PREPARED."
+            "crocohuman_jax.prepare` and set --config.data.folders=PREPARED."
         )
-    # Live frames are a little larger than the pictures, which are cut from them at random.
+    # Live frames are a little larger than the pictures, which are random crops of them.
     larger = tuple(-(-side * 8 // (7 * patch)) * patch for side in size)
     try:
         frames = [
@@ -213,22 +213,23 @@ def _open(folders: str, size: tuple[int, int], patch: int) -> tuple[list, list[s
     return frames, only
 
 
-@functools.cache  # once, though training and held-out pairs are drawn from the same folder
+@functools.cache  # warns once, even if training and held-out pairs are in the same folder
 def _warn_of_size(folder, frames: tuple[int, int], pictures: tuple[int, int]) -> None:
     log.warning(
-        "The frames of %s are %dx%d pixels, the pictures cut from them %dx%d: the two of a pair "
-        "may hardly overlap. `prepare --size=%dx%d` keeps them whole.",
+        "The frames of %s are %dx%d pixels, the pictures cut from them only %dx%d, so the two "
+        "pictures of a pair may hardly overlap. Prepare smaller frames: `prepare --size=%dx%d`.",
         *(folder, *frames, *pictures),
         *(round(1.14 * side) for side in pictures),
     )
 
 
 def _parts(frames: list, only: list, split: str, kinds: dict, weights: tuple, gap: tuple):
-    """Returns {(folder, kind): groups}, the sources of targets, their shares, and an epoch."""
+    """Returns {(folder, kind): groups}, the sources of targets, their weights, and epoch length."""
     for kind in kinds:
         if kind not in groups_lib.KINDS:
             raise ValueError(
-                f"config.data.kinds has shares of {', '.join(groups_lib.KINDS)}, not {dict(kinds)}."
+                f"config.data.kinds is {dict(kinds)}, but may only have weights for "
+                f"{', '.join(groups_lib.KINDS)}."
             )
         options.check_number(f"config.data.kinds.{kind}", kinds[kind], least=0)
     check_weights(weights, len(frames))
@@ -252,37 +253,40 @@ def _parts(frames: list, only: list, split: str, kinds: dict, weights: tuple, ga
         paths = ", ".join(str(folder.folder) for folder in frames)
         raise NoPairs(
             f"No {split} pair can be drawn from {paths} (kinds in use: {', '.join(used) or 'none'}"
-            f"; gap {tuple(gap)}). A pair needs two frames of one group: see `counts` in "
-            "manifest.json."
+            f"; gap {tuple(gap)}). A pair needs two frames of one group. `counts` in manifest.json "
+            "has the numbers of pairs."
         )
     return groups, [target for target, _ in parts], [share for _, share in parts], epoch
 
 
 def check_weights(weights: tuple, folders: int) -> None:
-    """Raises a ValueError unless config.data.weights gives a share to each of some folders."""
+    """Raises a ValueError unless config.data.weights is empty or has a weight for each folder."""
     if not weights:
         return
     if len(weights) != folders:
         raise ValueError(
-            f"config.data.weights has {len(weights)} shares for {folders} folders: give one to "
-            "each, or () for their numbers of frames."
+            f"config.data.weights has {len(weights)} weights for {folders} folders. Give one for "
+            "each, or () to weight folders by their numbers of frames."
         )
     options.check_numbers("config.data.weights", weights, least=0)
     if not any(weights):
         raise ValueError(
-            f"config.data.weights={tuple(weights)} leaves out every folder: set one above 0."
+            f"config.data.weights={tuple(weights)} leaves out every folder. Set one above 0."
         )
 
 
 def check_gap(gap: tuple) -> None:
-    """Raises a ValueError unless config.data.gap is a least and a greatest distance in time."""
+    """Raises a ValueError unless config.data.gap is a smallest and a largest distance in time."""
     options.check_numbers("config.data.gap", gap, 2, least=0, whole=True)
     if gap[0] < 1 or (gap[1] and gap[1] < gap[0]):
-        raise ValueError(f"config.data.gap is (least >= 1, greatest or 0), not {tuple(gap)}.")
+        raise ValueError(
+            f"config.data.gap is {tuple(gap)}, but must be (smallest, largest), with smallest >= 1 "
+            "and largest >= smallest, or 0 for no limit."
+        )
 
 
 def _mixed(parts: list[Targets], shares: list[float], seed: int) -> tuple[grain.MapDataset, list]:
-    """Returns the targets of all parts without end, mixed, and (folder, kind, share) of each."""
+    """Returns an endless mix of all parts' targets, and (folder, kind, weight) of each part."""
     drawn = [(p.folder, p.kind, share) for p, share in zip(parts, shares, strict=True)]
     mixed = [
         grain.MapDataset.source(part).seed(seed + i).shuffle().repeat()
@@ -292,10 +296,10 @@ def _mixed(parts: list[Targets], shares: list[float], seed: int) -> tuple[grain.
 
 
 def _held_out(frames: list, split: str, count: int) -> grain.MapDataset:
-    """Returns pairs to measure on: (folder, kind, target, reference) each."""
+    """Returns the held-out pairs, each as (folder, kind, target, reference)."""
     options.check_number("config.data.held_out_pairs", count, least=0, whole=True)
     if count == 0:
-        raise NoPairs("data.held_out_pairs is 0: nothing is measured on held-out pairs.")
+        raise NoPairs("config.data.held_out_pairs is 0, so nothing is measured on held-out pairs.")
     groups = {
         (number, kind): groups_lib.Groups(folder.index, split, kind, (1, 0))
         for number, folder in enumerate(frames)
@@ -304,12 +308,12 @@ def _held_out(frames: list, split: str, count: int) -> grain.MapDataset:
     found = held_out.pairs(groups, [folder.index["camera"] for folder in frames], count)
     if not found:
         paths = ", ".join(str(folder.folder) for folder in frames)
-        raise NoPairs(f"No {split} pair can be drawn from {paths}: see `counts` in manifest.json.")
+        raise NoPairs(f"{paths} have no {split} pair. `counts` in manifest.json has the numbers.")
     return grain.MapDataset.source(found)
 
 
 class Collate:
-    """Stacks elements and draws their visible patches, which share one length."""
+    """Stacks elements into a batch, and selects equally many visible patches for each of them."""
 
     def __init__(self, mask: masking.Masking):
         self.mask = mask
@@ -322,22 +326,22 @@ class Collate:
             hidden: [B, N - K] int32, sorted. human: [B, N] bool, all True without a silhouette.
             valid: [B, N] bool, False where the target is padding, which no loss counts.
             color: [B, 2, 3, 2] float32, see `pixels.jitter`. counted: [B] float32, 0 for pairs
-            that the loss leaves out, where the mask may ask for that.
+            that the loss leaves out; only with the mask's shortage "drop_pair".
         """
         return self.finish(*self.begin(elements))
 
     def begin(self, elements: list, devices: int = 1) -> tuple[dict, np.ndarray]:
-        """Returns the batch before its length is known, and `Masking.measure` of it."""
+        """Returns the batch before its visible patches are known, and its `Masking.measure`."""
         stacked = {name: np.stack([e[name] for e in elements]) for name in elements[0]}
         drawn = stacked["human"], stacked.pop("known"), stacked.pop("order")
         table = self.mask.measure(*drawn, devices)
         stacked |= {"ranked": self.mask.ranked(*drawn), "room": self.mask.room(*drawn[:2])}
         stacked["least"] = self.mask.least(*drawn[:2])
-        stacked["human"][~drawn[1]] = True  # anything may be human where no silhouette says
+        stacked["human"][~drawn[1]] = True  # without a silhouette any patch may be human
         return stacked, table
 
     def finish(self, batch: dict[str, np.ndarray], table: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the whole batch, of the length that the rows of all hosts' `measure` give."""
+        """Returns the complete batch; `table` has the rows of every host's `measure`."""
         ranked, room, least = (batch.pop(name) for name in ("ranked", "room", "least"))
         visible = masking.visible(ranked, self.mask.length(table))
         batch["visible"] = visible

@@ -1,4 +1,4 @@
-"""What a crop, a turn and a flip of a picture do to the points, the pose and the camera in it."""
+"""Crops, rotates and mirrors pictures of people, together with their points, pose and camera."""
 
 import dataclasses
 
@@ -11,17 +11,18 @@ from crocohuman_jax.synthetic.graphics import rotations
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """How much a person's square crop is changed (SPIN's augmentation).
+    """Strength of the augmentation of a person's square crop, as in SPIN.
 
     Attributes:
-        flip: share of people who are mirrored.
-        scale: deviation of the crop's side about one, cut off at one deviation on both sides.
-        rotation: deviation of the turn in degrees, cut off at two deviations.
-        still: share of people who are not turned.
-        noise: channels are multiplied by factors uniform in [1 - x, 1 + x].
+        flip: probability that a person is mirrored.
+        scale: standard deviation of the factor on the crop's side, which is about 1 and is clipped
+            at one standard deviation.
+        rotation: standard deviation of the rotation in degrees, clipped at two of them.
+        still: probability that a person is not rotated.
+        noise: x; colour channels are multiplied by factors uniform in [1 - x, 1 + x].
 
     Raises:
-        ValueError: a value out of range.
+        ValueError: a value is out of range.
     """
 
     flip: float = 0.0
@@ -38,7 +39,7 @@ class Change:
         options.check_number(name + "rotation", self.rotation, least=0, most=90)
 
     def draw(self, rng: np.random.Generator) -> dict:
-        """Draws the change of one picture: `scale`, `angle` in radians, `color` [3]."""
+        """Draws one picture's augmentation: `scale`, `angle` in radians, `color` [3]."""
         scale = 1 + np.clip(rng.normal(), -1, 1) * self.scale
         angle = np.deg2rad(np.clip(rng.normal(), -2, 2) * self.rotation)
         return {
@@ -49,7 +50,7 @@ class Change:
 
     @property
     def reach(self) -> float:
-        """How much larger than the square a frame must be to fill the crop's corners always."""
+        """Returns the smallest side of a frame, relative to the square, that fills every crop."""
         angle = np.deg2rad(min(2 * self.rotation, 45))
         return float((1 + self.scale) * (np.cos(angle) + np.sin(angle)))
 
@@ -59,12 +60,13 @@ UNCHANGED = {"scale": 1.0, "angle": 0.0, "color": np.ones(3, np.float32)}
 
 @dataclasses.dataclass(frozen=True)
 class Placing:
-    """A square of a frame, turned and mirrored, as the picture that a network sees.
+    """How the picture that a network sees is cut out of a frame: a square, rotated and mirrored.
 
     Attributes:
-        frame_from_crop: [3, 3], takes the picture, which spans [-1, 1], to pixels of the frame.
-        turn: [3, 3], what the same does to the camera's axes; of determinant -1 when mirrored.
-        flipped: whether it mirrors.
+        frame_from_crop: [3, 3], maps the picture, which spans [-1, 1], to pixels of the frame.
+        turn: [3, 3], applies the same rotation and mirroring to points in the camera's axes; its
+            determinant is -1 if mirrored.
+        flipped: whether the picture is mirrored.
     """
 
     frame_from_crop: np.ndarray
@@ -73,13 +75,13 @@ class Placing:
 
     def picture(self, frame: np.ndarray, side: int) -> np.ndarray:
         """Returns the picture [side, side, 3] cut out of a frame [H, W, 3], black outside."""
-        # Pixel centres lie at halves, in the picture and in the frame, and so they do in Pillow.
+        # Pixel centres have half coordinates, in the picture, in the frame and in Pillow.
         to_unit = np.array([[2 / side, 0, -1], [0, 2 / side, -1], [0, 0, 1]])
         matrix = self.frame_from_crop @ to_unit
-        step = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))  # frame pixels for one of the picture
+        step = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))  # frame pixels per picture pixel
         image = PIL.Image.fromarray(frame)
-        factor = int(step + 1e-6)  # 8 is 8, though it may be computed as a little less
-        if factor > 1:  # averaged first, or thin things would come and go
+        factor = int(step + 1e-6)  # rounding may make an 8 a little less than 8
+        if factor > 1:  # averages pixels first, to prevent aliasing of thin things
             image = image.reduce(factor)
             matrix = np.diag([1 / factor, 1 / factor, 1]) @ matrix
         coefficients = tuple(matrix[:2].reshape(-1))
@@ -88,12 +90,14 @@ class Placing:
         return np.asarray(image.transform(size, PIL.Image.Transform.AFFINE, coefficients, resample))
 
     def points(self, pixels: np.ndarray) -> np.ndarray:
-        """Returns pixels of the frame [N, 2] in the picture's [-1, 1]."""
+        """Returns points [N, 2], given in pixels of the frame, in the picture's [-1, 1]."""
         inverse = np.linalg.inv(self.frame_from_crop)
         return pixels @ inverse[:2, :2].T + inverse[:2, 2]
 
     def matrix(self, intrinsics: np.ndarray) -> np.ndarray:
-        """Returns what takes turned points in the camera's axes to the picture, [3, 3] homogeneous.
+        """Returns the homogeneous matrix [3, 3] that projects points to the picture's [-1, 1].
+
+        The points are in the camera's axes and `turn` has been applied to them.
 
         Args:
             intrinsics: fx, fy, cx, cy in pixels of the frame.
@@ -103,14 +107,14 @@ class Placing:
         return np.linalg.inv(self.frame_from_crop) @ camera @ self.turn.T
 
     def pose(self, vectors: np.ndarray, mirror: tuple[int, ...]) -> np.ndarray:
-        """Returns a pose [K, 3] of a person who is turned and mirrored with the picture.
+        """Returns the pose [K, 3] of a person who is rotated and mirrored with the picture.
 
         Args:
-            vectors: rotation vectors, the root's in the camera's axes.
-            mirror: [K], each joint's partner.
+            vectors: rotation vectors [K, 3], the root's in the camera's axes.
+            mirror: [K], the index of each joint's counterpart on the other side of the body.
         """
         signs = np.array([-1.0, 1, 1]) if self.flipped else np.ones(3)
-        proper = np.diag(signs) @ self.turn  # the turn before the mirror
+        proper = np.diag(signs) @ self.turn  # the rotation without the mirroring
         vectors = np.array(vectors, np.float64)
         vectors[0] = rotations.to_vector(proper @ rotations.from_vector(vectors[0]))
         if self.flipped:
@@ -119,16 +123,16 @@ class Placing:
 
 
 def place(crop: np.ndarray, change: dict, flipped: bool) -> Placing:
-    """Returns how a crop is placed.
+    """Returns the placing of a person's crop with its augmentation.
 
     Args:
         crop: centre x, y and side in pixels of the frame.
-        change: what `Change.draw` returns.
-        flipped: whether the picture is mirrored.
+        change: the augmentation, from `Change.draw`.
+        flipped: whether to mirror the picture.
     """
     cos, sin = np.cos(change["angle"]), np.sin(change["angle"])
     mirror = np.diag([-1.0 if flipped else 1.0, 1.0])
-    linear = np.array([[cos, -sin], [sin, cos]]) @ mirror  # of the picture's axes in the frame
+    linear = np.array([[cos, -sin], [sin, cos]]) @ mirror  # the picture's axes in the frame
     matrix = np.eye(3)
     matrix[:2, :2] = linear * (crop[2] * change["scale"] / 2)
     matrix[:2, 2] = crop[:2]

@@ -1,4 +1,7 @@
-"""What is known of the person in a frame, in one form, whatever it comes from."""
+"""Reads the pose, shape and camera of people in frames, in one form for every kind of dataset.
+
+"Notes" are all values known of a folder's frames: exact ground truth, or the labels of a dataset.
+"""
 
 import abc
 import functools
@@ -15,23 +18,23 @@ log = logging.getLogger(__name__)
 
 
 class Notes(abc.ABC):
-    """What is known of a folder's frames."""
+    """Ground truth or labels of a folder's frames."""
 
     @abc.abstractmethod
     def wanted(self, frames: records.Frames) -> np.ndarray:
-        """Returns which frames [N] bool are of the body model's kind."""
+        """Returns [N] bool: whether each frame shows what the model represents, body or hand."""
 
     @abc.abstractmethod
     def read(self, row: int) -> dict:
-        """Returns what is known of a frame, in the frame's pixels and the camera's axes.
+        """Returns the known values of a frame, in the frame's pixels and the camera's axes.
 
         Returns:
-            crop [3]; mirrored, whether it shows the other side of the model's; keypoints [L, 3]
-            and joints [L, 4] with confidences; pose [K, 3]; betas [S]; translation [3]; intrinsics
-            [4]; has_pose; has_shape, whether the betas are those of the run's model; has_mesh,
-            whether there is a model that makes a mesh of pose and betas; exact (pose, shape, place
-            and camera are all known); gender; vertices [V, 3] where they are wanted and there, else
-            None.
+            crop [3]; mirrored, whether it shows a left hand and the model is a right one; keypoints
+            [L, 3] and joints [L, 4] with confidences; pose [K, 3]; betas [S]; place [3], of the
+            root; intrinsics [4]; has_pose; has_shape, whether the betas belong to the run's model;
+            has_mesh, whether a loaded model can make a mesh of pose and betas; exact, whether pose,
+            shape, place and camera are all known; gender; vertices [V, 3], None if there are none
+            or they are not asked for.
         """
 
 
@@ -43,8 +46,8 @@ class Known(Notes):
         self.kind = "hand" if form.is_hand else "body"
         if form.kind not in ("open_body", "open_hand_right"):
             raise ValueError(
-                f"{frames.folder} is of built-in people, whose pose and shape are those of the "
-                f"open models, not of {form.kind!r}: set config.body.model to open_body or "
+                f"{frames.folder} shows built-in people, whose pose and shape are parameters of "
+                f"the open models, not of {form.kind!r}: set config.body.model to open_body or "
                 "open_hand_right."
             )
 
@@ -60,7 +63,7 @@ class Known(Notes):
         pose = found["model_pose"].astype(np.float64)
         mirrored = found["side"] == "L" and form.is_hand
         pose[0] = rotations.to_vector(turn @ rotations.from_vector(pose[0]))
-        # The root joint is what a pose turns about, so it is what moves with the camera.
+        # A pose rotates about the root joint, so the root joint is moved to the camera's axes.
         root = form.root + betas @ form.root_shapes
         if mirrored:
             root = root * np.array([-1, 1, 1])
@@ -89,18 +92,19 @@ class Labelled(Notes):
     def __init__(self, frames: records.Frames, form: form_lib.Form):
         self.labels, self.form = labels.Labels(frames.folder), form
         names = self.labels.names
-        # Where each of the model's points stands among the dataset's.
+        # For each point of the model its position among the dataset's keypoints, or -1.
         self.at = [self._position(name, names) for name in form.names]
         hand = "wrist" in names and "pelvis" not in names and "left_hip_lsp" not in names
         if hand != form.is_hand:
             shown = "hands" if hand else "bodies"
             raise ValueError(
-                f"{frames.folder} has labels of {shown}, but config.body.model is {form.kind!r}."
+                f"{frames.folder} has labels of {shown}, but config.body.model is {form.kind!r}. "
+                f"Set it to a model of {shown}."
             )
         if form.is_hand and not form.kind.endswith("right"):
             raise ValueError(
-                f"config.body.model is {form.kind!r}: hands are learned as right ones, and left "
-                "ones mirrored. Take the model of the right hand."
+                f"config.body.model is {form.kind!r}, but all hands are trained as right hands, "
+                "and left hands are mirrored. Set it to the model of the right hand."
             )
 
     def _position(self, name: str, names: tuple[str, ...]) -> int:
@@ -144,7 +148,7 @@ class Labelled(Notes):
         }
 
     def _arranged(self, rows: np.ndarray, columns: int) -> np.ndarray:
-        """Returns rows in the order of the model's points, zeros where there is none."""
+        """Returns rows in the order of the model's points, zeros for points without a row."""
         if not len(rows):
             return np.zeros((len(self.at), columns), np.float32)
         found = rows[self.at]
@@ -152,27 +156,27 @@ class Labelled(Notes):
         return found
 
 
-@functools.cache  # so once, however often the folder's people are opened
+@functools.cache  # warns once per folder, even if the folder is opened several times
 def _warn_of_gender(folder, mine: str, genders: tuple[str, ...]) -> None:
     missing = [gender for gender in form_lib.GENDERS if gender not in genders]
     files = " and ".join(f"config.body.{g}" for g in missing if g != "neutral")
     log.warning(
-        "%s has people whose shapes are of the %s model, but this run has no file for it and its "
-        "own model is %s: they count by keypoints, annotated joints and pose alone. %s, or take "
-        "all shapes for those of the run's model: config.body.truth=own.",
+        "%s has people with shapes of the %s model, but this run has no file of it and uses the "
+        "%s model. Their shapes are not used, only keypoints, annotated joints and pose. %s, or "
+        "treat all shapes as those of the run's model with config.body.truth=own.",
         *(folder, " or ".join(missing), mine),
-        f"Name the models in {files}" if files else "Learn the neutral model",
+        f"Set {files} to the models' files" if files else "Train the neutral model",
     )
 
 
 def moved(known: dict, placed: placing.Placing, form: form_lib.Form) -> dict:
-    """Returns what is known as the picture of a placing shows it, ready to be stacked.
+    """Returns a frame's known values for the picture that is cut out of it, ready to be stacked.
 
     Returns:
         keypoints [L, 3] in [-1, 1]; joints [L, 4]; pose [K, 3]; betas [S]; translation [3];
-        matrix [3, 3], see `Placing.matrix`; has_pose, has_shape, exact float32; gender int32; crop
-        [3, 3], what takes the picture's [-1, 1] to the frame; has_mesh; with `Form.vertices` also
-        vertices [V, 3] and has_vertices.
+        matrix [3, 3], see `Placing.matrix`; has_pose, has_shape, has_mesh, exact float32; gender
+        int32; crop [3, 3], maps the picture's [-1, 1] to pixels of the frame; with `Form.vertices`
+        also vertices [V, 3] and has_vertices.
     """
     keypoints, points = known["keypoints"].copy(), known["joints"].copy()
     keypoints[:, :2] = placed.points(keypoints[:, :2])
@@ -205,16 +209,16 @@ def moved(known: dict, placed: placing.Placing, form: form_lib.Form) -> dict:
 def mean(
     people: list[tuple[Notes, np.ndarray]], form: form_lib.Form, count: int = 512
 ) -> tuple[np.ndarray, ...]:
-    """Returns the mean pose and shape of the people of some folders.
+    """Returns the mean pose and shape of the people in some folders.
 
     Args:
-        people: of each folder, what is known of its people and which frames are meant.
-        form: of the body model.
-        count: how many frames of each folder are read at most, evenly spread.
+        people: for each folder, its notes and the rows of the frames to use.
+        form: the form of the body model.
+        count: largest number of frames read in each folder; they are evenly spread.
 
     Returns:
-        [K, 3, 3] rotations, each nearest to those of the people, the root's facing the camera
-        upright; and [S].
+        [K, 3, 3] rotations, each the mean of the people's rotations, but the root's is upright and
+        faces the camera; and [S] betas.
     """
     sums, betas, shaped = np.zeros((form.joints, 3, 3)), np.zeros(form.betas), 0
     for notes, rows in people:
@@ -230,13 +234,13 @@ def mean(
                 shaped += 1
     if not sums.any():
         log.warning(
-            "No pose of %s is known of anybody: estimates begin at the model's zero pose, where "
-            "config.body.mean names no file.",
+            "No frame has a pose of %s. Unless config.body.mean names a file, estimates start from "
+            "the model's zero pose.",
             form.kind,
         )
         sums[:] = np.eye(3)
     u, _, vt = np.linalg.svd(sums)
     u[:, :, -1] *= np.sign(np.linalg.det(u @ vt))[:, None]
     turns = u @ vt
-    turns[0] = np.diag([1.0, -1, -1])  # models have y up, cameras y down
+    turns[0] = np.diag([1.0, -1, -1])  # y points up in models, down in cameras
     return turns, betas / max(shaped, 1)
