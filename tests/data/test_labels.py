@@ -12,7 +12,8 @@ import tensorflow_datasets as tfds
 
 from crocohuman_jax.data import crop
 from crocohuman_jax.data.preparation import pipeline, shard_writer
-from crocohuman_jax.data.storage import labels, records, synthetic_truth
+from crocohuman_jax.data.storage import fields, labels, records, synthetic_truth
+from crocohuman_jax.data.streams import placing
 
 NAMES = ("head", "hand", "foot")
 
@@ -20,13 +21,12 @@ NAMES = ("head", "hand", "foot")
 def told(seed=0):
     """Labels with everything in them."""
     rng = np.random.default_rng(seed)
-    found = {
-        name: rng.normal(size=(len(NAMES) if name in ("keypoints", "joints") else 5, columns))
-        for name, columns in labels.TABLES.items()
-    }
-    found["betas"] = found["betas"][:, 0]
-    found |= {name: rng.uniform(20, 40, shape) for name, shape in labels.FIXED.items()}
-    return found | {"model": f"model {seed}", "gender": "female"}
+    found = {"model": f"model {seed}", "gender": "female"}
+    for name, label in fields.LABELS.items():
+        count = len(NAMES) if label.named else 5
+        if label.shape:
+            found[name] = rng.uniform(20, 40, [count if n is None else n for n in label.shape])
+    return found
 
 
 def write(folder, examples):
@@ -51,13 +51,28 @@ def test_labels_survive_their_way_to_disk(tmp_path):
     assert len(found) == 3 and found.names == NAMES
     for row, wanted in enumerate(examples):
         read = found.read(row)
-        assert set(read) == {*labels.TABLES, *labels.FIXED, *labels.TEXTS} == set(wanted)
+        assert set(read) == set(fields.LABELS) == set(wanted)
         for name, value in wanted.items():
-            if name in labels.TEXTS:
+            if not fields.LABELS[name].shape:
                 assert read[name] == value
             else:
                 np.testing.assert_array_equal(read[name], np.float32(value))
                 assert read[name].dtype == np.float32
+
+
+def test_a_label_that_is_declared_once_is_stored_cropped_turned_and_mirrored(tmp_path, monkeypatch):
+    new = fields.Label((None, 3), "pixels, part", fields.PIXELS, named=True)
+    monkeypatch.setitem(fields.LABELS, "contacts", new)
+    rows = np.array([[10.0, 20, 1], [30, 40, 2], [50, 60, 3]])
+    moved = labels.moved({"contacts": rows, "crop": (30, 40, 60)}, (10, 20, 50, 60), (80, 80))
+    np.testing.assert_allclose(moved["contacts"], [[0, 0, 1], [40, 40, 2], [80, 80, 3]])
+    assert labels.fault(moved, NAMES) is None
+    assert "3 contacts, the dataset 2 names" in labels.fault(moved, NAMES[:2])
+    read = write(tmp_path, [told(), moved]).read(1)
+    np.testing.assert_allclose(read["contacts"], moved["contacts"])
+    mirrored = placing.place(np.array([40.0, 40, 80]), placing.UNCHANGED, True)
+    seen = fields.placed(new, read["contacts"], mirrored, (2, 1, 0), ())
+    np.testing.assert_allclose(seen, [[-1, 1, 3], [0, 0, 2], [1, -1, 1]])
 
 
 def test_what_is_left_out_is_unknown(tmp_path):
@@ -65,7 +80,7 @@ def test_what_is_left_out_is_unknown(tmp_path):
     assert read["keypoints"].shape == read["pose"].shape == read["vertices"].shape == (0, 3)
     assert read["joints"].shape == (0, 4) and read["betas"].shape == (0,)
     for name in ("intrinsics", "translation", "camera"):
-        np.testing.assert_array_equal(read[name], np.zeros(labels.FIXED[name]))
+        np.testing.assert_array_equal(read[name], np.zeros(fields.LABELS[name].shape))
     assert read["model"] == read["gender"] == ""
 
 
@@ -229,7 +244,7 @@ def test_tfds_reads_the_labels(tmp_path):
     for i in (0, 11):
         read = found.read(24 + i)  # after the 24 to learn from
         assert source[i]["model"].decode() == read["model"] == "open_body"
-        for name in (*labels.TABLES, *labels.FIXED):
+        for name in (name for name, label in fields.LABELS.items() if label.shape):
             theirs = np.asarray(source[i][name]).reshape(read[name].shape)
             np.testing.assert_array_equal(theirs, read[name])
         assert source[i]["pose"].shape == (24, 3) and source[i]["vertices"].shape == (0, 3)

@@ -201,7 +201,7 @@ def test_two_hosts_train_as_one(prepared, tmp_path):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    environment = os.environ | {"XLA_FLAGS": os.environ["XLA_FLAGS"].replace("count=8", "count=4")}
     together = [f"--coordinator=localhost:{port}", "--hosts=2"]
     running = [
         subprocess.Popen(

@@ -11,79 +11,55 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from crocohuman_jax.data import crop
-from crocohuman_jax.data.storage import records
+from crocohuman_jax.data.storage import fields, records
 
 NAME = "labels"
-# Tables [n, columns] of numbers; n is 0 if nothing is annotated.
-TABLES = {
-    "keypoints": 3,  # x, y in pixels, confidence; one row for each name of the dataset's KEYPOINTS
-    "joints": 4,  # metres in the camera's axes (x right, y down, z forward), confidence; same rows
-    "pose": 3,  # rotation vectors of a body model, the first in the camera's axes
-    "betas": 1,  # shape parameters of the body model
-    "vertices": 3,  # metres in the camera's axes, if the dataset provides them
-}
-# Arrays of a fixed shape.
-FIXED = {
-    "crop": (3,),  # centre x, y and side, in pixels, of the square that is cropped by convention
-    "intrinsics": (4,),  # fx, fy, cx, cy in pixels; zeros if unknown
-    "translation": (3,),  # metres, of the body model in the camera's axes; zeros if unknown
-    # s, tx, ty: weak perspective in the crop, s * (X + t) in [-1, 1]; zeros if unknown.
-    "camera": (3,),
-}
-# Model, as "smpl" or "mano_right"; gender: "neutral", "male" or "female"; "" if there is none.
-TEXTS = ("model", "gender")
 
 
 def features() -> tfds.features.FeaturesDict:
     """Returns the TFDS features of a record of labels."""
-    tensor = tfds.features.Tensor
-    found = {
-        name: tensor(shape=(None, columns), dtype=np.float32) for name, columns in TABLES.items()
-    }
-    found |= {name: tensor(shape=shape, dtype=np.float32) for name, shape in FIXED.items()}
-    return tfds.features.FeaturesDict(found | {name: tfds.features.Text() for name in TEXTS})
+    found = {}
+    for name, label in fields.LABELS.items():
+        shape = label.shape if label.shape[:1] != (None,) else (None, label.columns)
+        tensor = tfds.features.Tensor(shape=shape, dtype=np.float32)
+        found[name] = tensor if label.shape else tfds.features.Text()
+    return tfds.features.FeaturesDict(found)
 
 
 def moved(labels: Mapping, box: crop.Box, size: tuple[int, int]) -> dict:
     """Returns labels, given in pixels of a picture, in pixels of the frame cut out of it.
 
     Args:
-        labels: entries of TABLES, FIXED and TEXTS; those left out are unknown.
+        labels: entries of `fields.LABELS`; those left out are unknown.
         box: x0, y0, x1, y1 of the frame in the picture.
         size: (height, width) of the frame.
     """
     origin = np.array(box[:2])
     scale = np.array([size[1], size[0]]) / (np.array(box[2:]) - origin)
-    found = dict(labels)
-    for name in ("keypoints", "crop"):
-        if name in found:
-            found[name] = np.array(found[name], np.float64)
-            found[name][..., :2] = (found[name][..., :2] - origin) * scale
-    if "crop" in found:
-        found["crop"][2] *= scale[1]
-    if "intrinsics" in found and np.any(found["intrinsics"]):
-        fx, fy, cx, cy = found["intrinsics"]
-        centre = (np.array([cx, cy]) - origin) * scale
-        found["intrinsics"] = np.array([fx * scale[0], fy * scale[1], *centre])
-    return found
+    return {
+        name: fields.cropped(fields.LABELS[name], value, origin, scale)
+        for name, value in labels.items()
+    }
 
 
 def fault(labels: Mapping, names: tuple[str, ...]) -> str | None:
     """Returns why labels cannot be used, or None if they can."""
-    for name, columns in TABLES.items():
-        values = np.asarray(labels.get(name, ()), np.float64)
+    for name, label in fields.LABELS.items():
+        fixed = None not in label.shape
+        if not label.shape:
+            continue
+        values = np.asarray(labels.get(name, np.zeros(label.shape) if fixed else ()), np.float64)
+        verb = "is" if fixed else "are"
+        if fixed and values.shape != label.shape:
+            return f"its {name} is {values.shape}, not {label.shape}"
         if not np.isfinite(values).all():
-            return f"its {name} hold numbers that are not finite"
-        if values.size and (values.shape[-1] != columns and columns > 1):
-            return f"its {name} are {values.shape}, not [n, {columns}]"
-        if name in ("keypoints", "joints") and values.size not in (0, columns * len(names)):
+            return f"its {name} {'holds' if fixed else 'hold'} numbers that are not finite"
+        if fixed or not values.size:
+            continue
+        if label.columns > 1 and values.shape[-1] != label.columns:
+            return f"its {name} {verb} {values.shape}, not [n, {label.columns}]"
+        if label.named and values.size != label.columns * len(names):
             return f"it has {len(values)} {name}, the dataset {len(names)} names"
-    for name, shape in FIXED.items():
-        values = np.asarray(labels.get(name, np.zeros(shape)), np.float64)
-        if values.shape != shape:
-            return f"its {name} is {values.shape}, not {shape}"
-        if not np.isfinite(values).all():
-            return f"its {name} holds numbers that are not finite"
     if "crop" not in labels:
         return "it has no crop"
     side = labels["crop"][2]
@@ -92,13 +68,17 @@ def fault(labels: Mapping, names: tuple[str, ...]) -> str | None:
 
 def example(labels: Mapping) -> dict:
     """Returns the record of a frame's labels, in pixels of the frame."""
-    found = {
-        name: np.asarray(labels.get(name, ()), np.float32).reshape(-1, columns)
-        for name, columns in TABLES.items()
-    }
-    for name, shape in FIXED.items():
-        found[name] = np.asarray(labels.get(name, np.zeros(shape)), np.float32).reshape(shape)
-    return found | {name: str(labels.get(name, "")) for name in TEXTS}
+    found = {}
+    for name, label in fields.LABELS.items():
+        if not label.shape:
+            found[name] = str(labels.get(name, ""))
+        elif None in label.shape:
+            values = np.asarray(labels.get(name, ()), np.float32)
+            found[name] = values.reshape(-1, label.columns)
+        else:
+            values = np.asarray(labels.get(name, np.zeros(label.shape)), np.float32)
+            found[name] = values.reshape(label.shape)
+    return found
 
 
 class Labels:
@@ -126,11 +106,12 @@ class Labels:
         return len(self.records)
 
     def read(self, row: int) -> dict[str, np.ndarray | str]:
-        """Returns a frame's labels: TABLES, FIXED and TEXTS, in pixels of the frame."""
+        """Returns a frame's labels, the entries of `fields.LABELS`, in pixels of the frame."""
         record, found = self.records[row], {}
-        for name, columns in TABLES.items():
+        for name, label in fields.LABELS.items():
+            if not label.shape:
+                found[name] = record[name].bytes_list.value[0].decode()
+                continue
             values = np.array(record[name].float_list.value, np.float32)
-            found[name] = values.reshape(-1, columns) if columns > 1 else values
-        for name, shape in FIXED.items():
-            found[name] = np.array(record[name].float_list.value, np.float32).reshape(shape)
-        return found | {name: record[name].bytes_list.value[0].decode() for name in TEXTS}
+            found[name] = values.reshape([-1 if n is None else n for n in label.shape])
+        return found

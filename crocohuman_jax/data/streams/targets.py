@@ -10,7 +10,7 @@ import logging
 import numpy as np
 
 from crocohuman_jax.body_models import form as form_lib
-from crocohuman_jax.data.storage import labels, records, synthetic_truth
+from crocohuman_jax.data.storage import fields, labels, records, synthetic_truth
 from crocohuman_jax.data.streams import placing
 from crocohuman_jax.synthetic.graphics import rotations
 
@@ -178,20 +178,17 @@ def moved(known: dict, placed: placing.Placing, form: form_lib.Form) -> dict:
         int32; crop [3, 3], maps the picture's [-1, 1] to pixels of the frame; with `Form.vertices`
         also vertices [V, 3] and has_vertices.
     """
-    keypoints, points = known["keypoints"].copy(), known["joints"].copy()
-    keypoints[:, :2] = placed.points(keypoints[:, :2])
-    points[:, :3] = points[:, :3] @ placed.turn.T
-    if placed.flipped:
-        keypoints, points = keypoints[list(form.mirror)], points[list(form.mirror)]
+
+    def placed_label(name):
+        label = fields.LABELS[name]
+        return fields.placed(label, known[name], placed, form.mirror, form.pose_mirror)
+
     root = form.root + known["betas"] @ form.root_shapes
     matrix = np.zeros((3, 3))
     if np.any(known["intrinsics"]):
         matrix = placed.matrix(known["intrinsics"])
-    single = {
-        "keypoints": keypoints,
-        "joints": points,
-        "pose": placed.pose(known["pose"], form.pose_mirror),
-        "betas": known["betas"],
+    single = {name: placed_label(name) for name in ("keypoints", "joints", "pose", "betas")}
+    single |= {
         "translation": placed.turn @ known["place"] - root,
         "matrix": matrix,
         "crop": placed.frame_from_crop,
@@ -201,7 +198,7 @@ def moved(known: dict, placed: placing.Placing, form: form_lib.Form) -> dict:
         mine = known["vertices"]
         single["has_vertices"] = mine is not None
         zeros = np.zeros((form.vertices, 3))
-        single["vertices"] = zeros if mine is None else mine @ placed.turn.T
+        single["vertices"] = zeros if mine is None else placed_label("vertices")
     found = {name: np.asarray(value, np.float32) for name, value in single.items()}
     return found | {"gender": np.int32(known["gender"])}
 
