@@ -29,7 +29,7 @@ class Anatomy:
 
     Attributes:
         member: {part: bool}, whether the vertex touches a face of that body part.
-        arm: metres along the arm; on the torso negative up to zero at the armhole.
+        arm: metres along the arm; on the torso, metres beyond the armhole (negative).
         hollow: in [0, 1], depth in a fold or hole.
         blood: in [0, 1], redness of the skin: cheeks, nose, ears, joints, palms, finger tips.
         groove: depth in metres of grooves that cloth bridges: navel, spine, seat.

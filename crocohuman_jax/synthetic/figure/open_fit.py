@@ -32,8 +32,8 @@ from crocohuman_jax.synthetic.figure import open_models, smpl_joints, smpl_model
 from crocohuman_jax.synthetic.graphics import rotations
 
 # Skin between two joints mixes both rotations, so a vertex is weighted by the power _POWER of its
-# skinning weight. A child's pivot is weighted by all vertices beyond it, reduced by _CHILD because
-# those vertices can still be rotated about it. Both values gave the smallest error.
+# skinning weight. A child's pivot has the weight of all vertices beyond it times _CHILD (small, as
+# those vertices can still be rotated about it). Both values gave the smallest error.
 _POWER, _CHILD = 4, 0.05
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Surface:
-    """A dressed person's mesh, as far as no pose changes it: M vertices, F2 faces, A attributes.
+    """What no pose changes in a dressed person's mesh: M vertices, F2 faces, A attributes.
 
     The first vertices and faces are the body's, in the asset's order; hair and garments follow.
 

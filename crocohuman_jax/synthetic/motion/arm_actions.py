@@ -1,4 +1,4 @@
-"""Actions of arms and trunk: each function takes a generator and returns a function of times."""
+"""Actions of arms and trunk: each takes a random generator and returns a function of times."""
 
 import numpy as np
 

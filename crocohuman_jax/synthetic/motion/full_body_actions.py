@@ -1,4 +1,4 @@
-"""Actions of the whole body: each function takes a generator and returns a function of times."""
+"""Actions of the whole body: each takes a random generator and returns a function of times."""
 
 import numpy as np
 

@@ -299,7 +299,7 @@ def solve(skeleton, side: str, name: str, rng: np.random.Generator):
 
 
 def bring_together(skeleton, side: str, shape: np.ndarray) -> np.ndarray:
-    """Returns `shape` [5, 5], in which thumb and index finger nearly meet, with both in contact."""
+    """Returns `shape` [5, 5] with thumb and index finger, which nearly meet, moved into contact."""
     hand = grip.Hand(skeleton, side)
     middle = (hand.pad(1, shape) + hand.pad(2, shape)) / 2
     grain = grip.Solid("ball", [0.001], middle, np.eye(3))

@@ -14,7 +14,7 @@ from crocohuman_jax.synthetic.motion import skeleton as skeletons
 POINTS = 28  # number of skin points of each finger bone that are tested against an object
 TOUCH = 0.0008  # metres by which an object may press into skin
 STEPS = 14  # positions tested together; a second round refines the first
-FURTHER = 1.35  # times the way to its goal is how far a holding finger may go
+FURTHER = 1.35  # a holding finger may go this multiple of the way to its goal
 
 
 class Hand:

@@ -1,4 +1,4 @@
-"""Motions: draws what a person does over a few seconds, and gives the pose at any time."""
+"""Draws motions (what a person does over a few seconds) and gives their poses at any time."""
 
 import dataclasses
 
@@ -109,8 +109,8 @@ def draw(
         hand: one of HANDS for the hand of `side`; None for hand shapes that change.
         kind: "body", or "hand" for a motion that keeps the hand of `side` free and in view.
         clips: recorded motions, with `.duration` and `.rotations(time, body, heads)`.
-        vertices: [V, 3], the person at rest, whose thickness the test of intersections uses; None
-            for average thickness.
+        vertices: [V, 3], the person at rest, to measure body thickness for the test of
+            intersecting limbs; None for average thickness.
 
     Raises:
         ValueError: `action`, `hand`, `side` or `kind` is unknown.

@@ -144,7 +144,7 @@ class Solver:
         for name in bones.SPINE:
             down = down + bones.apply(total, self.skeleton.offsets[self.skeleton.bone[name]])
             total = total @ step
-        self.chest = total  # chest to pelvis
+        self.chest = total  # pelvis_from_chest
         self.chest_place = down
         place, total = np.zeros((self.count, 3)), np.broadcast_to(np.eye(3), step.shape)
         for name in bones.NECK:
@@ -386,7 +386,7 @@ def _world(point, sign, count):
 
 
 def _wrist(matrices, sign):
-    """Returns (pronation, flexion, deviation) in degrees [T, 3] of the hand on the forearm."""
+    """Returns (pronation, flexion, deviation) [T, 3] in degrees, hand relative to forearm."""
     m = matrices
     pronation = -sign * np.rad2deg(np.arctan2(m[..., 1, 0], m[..., 0, 0]))
     flexion = sign * np.rad2deg(-np.arcsin(np.clip(m[..., 2, 0], -1, 1)))

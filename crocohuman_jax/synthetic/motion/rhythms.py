@@ -18,7 +18,7 @@ def swing(time, period, phase=0.0):
 
 
 def hold(time, period, phase=0.0, sharp=2.5):
-    """Returns an oscillation between 0 and 1 that pauses at both ends, the more the sharper."""
+    """Returns an oscillation between 0 and 1 that pauses at both ends; `sharp` prolongs pauses."""
     s = np.tanh(sharp * np.sin(TAU * (time / period + phase))) / np.tanh(sharp)
     return 0.5 + 0.5 * s
 
