@@ -157,13 +157,13 @@ def test_hands_that_nobody_recorded_stay_free(tmp_path):
     [
         ({"poses": None}, "lacks.*poses"),
         ({"mocap_framerate": None}, "mocap_framerate or mocap_frame_rate"),
-        ({"poses": np.zeros((6, 150))}, r"poses \(6, 150\).*72, 156, 165"),
-        ({"poses": np.zeros((0, 156)), "trans": np.zeros((0, 3))}, r"poses \(0, 156\)"),
-        ({"trans": np.zeros((5, 3))}, r"trans \(5, 3\).*\(6, 3\)"),
+        ({"poses": np.zeros((6, 150))}, r"poses has shape \(6, 150\).*72, 156, 165"),
+        ({"poses": np.zeros((0, 156)), "trans": np.zeros((0, 3))}, r"poses has shape \(0, 156\)"),
+        ({"trans": np.zeros((5, 3))}, r"trans has shape \(5, 3\).*\(6, 3\)"),
         ({"poses": np.full((6, 156), np.nan)}, "not finite"),
         ({"mocap_framerate": np.array(0.0)}, "0.0 frames per second"),
         ({"gender": np.array("robot")}, "'robot'.*female"),
-        ({"poses": np.full((6, 156), "x")}, "something else than numbers"),
+        ({"poses": np.full((6, 156), "x")}, "must be numeric"),
         ({"betas": np.array([{}], dtype=object)}, "plain arrays"),
     ],
 )

@@ -1,1 +1,1 @@
-"""The naked body: a parametric mesh, its skeleton, and open models in SMPL's and MANO's form."""
+"""The body without clothes: a parametric mesh, a skeleton, models in SMPL's and MANO's format."""

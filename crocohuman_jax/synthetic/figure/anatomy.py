@@ -1,4 +1,4 @@
-"""Where things are on the template body: limbs' coordinates, hollows, blood, what never shows."""
+"""Fields of the template body: coordinates along limbs, hollows, redness, hidden faces."""
 
 import dataclasses
 import functools
@@ -13,26 +13,26 @@ WAIST = 0.17
 ARMPIT = 0.42
 ANKLE = -0.725
 ARM_LENGTH = 0.455  # from shoulder to wrist
-ELBOW = 0.228  # along the arm
+ELBOW = 0.228  # metres along the arm
 KNEE = -0.37
 
-# Columns of `Surface.attributes`: metres inside the garment (on skin: to the nearest garment's
-# edge, on a garment's rim: -1), hollows, metres inside hair and beard, blood, lips, nails, and the
-# height of cloth folds in [-1, 1].
+# Columns of `Surface.attributes`: distance inside the garment in metres (on skin: distance to the
+# nearest garment's edge; on a garment's rim: -1), depth of hollows, distances inside hair and beard
+# in metres, redness by blood, lips, nails, and the height of cloth folds in [-1, 1].
 EDGE, HOLLOW, HAIR, BEARD, BLOOD, LIPS, NAILS, FOLD = range(8)
 ATTRIBUTES = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Anatomy:
-    """Fields of the template, one value per vertex [V] unless said otherwise.
+    """Fields of the template, one value per vertex [V] unless stated otherwise.
 
     Attributes:
         member: {part: bool}, whether the vertex touches a face of that body part.
-        arm: metres along the arm, zero at the armhole, negative on the torso.
-        hollow: in [0, 1], how deep in a fold or hole.
-        blood: in [0, 1], how red the skin: cheeks, nose, ears, joints, palms, finger tips.
-        groove: metres that cloth spans instead of following: navel, spine, seat.
+        arm: metres along the arm; on the torso, metres beyond the armhole (negative).
+        hollow: in [0, 1], depth in a fold or hole.
+        blood: in [0, 1], redness of the skin: cheeks, nose, ears, joints, palms, finger tips.
+        groove: depth in metres of grooves that cloth bridges: navel, spine, seat.
         normals: [V, 3], smoothed over the neighbourhood.
         neighbours: [V, N] int, padded with the vertex itself.
         hidden: [F] bool, faces that no camera can see, around and behind the eyeballs.
@@ -53,7 +53,7 @@ class Anatomy:
         return np.where(of_any, np.float32(1), np.float32(-1))
 
     def smooth(self, values: np.ndarray, rounds: int) -> np.ndarray:
-        """Returns vertex values [V, ...] averaged over neighbours, several rounds."""
+        """Returns vertex values [V, ...] averaged over their neighbours `rounds` times."""
         count = self.neighbours.shape[1]
         for _ in range(rounds):
             values = sum(values[self.neighbours[:, k]] for k in range(count)) * np.float32(
@@ -93,7 +93,7 @@ _ARM_PARTS = ("upperarm", "forearm", "hand")
 
 
 def arm_coordinate(body: parametric.Body, points: np.ndarray) -> np.ndarray:
-    """Returns metres along the arm from the shoulder's joint of template points [P, 3], [P]."""
+    """Returns metres [P] along the arm, from the shoulder joint to template points [P, 3]."""
     shoulder, elbow, wrist = _joints(body, "upperarm01.L", "lowerarm01.L", "wrist.L")
     p = points.copy()
     p[:, 0] = np.abs(p[:, 0])
@@ -105,7 +105,7 @@ def arm_coordinate(body: parametric.Body, points: np.ndarray) -> np.ndarray:
 
 
 def arm_angle(body: parametric.Body, points: np.ndarray) -> np.ndarray:
-    """Returns the angle around the arm's axis of template points [P, 3], radians, [P]."""
+    """Returns the angle [P] in radians of template points [P, 3] around the arm's axis."""
     shoulder, elbow, wrist = _joints(body, "upperarm01.L", "lowerarm01.L", "wrist.L")
     p = points.copy()
     p[:, 0] = np.abs(p[:, 0])
@@ -119,7 +119,7 @@ def arm_angle(body: parametric.Body, points: np.ndarray) -> np.ndarray:
 
 
 def armhole(points: np.ndarray) -> np.ndarray:
-    """Returns metres beyond the seam between torso and sleeve, [P], negative on the torso."""
+    """Returns metres [P] beyond the seam between torso and sleeve; negative on the torso."""
     x, z = np.abs(points[:, 0]), points[:, 2]
     seam = x - 0.158 - 0.12 * (z - 0.43)
     return np.where((z > 0.40) | (x > 0.23), seam, -0.06).astype(np.float32)
@@ -137,14 +137,14 @@ def _joints(body, *names):
 
 
 def _neighbours(faces, count):
-    """Returns the vertices around each vertex, [V, N], short rows padded with the vertex."""
+    """Returns the neighbours of each vertex, [V, N], padded with the vertex itself."""
     a = np.concatenate([faces[:, k] for k in (0, 1, 2)])
     b = np.concatenate([faces[:, k] for k in (1, 2, 0)])
     order = np.argsort(a, kind="stable")
     a, b = a[order], b[order]
     start = np.searchsorted(a, np.arange(count))
     rank = np.arange(len(a)) - start[a]
-    width = 7  # a few poles have more: their further neighbours do not matter
+    width = 7  # a few vertices have more neighbours; the others do not matter
     table = np.repeat(np.arange(count)[:, None], width, 1)
     keep = rank < width
     table[a[keep], rank[keep]] = b[keep]
@@ -152,7 +152,7 @@ def _neighbours(faces, count):
 
 
 def _hollow(template, normals, table):
-    """Curvature at two scales: how far the surroundings rise above the vertex."""
+    """Returns the curvature at two scales: how far the surroundings rise above each vertex."""
     result = np.zeros(len(template))
     around = template
     for rounds, scale in ((2, 0.0009), (8, 0.0035)):
@@ -164,7 +164,7 @@ def _hollow(template, normals, table):
 
 
 def _groove(template, normals, table):
-    """How far a much smoothed body rises above the vertex."""
+    """Returns how far a strongly smoothed body rises above each vertex, metres."""
     around = template
     for _ in range(14):
         around = around[table].mean(1)
@@ -173,7 +173,7 @@ def _groove(template, normals, table):
 
 
 def _blood(body, member, normals):
-    """Where blood shines through the skin."""
+    """Returns how strongly blood shows through the skin, [V] in [0, 1]."""
 
     def spot(center, radius):
         near = np.linalg.norm(mirrored - np.asarray(center), axis=1) / radius
@@ -202,7 +202,7 @@ def _blood(body, member, normals):
 
 
 def palm_direction(body: parametric.Body) -> np.ndarray:
-    """Returns where the left palm of the template looks, [3] of length one."""
+    """Returns the direction that the template's left palm faces, [3] of length one."""
     wrist, middle, index, little = _joints(
         body, "wrist.L", "finger3-1.L", "finger2-1.L", "finger5-1.L"
     )
@@ -214,7 +214,7 @@ def palm_direction(body: parametric.Body) -> np.ndarray:
 
 
 def _hidden(body):
-    """The walls of the eye sockets and the backs of the eyeballs, behind the lids."""
+    """Returns the faces behind the eyelids: walls of the eye sockets, backs of the eyeballs."""
     center = body.template[body.faces].mean(1)
     eye = body.heads[body.bone["eye.L"]]
     distance = np.linalg.norm(np.abs(center) * np.sign([1, -1, 1]) - eye, axis=1)

@@ -1,17 +1,17 @@
-"""Joints as means of vertices: sparse, non-negative, right for every shape of the body."""
+"""Fits joints as means of vertices: sparse, non-negative, valid for every shape of the body."""
 
 import numpy as np
 
 
 def fit(samples, places, weights, parents, near: int = 100) -> np.ndarray:
-    """Returns non-negative [K, V] float32, rows summing to one: joints as means of vertices.
+    """Returns the joint regressor: non-negative [K, V] float32 whose rows sum to one.
 
     Args:
-        samples: [1 + 32, V, 3], the mean mesh and its directions of shape.
-        places: [1 + 32, K, 3], what the joints do in each.
-        weights: [V, K], for a joint is carried by skin that moves with it or its parent.
-        parents: [K].
-        near: how many vertices in each octant around a joint may carry it.
+        samples: [1 + 32, V, 3], the mean mesh and the shape directions.
+        places: [1 + 32, K, 3], the mean joints and their displacement along each direction.
+        weights: [V, K], skinning weights; only skin that moves with a joint or its parent is used.
+        parents: [K] int, -1 for the root.
+        near: number of vertices in each octant around a joint that may be used.
     """
     regressor = np.zeros(weights.T.shape, np.float32)
     for k, parent in enumerate(parents):
@@ -24,8 +24,8 @@ def fit(samples, places, weights, parents, near: int = 100) -> np.ndarray:
             inside = np.flatnonzero((octant == o) & moved)
             chosen.append(inside[np.argsort(distance[inside], kind="stable")[:near]])
         chosen = np.sort(np.concatenate(chosen))
-        # As the weights sum to one, offsets of the vertices from the joint want to cancel, in the
-        # mean mesh and in each direction; one more equation holds the sum.
+        # As the weights sum to one, the weighted offsets of vertices from the joint must cancel, in
+        # the mean mesh and in each shape direction; one more equation fixes the sum.
         offsets = samples[:, chosen] - places[:, None, k]
         equations = offsets.transpose(0, 2, 1).reshape(-1, len(chosen)).astype(np.float64)
         equations = np.concatenate([equations, np.ones((1, len(chosen)))])
@@ -35,9 +35,9 @@ def fit(samples, places, weights, parents, near: int = 100) -> np.ndarray:
 
 
 def non_negative(a: np.ndarray, one: int) -> np.ndarray:  # [E, N]
-    """Returns x >= 0, [N], that minimises |a x - b|, b being 1 in row `one` and else 0.
+    """Returns x >= 0, [N], that minimises |a x - b|, where b is 1 in row `one` and 0 elsewhere.
 
-    The active set method of Lawson and Hanson.
+    This is the active set method of Lawson and Hanson.
     """
     gram, right = a.T @ a, a[one]
     x, free = np.zeros(a.shape[1]), np.zeros(a.shape[1], bool)

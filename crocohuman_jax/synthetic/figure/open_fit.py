@@ -1,10 +1,10 @@
-"""From a posed person of the full body to the parameters of the open models, in closed form.
+"""Fits the open models' parameters to a posed person of the full body, in closed form.
 
-Parameters speak of the world: their mesh lies where the person stands, z up, so that the rotation
-of the root holds the change from the models' axes to the world's, as in AMASS.
+The parameters are in world coordinates (z up): their mesh lies where the person stands. The root
+rotation therefore contains the change from the models' axes to the world's, as in AMASS.
 
-Fit errors over 240 adults, each at one moment of a motion of their own (seed 1), in millimetres, of
-all vertices; `python -m crocohuman_jax.synthetic.open_models --output=DIR` prints them again:
+Fit errors of all vertices in millimetres, over 240 adults, each at one time of their own motion
+(seed 1); `python -m crocohuman_jax.synthetic.open_models --output=DIR` prints them again:
 
     betas  what              mean    p99    max  mm
        10  rest              0.81   5.09   18.8
@@ -16,11 +16,11 @@ all vertices; `python -m crocohuman_jax.synthetic.open_models --output=DIR` prin
        32  rest              0.00   0.01    0.0
        32  posed, no hands   2.03  14.14   45.0
 
-A posed body is worse in its hands (20 mm), a quarter of its vertices: as in SMPL one joint bends
-all fingers. Of its other parts head and feet, which are densely meshed, are within 2 mm on average,
-trunk and legs within 5, upper arms 6, forearms 8: there are no pose directions. The joint regressor
-of the body finds the bones' heads within 3.5 mm on average over adults it has not seen, worst
-(13 mm) for spine3 in the depth of the chest.
+The hands, a quarter of a posed body's vertices, have the largest mean error (20 mm), because one
+joint bends all fingers, as in SMPL. There are no pose directions, so the other parts have mean
+errors of up to 2 mm (head and feet, which are densely meshed), 5 mm (trunk and legs), 6 mm (upper
+arms) and 8 mm (forearms). On adults that it was not fitted to, the body's joint regressor finds the
+bones' heads with a mean error of 3.5 mm; the worst is spine3, deep in the chest (13 mm).
 """
 
 import dataclasses
@@ -31,15 +31,15 @@ import numpy as np
 from crocohuman_jax.synthetic.figure import open_models, smpl_joints, smpl_model
 from crocohuman_jax.synthetic.graphics import rotations
 
-# Skin between two joints blurs both their turns: a vertex counts by this power of its weight. A
-# child's pivot counts by all vertices beyond it, but little, for they can still turn. Both numbers
-# are those with the least error.
+# Skin between two joints mixes both rotations, so a vertex is weighted by the power _POWER of its
+# skinning weight. A child's pivot has the weight of all vertices beyond it times _CHILD (small, as
+# those vertices can still be rotated about it). Both values gave the smallest error.
 _POWER, _CHILD = 4, 0.05
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """What `SmplBody.pose` takes: betas [S], pose [K, 3] axis-angles, transl [3] in metres.
+    """The arguments of `SmplBody.pose`: betas [S], pose [K, 3] axis-angles, transl [3] in metres.
 
     The first row of `pose` is global_orient, the others are body_pose or hand_pose.
     """
@@ -50,12 +50,12 @@ class Parameters:
 
 
 def fit_body(coefficients: np.ndarray, skin: np.ndarray, components: int = 10) -> Parameters:
-    """Returns the open body nearest to a posed person.
+    """Returns the parameters of the open body nearest to a posed person.
 
     Args:
-        coefficients: [32] of the person's shape.
+        coefficients: [32], the person's shape.
         skin: [13718, 3], the person's body in the world, such as `Posed.skin`.
-        components: how many betas.
+        components: number of betas.
     """
     model, jointed = open_models.body(components), posable("body", components)
     betas = (coefficients - model["shape_mean"]) @ model["shape_projection"]
@@ -65,12 +65,13 @@ def fit_body(coefficients: np.ndarray, skin: np.ndarray, components: int = 10) -
 def fit_hand(
     coefficients: np.ndarray, skin: np.ndarray, side: str = "right", components: int = 10
 ) -> Parameters:
-    """Returns the open hand nearest to one hand of a posed person; see `fit_body`."""
+    """Returns the parameters of the open hand nearest to a posed hand; see `fit_body`."""
     model, jointed = open_models.hand(side, components), posable(side, components)
     betas = (coefficients - model["shape_mean"]) @ model["shape_projection"]
     target = skin[model["vertices"]]
     first = _pose(side, jointed, betas, target)
-    # Once more, with targets as far beyond as the skin fell short: fingers are mostly such skin.
+    # Fit again with the error of the first fit added to the target: in the fingers most skin
+    # follows two joints and falls short of its target.
     reached = jointed.pose(first.betas, first.pose, first.transl)[0]
     return _pose(side, jointed, betas, 2 * target - reached)
 
@@ -81,13 +82,13 @@ def seen(
     """Returns the parameters of the same mesh in other coordinates, such as a camera's.
 
     Args:
-        parameters: in the world.
+        parameters: in world coordinates.
         root: [3], the model's root joint at rest for these betas.
         rotation, translation: camera_from_world.
     """
     pose = parameters.pose.copy()
     pose[0] = rotations.to_vector(rotation @ rotations.from_vector(pose[0]))
-    # The root is the pivot of the first rotation, so it is what moves.
+    # The first rotation turns about the root joint, so `transl` has to move that joint.
     transl = rotation @ (root + parameters.transl) + translation - root
     return Parameters(parameters.betas, pose, transl)
 
@@ -102,21 +103,22 @@ def posable(kind: str, components: int) -> smpl_model.SmplBody:
 
 @functools.cache
 def _core(kind: str) -> np.ndarray:
-    """Returns how much each vertex tells of each joint's turn, [K, V] float32."""
+    """Returns the weight of each vertex in the fit of each joint's rotation, [K, V] float32."""
     return np.ascontiguousarray(posable(kind, 1).weights.T ** _POWER)
 
 
 def _pose(kind: str, posable: smpl_model.SmplBody, betas, target) -> Parameters:
-    """Returns, from the root outwards, the best turn of each joint towards a mesh [V, 3].
+    """Returns the parameters whose mesh is nearest to `target` [V, 3], joint by joint.
 
-    Each joint is first fitted alone, as a rigid body with the vertices it moves: that tells where
-    its pivot wants to be. Then, root first, it turns about the pivot that its parent left it, so as
-    to bring its vertices and its children's pivots nearest to where they belong (Kabsch).
+    Each joint is first fitted alone, as a rigid body with the vertices that it moves; this gives
+    the wanted position of its pivot. Then, from the root outwards, each joint is rotated about the
+    pivot that its parent gives it, so that its vertices and its children's pivots come nearest to
+    their targets (Kabsch).
     """
     rest, joints = posable.rest(betas)
     origin = target.mean(0, dtype=np.float64)
     target = (target - origin).astype(np.float32)
-    # Moments of the vertices that each joint moves.
+    # Weighted sums (moments) over the vertices that each joint moves.
     outer = (target[:, :, None] * rest[:, None]).reshape(-1, 9)
     moments = _core(kind) @ np.concatenate([rest, target, outer], 1)
     mass = _core(kind).sum(1, dtype=np.float64)

@@ -3,20 +3,20 @@
     python -m crocohuman_jax.synthetic.open_models --output=models
 
 writes `open_body.npz`, `open_hand_right.npz` and `open_hand_left.npz` and prints how well they fit
-the full body of 104 bones. Each has the fields of the files it stands in for (v_template,
+the full body of 104 bones. Each has the fields of the file that it replaces (v_template,
 shapedirs, posedirs, J_regressor, J, weights, kintree_table, f, bs_style, bs_type; the hands also
-hands_components, hands_mean, hands_coeffs), the joints of those in their order and meaning, their
-axes (y up, facing +z, the left at +x, metres) and their zero pose: the body stands with its arms
+hands_components, hands_mean, hands_coeffs), with the same joints in the same order, the same axes
+(y up, facing +z, the left at +x, metres) and the same zero pose: the body stands with its arms
 stretched sideways, palms down, legs straight; the hand is flat, its fingers along -x on the right.
-The mesh, the shape directions and so the betas are its own.
+The mesh and the shape directions differ, so betas of the original models have another meaning.
 
-Beyond those fields:
+Additional fields:
     vt, ft: [T, 2] in [0, 1] and [F, 3], the texture atlas (v up).
-    vertices: [V], the vertices' numbers in the mesh of the full body.
+    vertices: [V], index of each vertex in the mesh of the full body.
     face_part, part_names: [F] uint8 and the names of the full body's 17 parts.
-    dense_part: [F] uint8, 1..24, parts numbered as DensePose does (0 in the hands' models).
-    vert_sym_idxs, face_sym_idxs, joint_sym_idxs: the mirrored partners; in a hand its own numbers,
-        since the left hand is the mirrored right one, vertex by vertex.
+    dense_part: [F] uint8, 1..24, parts numbered as in DensePose (right hand 3, left hand 4).
+    vert_sym_idxs, face_sym_idxs, joint_sym_idxs: indices of the mirrored partners; in a hand each
+        element's own index, since the left hand is the mirrored right one, vertex by vertex.
     joint_names: [K].
     shape_mean, shape_projection: [32] and [32, S]: betas are (coefficients - mean) @ projection.
 """
@@ -30,9 +30,9 @@ import threadpoolctl
 from crocohuman_jax.synthetic.figure import joint_regressor, parametric, smpl_joints
 from crocohuman_jax.synthetic.graphics import rotations
 
-ADULTS = 2048  # phenotypes whose spread the shape directions describe
+ADULTS = 2048  # number of random adults that the shape directions are computed from
 NO_PARENT = np.uint32(2**32 - 1)
-# DensePose's numbers: back and front where a part has both, by part of the full body.
+# DensePose's part numbers (back, front) of each part of the full body.
 _DENSE = {
     "torso_upper": (1, 2),
     "torso_lower": (1, 2),
@@ -49,13 +49,13 @@ _DENSE = {
     "forearm_l": (19, 21),
     "forearm_r": (20, 22),
 }
-_DENSE_HEAD = (23, 24)  # right and left half; neck and eyes too
+_DENSE_HEAD = (23, 24)  # (right half, left half) of head, neck and eyes
 
 
 def adults(count: int, seed: int) -> np.ndarray:
     """Returns the shape coefficients [count, 32] of adults.
 
-    Drawn evenly in all attributes but the height, which is normal: 10 cm of deviation.
+    All attributes are drawn uniformly, except height: it is normal with a deviation of 10 cm.
     """
     body, rng = parametric.load(), np.random.default_rng(seed)
     drawn = []
@@ -76,14 +76,14 @@ def _population() -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def body_rig() -> smpl_joints.Rig:
-    """Returns SMPL's joints over the bones; the mean adult is straight in the zero pose."""
+    """Returns the rig of SMPL's joints; its zero pose straightens the mean adult."""
     body = parametric.load()
     return smpl_joints.smpl(body, body.rest(_population()[0]))
 
 
 @functools.cache
 def hand_rig(side: str) -> smpl_joints.Rig:
-    """Returns MANO's joints over the bones of the "left" or "right" hand."""
+    """Returns the rig of MANO's joints for the "left" or "right" hand."""
     body = parametric.load()
     return smpl_joints.mano(body, body.rest(_population()[0]), side)
 
@@ -92,10 +92,10 @@ def hand_rig(side: str) -> smpl_joints.Rig:
 def body(components: int = 10) -> dict[str, np.ndarray]:
     """Returns the open body in SMPL's format: 13718 vertices, 27420 faces, 24 joints.
 
-    Pose directions are zero. How far it is from the full body: see `open_fit`.
+    Pose directions are zero. `open_fit` lists the errors relative to the full body.
 
     Args:
-        components: S, shape directions, at most 32; each of variance one among adults.
+        components: S, number of shape directions, 1 to 32; each beta has variance one among adults.
     """
     full, rig = parametric.load(), body_rig()
     vertices, heads = _zero_meshes(rig)
@@ -124,13 +124,13 @@ def hand(side: str = "right", components: int = 10) -> dict[str, np.ndarray]:
 
     Args:
         side: "right" or "left", which is the mirrored right one.
-        components: S, shape directions, at most 32; each of variance one among adults.
+        components: S, number of shape directions, 1 to 32; each beta has variance one among adults.
 
     Raises:
-        ValueError: an unknown side.
+        ValueError: the side or the number of components is invalid.
     """
     if side not in smpl_joints.SIDES:
-        raise ValueError(f"There is no hand {side!r}. Known: {', '.join(smpl_joints.SIDES)}.")
+        raise ValueError(f"Unknown side {side!r} of a hand. Known: {', '.join(smpl_joints.SIDES)}.")
     full, rig = parametric.load(), hand_rig("right")
     vertices, heads = _zero_meshes(rig)
     wrist = np.einsum("j,cja->ca", rig.heads[0], heads)[:, None]
@@ -161,10 +161,10 @@ def save(model: dict[str, np.ndarray], path: str | pathlib.Path) -> None:
 
 
 def _zero_meshes(rig: smpl_joints.Rig) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean adult and the basis in the zero pose, in the models' axes.
+    """Returns the mean adult and 32 shape directions in the zero pose, in the models' axes.
 
-    Of one rotation per bone the skinned mesh is linear in mesh and heads, so each direction of
-    shape can be posed by itself. Vertices [33, V, 3], bone heads [33, J, 3]; the mean comes first.
+    At fixed bone rotations the skinned mesh is linear in mesh and heads, so each shape direction
+    can be posed alone. Vertices are [33, V, 3], bone heads [33, J, 3]; the mean comes first.
     """
     full = parametric.load()
     mean = _population()[0]
@@ -181,15 +181,15 @@ def _zero_meshes(rig: smpl_joints.Rig) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _joints(rig: smpl_joints.Rig, heads: np.ndarray) -> np.ndarray:  # [C, J, 3]
-    """Returns where the joints lie, [C, K, 3]."""
+    """Returns the positions of the joints, [C, K, 3]."""
     return np.einsum("kj,cja->cka", rig.heads, heads)
 
 
 def _model(rig, vertices, heads, numbers, faces, components) -> dict[str, np.ndarray]:
-    """Returns the fields that body and hand share; vertices [33, V, 3], heads [33, J, 3]."""
+    """Returns the fields that body and hand share, of vertices [33, V, 3] and heads [33, J, 3]."""
     full = parametric.load()
     if not 1 <= components <= len(vertices) - 1:
-        raise ValueError(f"{components} shape components; there are 1 to {len(vertices) - 1}.")
+        raise ValueError(f"{components} shape components; expected 1 to {len(vertices) - 1}.")
     turn, projection = _directions(vertices[1:])
     shapes = np.einsum("cs,cva->vas", turn[:, :components], vertices[1:])
     samples = np.concatenate([vertices[:1], np.einsum("cs,cva->sva", turn, vertices[1:])])
@@ -225,10 +225,10 @@ def _model(rig, vertices, heads, numbers, faces, components) -> dict[str, np.nda
 
 
 def _directions(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [32, V, 3]
-    """Returns the principal directions of the adults' meshes and what gives a person's betas.
+    """Returns the principal directions of the adults' meshes and the projection to betas.
 
-    Both [32, 32], one direction per column: meshes are mean + betas @ (turn.T @ basis), and betas
-    are (coefficients - mean) @ projection, the least squares fit for any leading number of them.
+    Both are [32, 32] with one direction per column. A mesh is mean + betas @ (turn.T @ basis), and
+    betas are (coefficients - mean) @ projection. The first S betas are the least squares fit of S.
     """
     flat = basis.reshape(len(basis), -1).astype(np.float64)
     gram = flat @ flat.T
@@ -236,7 +236,7 @@ def _directions(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [32, V, 
     root = (axes * np.sqrt(np.maximum(variance, 0))) @ axes.T
     spread, turn = np.linalg.eigh(root @ gram @ root)
     spread, turn = spread[::-1], root @ turn[:, ::-1]
-    # An eigenvector's sign is free: the vertex that moves most along y moves upwards.
+    # An eigenvector's sign is arbitrary; chosen so that the vertex that moves most in y moves up.
     height = turn.T @ basis[..., 1].astype(np.float64)
     most = np.take_along_axis(height, np.abs(height).argmax(1)[:, None], 1)[:, 0]
     turn = turn * np.where(most < 0, -1.0, 1.0)
@@ -245,7 +245,7 @@ def _directions(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [32, V, 
 
 @functools.cache
 def _mirror() -> tuple[np.ndarray, np.ndarray]:
-    """Returns each vertex's and each face's mirrored partner in the full body, [V] and [F]."""
+    """Returns the mirrored partners of the full body's vertices and faces, indices [V] and [F]."""
     full = parametric.load()
 
     def keys(points):
@@ -259,16 +259,16 @@ def _mirror() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mirrored_hand(model: dict[str, np.ndarray], numbers: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the fields of the left hand that differ; `numbers` are the right one's faces."""
+    """Returns the fields that differ in the left hand; `numbers` are the right hand's faces."""
     full = parametric.load()
     partner, face_partner = _mirror()
     flip = np.array([-1, 1, 1], np.float32)
     vertices = partner[model["vertices"]]
-    # The atlas of the left hand, at the corner that is the partner of each corner of the right.
+    # Texture coordinates of the left hand, at the partner of each of the right hand's corners.
     right, left = full.faces[numbers], full.faces[face_partner[numbers]]
     corner = (partner[right][:, :, None] == left[:, None]).argmax(2)
     atlas = np.take_along_axis(full.faces_uv[face_partner[numbers]], corner, 1)
-    # Mirroring a rotation keeps the component of its axis along x and turns the others.
+    # Mirroring a rotation keeps the x component of its axis and negates the others.
     turn = np.tile([1.0, -1, -1], len(model["hands_mean"]) // 3)
     return {
         "v_template": model["v_template"] * flip,
@@ -283,10 +283,10 @@ def _mirrored_hand(model: dict[str, np.ndarray], numbers: np.ndarray) -> dict[st
 
 
 def _hand_poses(rig: smpl_joints.Rig, joints: np.ndarray) -> dict[str, np.ndarray]:  # [16, 3]
-    """Returns directions of hand poses by a model of synergies, as MANO has them from scans.
+    """Returns principal directions of random hand poses; those of MANO come from scans.
 
-    A common curl of all fingers, a curl of each, a spread, and a thumb that opposes and bends; the
-    second and third bones of a finger follow each other as tendons have it.
+    The poses combine a common curl of all fingers, a curl of each, a spread, and a thumb that
+    opposes and bends. The last bone of a finger follows the second, as tendons couple them.
     """
     rng, poses = np.random.default_rng(0), np.zeros((1554, 15, 3))
     common = rng.beta(1.2, 1.6, 1554) * 80
@@ -294,7 +294,7 @@ def _hand_poses(rig: smpl_joints.Rig, joints: np.ndarray) -> dict[str, np.ndarra
     for finger, name in enumerate(("index", "middle", "pinky", "ring")):
         first = rig.joints.index(f"{name}1")
         line = rotations.unit(joints[first + 2] - joints[first])
-        # Curling turns the fingers of the flat hand down, about the axis across the finger.
+        # Curling bends the fingers of the flat hand down, about the axis across the finger.
         across = rotations.unit(np.cross(line, (0, -1.0, 0)))
         own = rng.normal(0, 14, 1554)
         base = np.clip(common + own - 5, -15, 88)
@@ -314,7 +314,7 @@ def _hand_poses(rig: smpl_joints.Rig, joints: np.ndarray) -> dict[str, np.ndarra
     poses[:, first + 1] = np.radians(np.clip(bend, -10, 70))[:, None] * across
     flat = poses.reshape(len(poses), 45)
     mean = flat.mean(0)
-    with threadpoolctl.threadpool_limits(1, user_api="blas"):  # the same bytes in every process
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):  # same bytes in every process
         components = np.linalg.svd(flat - mean, full_matrices=False)[2]
         largest = np.take_along_axis(components, np.abs(components).argmax(1)[:, None], 1)
         components *= np.sign(largest)
@@ -323,7 +323,7 @@ def _hand_poses(rig: smpl_joints.Rig, joints: np.ndarray) -> dict[str, np.ndarra
 
 
 def _dense_parts(full: parametric.Body, faces: np.ndarray) -> np.ndarray:  # corners [F, 3, 3]
-    """Returns [F] uint8 in 1..24: DensePose's parts, front and back by where a face looks."""
+    """Returns DensePose's parts, [F] uint8 in 1..24; normals tell front from back."""
     normal = np.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0])
     front, left = normal[:, 2] > 0, faces[..., 0].mean(1) > 0
     table = np.array([_DENSE.get(name, _DENSE_HEAD) for name in full.parts], np.uint8)
@@ -332,7 +332,7 @@ def _dense_parts(full: parametric.Body, faces: np.ndarray) -> np.ndarray:  # cor
 
 
 def _frozen(model: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the model with arrays that cannot be written to, since it is kept and shared."""
+    """Returns the model with read-only arrays, since it is cached and shared."""
     for array in model.values():
         array.flags.writeable = False
     return model

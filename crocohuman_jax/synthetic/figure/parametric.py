@@ -1,10 +1,10 @@
-"""The parametric body: phenotype to rest mesh, skeleton and linear blend skinning.
+"""The parametric body: rest mesh and skeleton of a phenotype, and linear blend skinning.
 
 World axes at rest: z up, the face looks along -y, the left hand lies at +x; metres. The mesh and
-its variation are MakeHuman's (CC0); `NOTICE` and `export_body.py` say how they came here.
+its variation are MakeHuman's (CC0); `NOTICE` and `export_body.py` describe how they were exported.
 
-A pose is one rotation per bone, [104, 3, 3], about the bone's own head and in the axes of the rest
-pose; a bone carries its children along.
+A pose is one rotation per bone, [104, 3, 3], about the bone's own head (its start point) and in the
+axes of the rest pose; it moves the bone's children too.
 """
 
 import functools
@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 
 ASSET = pathlib.Path(__file__).with_name("body.npz")
-# Variations of each attribute in the asset's basis; race and bust stay at their mean.
+# Number of variations of each attribute in the asset's basis; race and bust stay at their mean.
 VARIATIONS = {
     "race": 3,
     "gender": 2,
@@ -25,27 +25,27 @@ VARIATIONS = {
     "cupsize": 3,
     "firmness": 3,
 }
-# In [0, 1] each; gender 0 is male; age 1/3 is a child, 2/3 a young adult, 1 old; height 0.38 is the
-# average of adults (men 1.77 m, women 1.64 m), and 0.1 more or less are 11 cm.
+# Attributes of a person, each in [0, 1]: gender 0 is male; age 1/3 is a child, 2/3 a young adult, 1
+# old; height 0.38 is the average of adults (men 1.77 m, women 1.64 m), and a step of 0.1 is 11 cm.
 PHENOTYPE = ("gender", "age", "muscle", "weight", "height", "proportions")
 ADULT = 2 / 3  # the youngest age of the built-in people
 
 
 class Body:
-    """The asset's arrays. V = 13718 vertices, F = 27420 faces, J = 104 bones.
+    """The arrays of the body model: V = 13718 vertices, F = 27420 faces, J = 104 bones.
 
     Attributes:
         template: [V, 3] float32, the mean body at rest.
         faces: [F, 3] int32, counter-clockwise from outside.
         uv, faces_uv: [T, 2] float32 in [0, 1] and [F, 3] int32, the texture atlas.
-        weights, weight_bones: [V, 4] float32 summing to one, and the bones they are of.
-        heads: [J, 3] float32, where the template's bones begin.
+        weights, weight_bones: [V, 4] float32 skinning weights that sum to one, and their bones.
+        heads: [J, 3] float32, start points of the template's bones.
         parents: [J] int, each before its children; -1 for the root.
-        bones: names; `bone` maps a name to its number.
-        parts: names of body parts, 0 being the background; face_part: [F] uint8.
-        bone_part: [J] uint8, the part that each bone moves.
-        part_weights: [V, 18] float32 summing to one, how much of a vertex's skin each part moves;
-            interpolated, their largest has smoother borders than `face_part`.
+        bones: names; `bone` maps a name to its index.
+        parts: names of body parts; index 0 is the background.
+        face_part, bone_part: [F] and [J] uint8, part of each face, and part that each bone moves.
+        part_weights: [V, 18] float32 summing to one, share of each part in the skinning weights;
+            the largest interpolated weight gives smoother part borders than `face_part`.
         masks: {name: [V] float32 in [0, 1]}: lips, nails, face, eyelids, ears.
     """
 
@@ -76,7 +76,7 @@ class Body:
 
     @functools.cached_property
     def part_weights(self) -> np.ndarray:
-        """See the class."""
+        """Share of each part in a vertex's skinning weights, see the class."""
         weights = np.zeros((len(self.weights), len(self.parts)), np.float32)
         rows = np.arange(len(weights))
         for k in range(self.weights.shape[1]):
@@ -84,14 +84,14 @@ class Body:
         return weights
 
     def coefficients(self, phenotype: dict[str, float]) -> np.ndarray:
-        """Returns the shape coefficients [32] of a phenotype; what it leaves out is 0.5.
+        """Returns the shape coefficients [32] of a phenotype; missing attributes are 0.5.
 
         Raises:
-            ValueError: an unknown attribute.
+            ValueError: the phenotype has an unknown attribute.
         """
         unknown = phenotype.keys() - set(PHENOTYPE)
         if unknown:
-            raise ValueError(f"Unknown {sorted(unknown)}. A phenotype has {PHENOTYPE}.")
+            raise ValueError(f"Unknown phenotype attributes {sorted(unknown)}. Known: {PHENOTYPE}.")
         parts = []
         for name, count in VARIATIONS.items():
             if name == "race":
@@ -111,10 +111,10 @@ class Body:
     def transforms(
         self, heads: np.ndarray, rotations: np.ndarray, translation: np.ndarray | None = None
     ) -> np.ndarray:
-        """Returns what takes each bone from rest to its pose, [J, 4, 4] float64.
+        """Returns the transform of each bone from rest to its pose, [J, 4, 4] float64.
 
         Args:
-            heads: [J, 3] at rest.
+            heads: [J, 3], bone heads at rest.
             rotations: [J, 3, 3], see the module.
             translation: [3] of the whole body, metres.
         """
@@ -129,12 +129,12 @@ class Body:
         return local
 
     def skin(self, vertices: np.ndarray, transforms: np.ndarray) -> np.ndarray:
-        """Returns rest vertices [V, 3] carried by the bones' transforms, float32."""
+        """Returns rest vertices [V, 3] moved by the bones' transforms [J, 4, 4], float32."""
         return skin(vertices, self.weights, self.weight_bones, transforms)
 
 
 def skin(vertices, weights, bones, transforms) -> np.ndarray:  # [V, 3], [V, W] twice, [J, 4, 4]
-    """Returns vertices [V, 3] blended over the transforms of their bones, float32."""
+    """Returns vertices [V, 3] moved by the weighted mean of their bones' transforms, float32."""
     rows = transforms[:, :3].reshape(-1, 12).astype(np.float32)
     blended = np.zeros((len(vertices), 12), np.float32)
     for k in range(weights.shape[1]):

@@ -1,9 +1,9 @@
-"""How the body's 104 bones make up the joints of SMPL (24) and of MANO (16), and their zero pose.
+"""Maps the body's 104 bones to the joints of SMPL (24) and of MANO (16), and gives their zero pose.
 
-A *rig* says where each joint lies and how each bone follows the joints. The zero pose is that of
-the models: arms stretched sideways, palms down, legs straight, for the hand also the fingers. Bones
-speak in the world's axes (z up, facing -y), joints in the models' (y up, facing +z); in both the
-left is at +x.
+A *rig* holds the position of each joint and the share of each joint's rotation that a bone takes.
+The zero pose is that of the models: arms stretched sideways, palms down, legs straight; a hand has
+its fingers straight too. Bones use the world's axes (z up, facing -y), joints those of the models
+(y up, facing +z); in both the left is at +x.
 """
 
 import dataclasses
@@ -13,11 +13,11 @@ import numpy as np
 from crocohuman_jax.synthetic.figure import parametric
 from crocohuman_jax.synthetic.graphics import rotations
 
-# model_from_world: what turns the world's axes into the models'.
+# model_from_world: rotates vectors from the world's axes to the models'.
 AXES = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 SIDES = {"left": "L", "right": "R"}
 
-# Joint, its parent, the bones at whose heads it lies (their mean).
+# Joint, its parent, and bones; the joint lies at the mean of their heads.
 _TRUNK = (
     ("pelvis", "", "root"),
     ("spine1", "pelvis", "spine03"),
@@ -66,8 +66,9 @@ SMPL_JOINTS = (
 _FINGER_OF = {"index": 2, "middle": 3, "pinky": 5, "ring": 4, "thumb": 1}
 MANO_JOINTS = ("wrist", *(f"{finger}{k}" for finger in _FINGER_OF for k in (1, 2, 3)))
 
-# How a bone follows the joints, by what its name begins with; the first that fits. Shares sum to
-# one; the bones between two joints share the turn between them, as twist does in a forearm.
+# Share of each joint's rotation that a bone takes, by the beginning of the bone's name; the first
+# match counts. Shares sum to one. Bones between two joints take a part of both rotations, since a
+# forearm, for example, spreads its twist.
 _FOLLOWS = (
     ("root", {"pelvis": 1}),
     ("pelvis", {"pelvis": 1}),
@@ -104,11 +105,11 @@ class Rig:
     Attributes:
         joints: names.
         parents: [K] int, -1 for the root, each before its children.
-        heads: [K, J], rows sum to one: where a joint lies, as a mean of the bones' heads.
-        follows: [J, K], how a bone follows the joints; rows sum to one, or are zero where it is of
-            another part of the body.
+        heads: [K, J], rows sum to one: a joint lies at this weighted mean of the bones' heads.
+        follows: [J, K], share of each joint's rotation that a bone takes; rows sum to one, or are
+            zero for a bone of another part of the body.
         zero: [J, 3, 3], rotations of the bones in the zero pose, for `parametric.Body.transforms`.
-        zero_world: [J, 3, 3], what these amount to along the chain.
+        zero_world: [J, 3, 3], the same rotations accumulated from the root.
     """
 
     joints: tuple[str, ...]
@@ -120,11 +121,12 @@ class Rig:
 
 
 def smpl(body: parametric.Body, person: tuple[np.ndarray, np.ndarray]) -> Rig:
-    """Returns the 24 joints of SMPL over the body's bones.
+    """Returns the rig of SMPL's 24 joints.
 
     Args:
-        body: whose bones.
-        person: vertices [V, 3] and heads [J, 3] at rest of who is straight in the zero pose.
+        body: the parametric body.
+        person: vertices [V, 3] and heads [J, 3] at rest of the person that the zero pose makes
+            straight.
     """
     rows = {name: (parent, bones.split()) for name, parent, bones in _TRUNK}
     for side, letter in SIDES.items():
@@ -142,7 +144,7 @@ def smpl(body: parametric.Body, person: tuple[np.ndarray, np.ndarray]) -> Rig:
 
 
 def mano(body: parametric.Body, person: tuple[np.ndarray, np.ndarray], side: str) -> Rig:
-    """Returns the 16 joints of MANO over the bones of the "left" or "right" hand; see `smpl`."""
+    """Returns the rig of MANO's 16 joints for the "left" or "right" hand; see `smpl`."""
     letter = SIDES[side]
     rows = {"wrist": ("", [f"wrist.{letter}"])}
     for finger, number in _FINGER_OF.items():
@@ -163,9 +165,9 @@ def zero_pose(
     """Returns the world rotations [J, 3, 3] of the bones in the models' zero pose.
 
     Args:
-        body: whose bones.
+        body: the parametric body.
         person: see `smpl`.
-        flat: straighten the fingers too; otherwise they keep their curve.
+        flat: True straightens the fingers too; otherwise they stay curved.
     """
     turns, heads = {}, person[1]
 
@@ -179,11 +181,11 @@ def zero_pose(
         turns[bone["upperleg01"]] = rotations.between(thigh, -rotations.Z)
         turns[bone["lowerleg01"]] = rotations.between(shin, -rotations.Z)
         turns[bone["foot"]] = np.eye(3)
-        # The girdle goes along with a raised arm.
+        # The shoulder girdle rises with a raised arm.
         turns[bone["clavicle"]] = rotations.about(rotations.Y, -sign * np.radians(12))
         upper = along(bone["upperarm01"], bone["lowerarm01"])
         fore = along(bone["lowerarm01"], bone["wrist"])
-        hinge = np.cross(upper, fore)  # of the elbow; upright, so that it bends forward
+        hinge = np.cross(upper, fore)  # axis of the elbow; upright, so that it bends forward
         out = sign * rotations.X
         turns[bone["upperarm01"]] = _carry(upper, hinge, out, -sign * rotations.Z)
         turns[bone["lowerarm01"]] = _carry(fore, hinge, out, -sign * rotations.Z)
@@ -205,13 +207,13 @@ def zero_pose(
 
 
 def _straight_fingers(body, person, hand, letter) -> dict[str, np.ndarray]:
-    """Returns the world rotations that lay the fingers' bones straight into the hand's plane."""
+    """Returns the world rotations that straighten the fingers' bones in the plane of the hand."""
     strongest = body.weight_bones[np.arange(len(body.weights)), body.weights.argmax(1)]
     turns = {}
     for finger in (2, 3, 4, 5):
         names = [f"finger{finger}-{k}.{letter}" for k in (1, 2, 3)]
         points = [person[1][body.bone[name]] for name in names]
-        # The last bone has no child: its direction is that to the middle of its skin.
+        # The last bone has no child, so it points to the mean of its skin's vertices.
         points.append(person[0][strongest == body.bone[names[2]]].mean(0))
         line = hand @ (points[1] - points[0]) * (1, 1, 0)
         for name, start, end in zip(names, points, points[1:], strict=False):
@@ -220,7 +222,7 @@ def _straight_fingers(body, person, hand, letter) -> dict[str, np.ndarray]:
 
 
 def _carry(a, b, to_a, to_b) -> np.ndarray:  # [3] each
-    """Returns the rotation that carries a to to_a and the plane of a and b to the others'."""
+    """Returns the rotation that takes a to to_a, and the plane of a, b to that of to_a, to_b."""
 
     def frame(x, y):
         x = rotations.unit(x)
@@ -231,7 +233,7 @@ def _carry(a, b, to_a, to_b) -> np.ndarray:  # [3] each
 
 
 def _rig(body, rows, follows, zero_world) -> Rig:
-    """Returns the rig of {joint: (parent, bones at its place)} in order."""
+    """Returns the rig of ordered rows {joint: (parent, bones whose heads give its position)}."""
     names = tuple(rows)
     parents = np.array([names.index(parent) if parent else -1 for parent, _ in rows.values()])
     heads = np.zeros((len(rows), len(body.bones)))
@@ -247,7 +249,7 @@ def local(world: np.ndarray, parents: np.ndarray) -> np.ndarray:
 
 
 def chain(relative: np.ndarray, parents: np.ndarray) -> np.ndarray:
-    """Returns rotations [K, 3, 3] relative to parents accumulated along the tree."""
+    """Returns world rotations [K, 3, 3] from rotations relative to the parents."""
     world = np.array(relative, np.float64)
     for child, parent in enumerate(parents):
         if parent >= 0:

@@ -1,4 +1,4 @@
-"""A body or hand from a file with SMPL's or MANO's fields: shape, pose, linear blend skinning."""
+"""Poses a body or hand of a file with SMPL's or MANO's fields, by linear blend skinning."""
 
 import pathlib
 from collections.abc import Mapping
@@ -12,23 +12,23 @@ FIELDS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kint
 
 
 class SmplBody:
-    """The arrays of one model: V vertices, F faces, K joints, S directions of shape.
+    """One body model: V vertices, F faces, K joints, S shape directions.
 
     The formula is that of SMPL: v = W(T + shapes(betas) + corrections(pose), joints, pose).
 
     Attributes:
         template: [V, 3], metres, in the model's axes.
-        shapes: [V, 3, S]; corrections: [V, 3, 9 (K - 1)], or None where they are all zero.
+        shapes: [V, 3, S]; corrections: [V, 3, 9 (K - 1)], or None if all are zero.
         regressor: [K, V]; weights: [V, K]; parents: [K] int, -1 for the root.
         faces: [F, 3] int32.
-        uv, faces_uv: [T, 2] and [F, 3] of the file's `vt` and `ft`; None without them.
+        uv, faces_uv: [T, 2] and [F, 3] of the file's `vt` and `ft`; None if the file lacks them.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], source: str = "the arrays"):
-        """Takes the fields of a file; `source` names it in errors.
+        """Checks and converts the fields of a file; error texts name it by `source`.
 
         Raises:
-            ValueError: fields are missing or do not fit each other.
+            ValueError: fields are missing or their shapes do not fit each other.
         """
         missing = [name for name in FIELDS if name not in arrays]
         if missing:
@@ -63,13 +63,13 @@ class SmplBody:
             self.faces_uv = np.asarray(arrays["ft"]).astype(np.int32)
 
     def rest(self, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns vertices [V, 3] and joints [K, 3] of up to S betas in the zero pose."""
+        """Returns vertices [V, 3] and joints [K, 3] in the zero pose for up to S betas."""
         betas = np.asarray(betas, np.float32)[: self.shapes.shape[-1]]
         vertices = self.template + self.shapes[..., : len(betas)] @ betas
         return vertices, self.regressor @ vertices
 
     def corrected(self, vertices: np.ndarray, turns: np.ndarray) -> np.ndarray:
-        """Returns vertices [V, 3] at rest with the corrections of a pose, turns [K, 3, 3]."""
+        """Returns rest vertices [V, 3] plus the pose corrections of rotations `turns` [K, 3, 3]."""
         if self.corrections is None:
             return vertices
         return vertices + self.corrections @ (turns[1:] - np.eye(3)).ravel().astype(np.float32)
@@ -77,7 +77,7 @@ class SmplBody:
     def transforms(
         self, joints: np.ndarray, turns: np.ndarray, transl: np.ndarray | None = None
     ) -> np.ndarray:
-        """Returns what takes each joint's skin from rest to its pose, [K, 4, 4] float64.
+        """Returns the transform of each joint from rest to its pose, [K, 4, 4] float64.
 
         Args:
             joints: [K, 3] at rest.
@@ -95,7 +95,7 @@ class SmplBody:
         return transforms
 
     def skin(self, vertices: np.ndarray, transforms: np.ndarray) -> np.ndarray:
-        """Returns corrected vertices [V, 3] carried by the joints' transforms."""
+        """Returns corrected vertices [V, 3] moved by the joints' transforms [K, 4, 4]."""
         blended = self.weights @ transforms[:, :3].reshape(-1, 12).astype(np.float32)
         blended = blended.reshape(-1, 3, 4)
         return np.einsum("vab,vb->va", blended[..., :3], vertices) + blended[..., 3]
@@ -118,28 +118,28 @@ class SmplBody:
 
 
 def load(path: str | pathlib.Path) -> SmplBody:
-    """Reads a `.npz` of plain arrays, such as `open_models.save` writes.
+    """Returns the model in a `.npz` of plain arrays, such as `open_models.save` writes.
 
     Raises:
-        ValueError: the file is broken, holds pickled objects, or is no body model.
+        ValueError: the file is broken, holds pickled objects, or is not a body model.
     """
     return SmplBody(read(path), str(path))
 
 
 def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads all arrays of a `.npz`, never anything pickled.
+    """Returns all arrays of a `.npz`; refuses pickled objects.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is broken or holds pickled objects.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is broken or holds pickled objects.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise
-    except Exception as error:  # zipfile, zlib, numpy and struct each raise their own
+    except Exception as error:  # zipfile, zlib, numpy and struct raise errors of their own
         raise ValueError(
-            f"{path} cannot be read as a .npz of plain arrays ({type(error).__name__}). What holds "
-            "pickled objects is converted first: python -m crocohuman_jax.convert body."
+            f"{path} cannot be read as a .npz of plain arrays ({type(error).__name__}). If it "
+            "holds pickled objects, convert it: python -m crocohuman_jax.convert body."
         ) from error

@@ -1,1 +1,1 @@
-"""Rendering: cameras, triangles, light and shadow. Nothing here knows of people."""
+"""Renders triangle meshes: cameras, rasterisation, light and shadows, for any kind of scene."""

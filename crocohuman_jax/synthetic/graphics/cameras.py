@@ -1,4 +1,4 @@
-"""Cameras around a person: where they stand, what they frame, how they record."""
+"""Cameras around a person: their position, crop, exposure, noise and motion blur."""
 
 import dataclasses
 
@@ -17,8 +17,8 @@ class Camera:
         intrinsics: (fx, fy, cx, cy) in pixels; a pixel's centre lies at its index + 0.5.
         rotation, translation: camera_from_world, [3, 3] and [3] in metres.
         size: (height, width) in pixels.
-        exposure: factor on the light.
-        noise: deviation of the sensor's noise, of the full range.
+        exposure: factor on the incoming light.
+        noise: standard deviation of the sensor noise, as a fraction of the full range.
         blur: seconds that the shutter is open; 0 freezes the motion.
     """
 
@@ -32,7 +32,7 @@ class Camera:
 
     @property
     def eye(self) -> np.ndarray:
-        """Where the camera stands in the world, [3]."""
+        """Camera centre in world coordinates, [3], metres."""
         return -self.rotation.T @ self.translation
 
     def see(self, points: np.ndarray) -> np.ndarray:
@@ -48,18 +48,18 @@ class Camera:
 
 
 class Station:
-    """Where a camera of a rig stands during a whole take, and how it records.
+    """A camera of a rig: fixed in position and orientation during a whole take.
 
-    It turns with nobody: what it shows of each instant is cut from one wide picture, as people
-    are cropped from real ones, so two crops of a station differ in intrinsics alone.
+    The camera does not turn to follow the person. Each frame is cropped from one wide picture, as
+    people are cropped from real pictures, so two crops differ only in their intrinsics.
 
     Args:
-        rng: draws height, distance, lens, roll, exposure.
-        azimuth: where around the centre, radians; 0 looks at the face of who faces -y.
-        centre: [3], what it looks at, metres.
-        radius: of what it has to see around the centre, metres.
-        recording: "clean" (no noise, frozen), or "camera" (sensor's noise and open shutter).
-        close: True for a hand, which is seen from all heights.
+        rng: draws height, distance, lens, roll, exposure, noise and motion blur.
+        azimuth: angle around the centre, radians; 0 sees the face of a person who faces -y.
+        centre: [3], the point that the camera looks at, metres.
+        radius: of the sphere around the centre that must be visible, metres.
+        recording: "clean" (no noise, no motion blur) or "camera" (sensor noise and motion blur).
+        close: True for a close-up of a hand, which may be seen from any height.
     """
 
     def __init__(
@@ -87,19 +87,22 @@ class Station:
         self.blur = float(rng.choice([0.004, 0.01, 0.02, 0.033])) if noisy else 0.0
 
     def crop(self, points: np.ndarray, size: tuple[int, int], enlarge: float) -> Camera:
-        """Returns the camera that shows the box around points.
+        """Returns the camera whose image frames the bounding box of points.
 
         Args:
             points: [n, 3] in the world, in front of the camera.
-            size: (height, width) of the picture.
-            enlarge: factor on the box, widened to the picture's aspect.
+            size: (height, width) of the image in pixels.
+            enlarge: factor on the box, which is also widened to the aspect ratio of the image.
 
         Raises:
-            ValueError: a point lies behind the camera.
+            ValueError: a point lies behind the camera or less than 0.05 m in front of it.
         """
         seen = points @ self.rotation.T + self.translation
         if seen[:, 2].min() <= 0.05:
-            raise ValueError("What a camera is to show lies behind it or touches it.")
+            raise ValueError(
+                f"A point to show has depth {seen[:, 2].min():.3f} m; expected more than 0.05 m in "
+                "front of the camera. Move the camera back or turn it to the points."
+            )
         flat = seen[:, :2] / seen[:, 2:]
         low, high = flat.min(0), flat.max(0)
         height, width = size
@@ -121,12 +124,12 @@ def rig(
     recording: str = "clean",
     close: bool = False,
 ) -> list[Station]:
-    """Returns stations all around a centre, from all azimuths, in no order.
+    """Returns cameras spread over all azimuths around a centre, in no particular order.
 
     Args:
-        rng: draws them.
-        count: how many, 1 to 12.
-        centre, radius: what they have to see, [3] and metres.
+        rng: draws the azimuths and the cameras.
+        count: number of cameras, 1 to 12.
+        centre, radius: the sphere that must be visible, [3] and length in metres.
         recording, close: see `Station`.
     """
     if not 1 <= count <= LARGEST_RIG:
@@ -135,18 +138,18 @@ def rig(
     azimuths = rng.uniform(0, 2 * np.pi) + step * (
         np.arange(count) + rng.uniform(-0.35, 0.35, count)
     )
-    # Two cameras face each other across less than half a turn, or they would share nothing.
+    # Two cameras stand less than half a turn apart: opposite ones share no visible surface.
     if count == 2:
         azimuths[1] = azimuths[0] + rng.choice([-1, 1]) * rng.uniform(0.3, 2.2)
     return [Station(rng, a, centre, radius, recording, close) for a in azimuths]
 
 
 def look_at(eye: np.ndarray, target: np.ndarray, roll: float = 0.0):
-    """Returns rotation and translation of a camera at `eye` that looks at `target`, z being up.
+    """Returns camera_from_world, [3, 3] and [3], of a camera that looks at a point; z is up.
 
     Args:
-        eye, target: [3] in metres.
-        roll: turn about the line of sight, radians.
+        eye, target: [3] in metres, the camera centre and the point that it looks at.
+        roll: rotation about the line of sight, radians.
     """
     forward = rotations.unit(target - eye)
     right = rotations.unit(np.cross(forward, rotations.Z))

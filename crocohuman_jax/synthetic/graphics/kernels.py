@@ -1,7 +1,7 @@
-"""What numba compiles where it is installed, and the interpolation of vertex values to pixels.
+"""Compiles functions with numba where it is installed, and interpolates vertex values to pixels.
 
-Every compiled kernel has a vectorised numpy twin, so nothing needs numba. The environment variable
-CROCOHUMAN_NUMBA=0 asks for the twins.
+Every compiled kernel has a vectorised numpy version, so numba is optional. The environment variable
+CROCOHUMAN_NUMBA=0 selects the numpy versions.
 """
 
 import os
@@ -14,38 +14,39 @@ try:
 except ImportError:
     numba = None
 
-# Read at each call, so that a test can compare both.
+# Callers read this at each call, so that a test can compare both versions.
 AVAILABLE = numba is not None and os.environ.get("CROCOHUMAN_NUMBA", "1") != "0"
 
 
 def compiled(function: Callable, **options) -> Callable:
-    """Returns the function compiled by numba, or as it is where numba is missing.
+    """Returns the function compiled by numba, or unchanged where numba is missing.
 
-    Neither threads nor fast maths: the same bytes everywhere. What was compiled is kept beside the
-    module or, where that is not writable, in the user's cache folder or in NUMBA_CACHE_DIR.
+    It uses neither threads nor fast maths, so results are the same bytes everywhere. Compiled code
+    is cached beside the module or, where that folder is not writable, in the user's cache folder
+    or in NUMBA_CACHE_DIR.
     """
     if not AVAILABLE:
         return function
     options |= {"nogil": True, "fastmath": False, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder at all can be written
+    except RuntimeError:  # no cache folder is writable
         return numba.njit(**options)(function)
 
 
 def inlined(function: Callable) -> Callable:
-    """Returns the function compiled into those that call it."""
+    """Returns the function compiled so that it is inlined into its callers."""
     return compiled(function, inline="always")
 
 
 def interpolate(values, faces, face, barycentric) -> np.ndarray:
-    """Returns vertex values at points of faces, [P, A] float32.
+    """Returns vertex values interpolated at points on faces, [P, A] float32.
 
     Args:
-        values: [M, A] float32, of each vertex.
+        values: [M, A] float32, one row per vertex.
         faces: [F, 3] int32.
         face: [P] int32, the face each point lies on.
-        barycentric: [P, 2] float32, the weights of the faces' corners 1 and 2.
+        barycentric: [P, 2] float32, weights of corners 1 and 2 of each face; corner 0 has the rest.
     """
     values = np.ascontiguousarray(values, np.float32)
     if AVAILABLE:

@@ -14,10 +14,10 @@ from crocohuman_jax.configuration import filenames
 
 TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 COUNTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-# What a reader may ignore and still show the mesh; anything else that is required is an error.
+# glTF extensions that do not change the mesh; any other required extension is an error.
 HARMLESS = ("KHR_materials_", "KHR_lights_punctual", "KHR_texture_transform")
 LARGEST_IMAGE = 2048
-PLAIN = 0.6  # linear grey of what has no colour
+PLAIN = 0.6  # linear grey value of surfaces without a colour
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +25,11 @@ class Mesh:
     """A scene in metres, z up.
 
     Attributes:
-        name: the file.
+        name: path of the file.
         vertices: [M, 3] float32; color: [M, 3] float32 linear; uv: [M, 2] float32, v downwards.
-        faces: [F, 3] int32, counter-clockwise from outside; image: [F] int32, -1 for none.
-        images: [h, w, 3] uint8 sRGB each; they multiply the colours.
+        faces: [F, 3] int32, counter-clockwise from outside.
+        image: [F] int32, index into `images`, -1 for none.
+        images: textures, each [h, w, 3] uint8 sRGB; they multiply the colours.
     """
 
     name: str
@@ -50,29 +51,29 @@ class _Piece:
 
 
 def load(path: str | pathlib.Path) -> Mesh:
-    """Returns the scene in a GLB or OBJ file; y is up in both, as is the convention.
+    """Returns the scene in a GLB or OBJ file. Both are read with y up, as is the convention.
 
     Raises:
-        ValueError: names the file and what is wrong with it.
+        ValueError: the file cannot be read; the text names the file and the reason.
     """
     path = pathlib.Path(path)
     reader = {".glb": _glb, ".obj": _obj}.get(path.suffix.lower())
     if reader is None:
-        raise ValueError(f"{path}: scenes are read from .glb and .obj files.")
+        raise ValueError(f"{path}: scenes are read from .glb and .obj files only. Convert it.")
     try:
         pieces, images = reader(path)
     except (KeyError, IndexError, TypeError, struct.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is broken: {type(error).__name__} {error}.") from error
+        raise ValueError(f"{path} is broken: {type(error).__name__}: {error}.") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not sum(len(piece.faces) for piece in pieces):
-        raise ValueError(f"{path}: no triangle in it.")
+        raise ValueError(f"{path}: no triangle found; expected at least one.")
     start = np.cumsum([0] + [len(piece.vertices) for piece in pieces])
     vertices = np.concatenate([piece.vertices for piece in pieces])
     if not np.isfinite(vertices).all():
-        raise ValueError(f"{path}: some positions are not finite.")
+        raise ValueError(f"{path}: some vertex positions are NaN or infinite.")
     faces = [piece.faces + s for piece, s in zip(pieces, start, strict=False)]
     return Mesh(
         str(path),
@@ -86,7 +87,7 @@ def load(path: str | pathlib.Path) -> Mesh:
 
 
 class _Glb:
-    """The two chunks of a GLB file, and what lies in the second."""
+    """The JSON and binary chunks of a GLB file, and access to the binary data."""
 
     def __init__(self, path):
         data = path.read_bytes()
@@ -94,13 +95,15 @@ class _Glb:
             raise ValueError("not a GLB file: it does not begin with 'glTF'.")
         version = struct.unpack_from("<I", data, 4)[0]
         if version != 2:
-            raise ValueError(f"glTF {version}, expected 2.")
+            raise ValueError(f"it is glTF version {version}; expected version 2.")
         self.binary, at = b"", 12
         while at + 8 <= len(data):
             length, kind = struct.unpack_from("<I4s", data, at)
             chunk = data[at + 8 : at + 8 + length]
             if len(chunk) < length:
-                raise ValueError("the file ends too early.")
+                raise ValueError(
+                    f"the file ends too early: a chunk has {len(chunk)} of its {length} bytes."
+                )
             if kind == b"JSON":
                 self.tree = json.loads(chunk)
             elif kind == b"BIN\0":
@@ -110,10 +113,12 @@ class _Glb:
         required = self.tree.get("extensionsRequired", [])
         unknown = [name for name in required if not name.startswith(HARMLESS)]
         if unknown:
-            raise ValueError(f"it needs {', '.join(unknown)}, which is not read here.")
+            raise ValueError(
+                f"it requires {', '.join(unknown)}, which is not supported. Export it without that."
+            )
 
     def view(self, number) -> tuple[bytes, int]:
-        """Returns the bytes of a buffer view, and its stride or 0."""
+        """Returns the bytes of a buffer view, and its stride in bytes, 0 if not given."""
         view = self.tree["bufferViews"][number]
         buffer = self.tree["buffers"][view["buffer"]]
         data = self.uri(buffer["uri"]) if "uri" in buffer else self.binary
@@ -126,10 +131,12 @@ class _Glb:
         return filenames.within(self.folder, uri).read_bytes()
 
     def array(self, number) -> np.ndarray:
-        """Returns an accessor's values, [count, n]; integers that stand for fractions as such."""
+        """Returns an accessor's values, [count, n]; normalized integers become fractions."""
         accessor = self.tree["accessors"][number]
         if "sparse" in accessor:
-            raise ValueError("sparse accessors are not read here.")
+            raise ValueError(
+                "it has sparse accessors, which are not supported. Export it without them."
+            )
         kind, width = np.dtype(TYPES[accessor["componentType"]]), COUNTS[accessor["type"]]
         count, size = accessor["count"], kind.itemsize * COUNTS[accessor["type"]]
         if "bufferView" not in accessor:
@@ -137,7 +144,7 @@ class _Glb:
         data, stride = self.view(accessor["bufferView"])
         offset, stride = accessor.get("byteOffset", 0), stride or size
         if count and offset + stride * (count - 1) + size > len(data):
-            raise ValueError("the file ends too early.")
+            raise ValueError(f"the file ends too early: accessor {number} exceeds its data.")
         values = np.ndarray((count, width), kind, data, offset, (stride, kind.itemsize))
         if accessor.get("normalized"):
             return values / np.float32(np.iinfo(kind).max)
@@ -160,7 +167,7 @@ def _glb(path):
     while waiting:
         number, parent, depth = waiting.pop()
         if depth > 200:
-            raise ValueError("its nodes are nested in a circle.")
+            raise ValueError("its nodes are nested more than 200 deep, probably in a circle.")
         node = nodes[number]
         matrix = parent @ _matrix(node)
         waiting += [(child, matrix, depth + 1) for child in reversed(node.get("children", []))]
@@ -172,7 +179,7 @@ def _glb(path):
 
 
 def _matrix(node):
-    """Returns a node's transform, [4, 4]."""
+    """Returns a node's transformation matrix, [4, 4]."""
     if "matrix" in node:
         return np.array(node["matrix"], float).reshape(4, 4).T
     x, y, z, w = node.get("rotation", (0, 0, 0, 1))
@@ -197,7 +204,7 @@ def _primitive(glb, primitive, matrix, images, known) -> _Piece:
         index = np.arange(count)
     faces = _triangles(index, primitive.get("mode", 4))
     if len(faces) and faces.max() >= count:
-        raise ValueError(f"a face asks for vertex {faces.max()} of {count}.")
+        raise ValueError(f"a face refers to vertex {faces.max()}, but there are {count}.")
     if np.linalg.det(matrix[:3, :3]) < 0:
         faces = faces[:, ::-1]
     material = {}
@@ -244,7 +251,7 @@ def _picture(file, name) -> np.ndarray:
     try:
         with PIL.Image.open(file) as opened:
             picture = opened.convert("RGB")
-    except Exception as error:  # Pillow's decoders raise whatever a broken file makes them
+    except Exception as error:  # Pillow raises many kinds of errors on broken files
         raise ValueError(f"{name} is not a readable picture: {error}.") from error
     picture.thumbnail((LARGEST_IMAGE, LARGEST_IMAGE))
     return np.asarray(picture)
@@ -279,23 +286,23 @@ def _obj(path):
 
 
 def _corner(word, points, uvs):
-    """Returns the numbers of a corner's point and texture coordinate, -1 for none, from "7/3/2"."""
+    """Returns the indices of a corner's vertex and texture coordinate (or -1), from "7/3/2"."""
     numbers = [int(part) if part else 0 for part in word.split("/")]
     at = numbers[0] - 1 if numbers[0] > 0 else points + numbers[0]
     if not 0 <= at < points or numbers[0] == 0:
-        raise ValueError(f"no vertex {numbers[0]} of {points}")
+        raise ValueError(f"no vertex {numbers[0]}; {points} are defined above this line")
     if len(numbers) < 2 or numbers[1] == 0:
         return at, -1
     texture = numbers[1] - 1 if numbers[1] > 0 else uvs + numbers[1]
     if not 0 <= texture < uvs:
-        raise ValueError(f"no texture coordinate {numbers[1]} of {uvs}")
+        raise ValueError(f"no texture coordinate {numbers[1]}; {uvs} are defined above this line")
     return at, texture
 
 
 def _mtl(path):
     """Returns {name: (colour [3] linear, picture or None)} of an MTL file."""
     if not path.is_file():
-        raise ValueError(f"{path.name} is missing beside it")
+        raise ValueError(f"{path.name} is missing; expected it beside the OBJ file")
     materials, name = {}, ""
     for line in path.read_text(errors="replace").splitlines():
         words = line.split()
@@ -316,7 +323,7 @@ def _obj_pieces(points, colors, uvs, corners, uses, materials):
     if not corners:
         return [], []
     points, corners = np.array(points, float), np.array(corners)  # [n, 3], [F, 3, 2]
-    uvs = np.array([*uvs, [0, 0]], float)  # the last for corners without
+    uvs = np.array([*uvs, [0, 0]], float)  # the last row is for corners without any
     tint = np.array([(1, 1, 1) if c is None else c for c in colors], float)
     painted = any(c is not None for c in colors)
     uses, pieces, images = np.array(uses), [], []

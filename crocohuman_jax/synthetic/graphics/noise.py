@@ -1,20 +1,20 @@
-"""Smooth random values in space, the stuff of fabrics, skins, walls and hills."""
+"""Smooth random noise in space, used for fabrics, skin, walls and hills."""
 
 import numpy as np
 
 from crocohuman_jax.synthetic.graphics import kernels
 
-CELLS = 32  # a power of two; the noise repeats after so many
-# [CELLS + 1]^3, the first plane again behind the last, so that a cell's corners lie together.
+CELLS = 32  # a power of two; the noise repeats after this many cells
+# [CELLS + 1]^3: the first plane is repeated after the last, so that no cell wraps around.
 VOLUME = np.random.default_rng(12345).random((CELLS,) * 3, np.float32)
 _PADDED = np.pad(VOLUME, (0, 1), mode="wrap")
-GAIN = np.float32(0.5)  # each octave's amplitude of the one before
-LACUNARITY = np.float32(2.03)  # and its frequency; not 2, or the lattices would meet
-SHIFT = np.float32(11.37)  # cells between octaves, for the same reason
+GAIN = np.float32(0.5)  # amplitude of an octave relative to the octave before
+LACUNARITY = np.float32(2.03)  # frequency likewise; not 2, which would align the lattices
+SHIFT = np.float32(11.37)  # cells by which each octave is shifted, for the same reason
 
 
 def noise(points: np.ndarray, frequency: float) -> np.ndarray:
-    """Returns value noise in [0, 1], [...] float32; it repeats after 32 / frequency.
+    """Returns value noise in [0, 1], [...] float32; it repeats every 32 / frequency.
 
     Args:
         points: [..., 3] positions.
@@ -29,7 +29,7 @@ def fbm(points: np.ndarray, frequency: float, octaves: int = 3) -> np.ndarray:
     Args:
         points: [..., 3] positions.
         frequency: cells per unit of length of the coarsest octave.
-        octaves: how many, each about twice as fine and half as strong as the one before.
+        octaves: number of octaves, each about twice as fine and half as strong as the last.
     """
     points = np.asarray(points, np.float32)
     flat = np.ascontiguousarray(points.reshape(-1, 3))
@@ -38,7 +38,7 @@ def fbm(points: np.ndarray, frequency: float, octaves: int = 3) -> np.ndarray:
 
 
 @kernels.compiled
-def _fbm(points, frequency, octaves, volume):  # float32 throughout, as the numpy twin
+def _fbm(points, frequency, octaves, volume):  # float32 throughout, as the numpy version
     one, two, three = np.float32(1), np.float32(2), np.float32(3)
     out = np.empty(len(points), np.float32)
     for p in range(len(points)):

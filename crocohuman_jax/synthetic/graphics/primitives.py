@@ -1,4 +1,4 @@
-"""Solid things of a place as one mesh, and the simple solids that they are made of."""
+"""The solid objects of a scene as one mesh, and the simple shapes that they are made of."""
 
 import dataclasses
 import functools
@@ -7,7 +7,7 @@ import numpy as np
 
 from crocohuman_jax.synthetic.graphics import noise, rotations, surface
 
-# The unit box that stands on the origin: 6 sides with 4 vertices of their own.
+# A unit box that stands on the origin. Each of its 6 sides has its own 4 vertices.
 _CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0.0, 1.0)])
 _SIDES = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
 BOX = _CORNERS[np.array(_SIDES).ravel()]
@@ -17,12 +17,12 @@ BOX_FACES = np.concatenate([[[k, k + 1, k + 2], [k, k + 2, k + 3]] for k in rang
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One solid of a thing: a mesh and what it is made of.
+    """One part of an object: a mesh and its material.
 
     Attributes:
         vertices, normals: [m, 3]; faces: [f, 3].
-        color: [3] linear; grain: strength of its irregularity.
-        stretch: [3], cells of the grain per metre along each axis.
+        color: [3] linear RGB; grain: strength of the colour's random variation.
+        stretch: [3], noise cells of that variation per metre along each axis.
         gloss: in [0, 1].
     """
 
@@ -37,13 +37,13 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Solids:
-    """The things of a place as one mesh.
+    """All objects of a scene as one mesh.
 
     Attributes:
-        vertices, normals: [M, 3] float32, world.
+        vertices, normals: [M, 3] float32, in world coordinates.
         faces: [F, 3] int32, counter-clockwise from outside.
-        thing: [F] int32, which thing each face belongs to.
-        color: [F, 3] float32 linear; stretch: [F, 3]; grain, gloss: [F].
+        thing: [F] int32, number of the object that each face belongs to.
+        color: [F, 3] float32 linear; stretch: [F, 3]; grain, gloss: [F]; see `Part`.
     """
 
     vertices: np.ndarray
@@ -55,14 +55,14 @@ class Solids:
     grain: np.ndarray
     gloss: np.ndarray
 
-    casts = True  # shadows
+    casts = True  # whether the mesh casts shadows
 
     def seen_by(self, camera) -> np.ndarray:
-        """Returns the numbers of faces that a camera may see: all, for these are few."""
+        """Returns the indices of the faces that a camera may see: all, since they are few."""
         return np.arange(len(self.faces))
 
     def keep(self, faces: np.ndarray) -> "Solids":  # [F] bool
-        """Returns the solids without the faces that are False."""
+        """Returns the solids with only the faces that are True."""
         kept = {
             name: getattr(self, name)[faces]
             for name in ("faces", "thing", "color", "stretch", "grain", "gloss")
@@ -70,14 +70,14 @@ class Solids:
         return dataclasses.replace(self, **kept)
 
     def material(self, face, barycentric, points, normals) -> surface.Material:
-        """Returns how points [P, 3] on faces [P] reflect; `barycentric` plays no role here."""
+        """Returns the material at points [P, 3] on faces [P]; `barycentric` is not used."""
         rough = noise.fbm(points * self.stretch[face], 1.0, 3) - 0.5
         color = self.color[face] * (1 + 3 * self.grain[face] * rough)[:, None]
         return surface.Material(np.clip(color, 0.005, 0.95), self.gloss[face], normals)
 
 
 def join(first: Solids, second: Solids) -> Solids:
-    """Returns the things of both; those of the second are numbered after the first's."""
+    """Returns the objects of both; those of the second are numbered after the first's."""
     count, number = len(first.vertices), int(first.thing.max(initial=-1)) + 1
     moved = dataclasses.replace(second, faces=second.faces + count, thing=second.thing + number)
     names = [field.name for field in dataclasses.fields(Solids)]
@@ -85,7 +85,7 @@ def join(first: Solids, second: Solids) -> Solids:
 
 
 def assemble(things: list[list[Part]]) -> Solids:
-    """Returns all parts of all things as one mesh."""
+    """Returns all parts of all objects as one mesh."""
     parts = [(number, part) for number, thing in enumerate(things) for part in thing]
     if not parts:
         empty, none = np.zeros((0, 3), np.float32), np.zeros(0, np.float32)
@@ -98,7 +98,7 @@ def assemble(things: list[list[Part]]) -> Solids:
         return np.repeat(np.asarray(values, np.float32), count, axis=0)
 
     vertices = np.concatenate([part.vertices for _, part in parts]).astype(np.float32)
-    vertices[:, 2] = np.maximum(vertices[:, 2], 0)  # nothing reaches into the ground
+    vertices[:, 2] = np.maximum(vertices[:, 2], 0)  # no vertex lies below the ground
     return Solids(
         vertices,
         np.concatenate([part.normals for _, part in parts]).astype(np.float32),
@@ -114,7 +114,7 @@ def assemble(things: list[list[Part]]) -> Solids:
 
 
 def place(thing: list[Part], position, yaw: float) -> list[Part]:
-    """Returns a thing turned about z by `yaw` radians and moved to `position` [x, y] or [3]."""
+    """Returns an object rotated about z by `yaw` radians and moved to `position` [x, y] or [3]."""
     turn = rotations.about(rotations.Z, yaw)
     shift = np.zeros(3)
     shift[: len(position)] = position
@@ -127,7 +127,7 @@ def place(thing: list[Part], position, yaw: float) -> list[Part]:
 
 
 def reach(thing: list[Part]) -> float:
-    """Returns how far a thing extends from its axis, metres."""
+    """Returns the largest distance of an object's vertices from its z axis, metres."""
     return max(float(np.linalg.norm(part.vertices[:, :2], axis=1).max()) for part in thing)
 
 
@@ -137,7 +137,7 @@ def box(size, at=(0, 0, 0), color=(0.5, 0.5, 0.5), **look) -> Part:
 
 
 def turned(profile, at=(0, 0, 0), color=(0.5, 0.5, 0.5), around: int = 12, **look) -> Part:
-    """Returns a solid of revolution about z from a profile of (radius, height) from the bottom."""
+    """Returns a solid of revolution about z; `profile` lists (radius, height) from the bottom."""
     profile = np.asarray(profile, float)
     angle = np.arange(around) * 2 * np.pi / around
     ring = np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -149,7 +149,7 @@ def turned(profile, at=(0, 0, 0), color=(0.5, 0.5, 0.5), around: int = 12, **loo
     for level in range(len(profile) - 1):
         a, b = level * around, (level + 1) * around
         faces += [np.stack([a + k, a + n, b + n], 1), np.stack([a + k, b + n, b + k], 1)]
-    # The lids have vertices of their own, for their own normals.
+    # The lids have their own vertices, because their normals differ from those of the side.
     count = len(vertices)
     lids = [vertices[:around], vertices[-around:]]
     bottom, top = count, count + around
@@ -176,7 +176,7 @@ def _rings(ring, radius, height):  # [n, 2], [m], [m]
 
 
 def blob(rng, radii, at, color, rough: float = 0.25, **look) -> Part:
-    """Returns a lumpy ball, as of leaves, with its middle at `at`."""
+    """Returns a lumpy ball centred at `at`, such as foliage."""
     vertices, normals, faces = _ball(int(rng.integers(12)), rough)
     turn = rotations.about(rotations.Z, rng.uniform(0, 2 * np.pi))
     normals = rotations.unit(normals @ turn.T / radii)
@@ -185,14 +185,14 @@ def blob(rng, radii, at, color, rough: float = 0.25, **look) -> Part:
 
 @functools.cache
 def _ball(number: int, rough: float):
-    """Returns vertices, normals and faces of one of a few lumpy balls of radius one."""
+    """Returns vertices, normals and faces of a lumpy ball of radius one; `number` is its seed."""
     down = np.linspace(0, np.pi, 9)
     part = turned(np.stack([np.sin(down) + 1e-4, -np.cos(down)], 1), around=14)
     shift = np.random.default_rng(number).uniform(0, 9, 3)
     lumps = noise.fbm(part.vertices + shift, 2.2, 3) - 0.5
     vertices = part.vertices * (1 + 4 * rough * lumps[:, None])
     normals = surface.normals(vertices, part.faces)
-    # The lids of a ball are points.
+    # The lids of a ball have no area, so their computed normals are zero.
     normals = np.where(np.linalg.norm(normals, axis=1, keepdims=True) > 0.5, normals, part.normals)
     return vertices, normals, part.faces
 

@@ -1,27 +1,28 @@
-"""Which face each pixel shows: a z-buffer in double precision, the same compiled or in numpy.
+"""Finds the face that each pixel shows, with a z-buffer in double precision.
 
-Vertices come in homogeneous pixel coordinates (u z, v z, z), see `homogeneous`. In them the line
-of sight through a pixel (x, y) meets a triangle a, b, c where the three products
-(x, y, 1) . (b x c), (x, y, 1) . (c x a), (x, y, 1) . (a x b) have the sign of the determinant, and
-these products are in the proportion of the perspective-correct barycentric weights. Nothing has to
-be clipped at the image plane, and since b x c is exactly minus c x b, two faces leave no gap at
-the edge they share. Of several faces the nearest is seen, and of equally near ones the first.
+The compiled and the numpy version give the same result. Vertices are in homogeneous pixel
+coordinates (u z, v z, z), see `homogeneous`. In these coordinates the line of sight through a pixel
+(x, y) meets a triangle a, b, c if the three products (x, y, 1) . (b x c), (x, y, 1) . (c x a) and
+(x, y, 1) . (a x b) have the sign of the determinant of a, b, c. The products are proportional to
+the perspective-correct barycentric weights. Nothing has to be clipped at the image plane, and since
+b x c is exactly minus c x b, two faces leave no gap at the edge they share. A pixel shows the
+nearest face, and the first of equally near ones.
 """
 
 import numpy as np
 
 from crocohuman_jax.synthetic.graphics import kernels
 
-NEAR = 1e-2  # metres; nothing closer is drawn
+NEAR = 1e-2  # metres; nothing closer to the camera is drawn
 
 
 def homogeneous(intrinsics, rotation, translation, points) -> np.ndarray:
-    """Returns world points [M, 3] as (u z, v z, z), [M, 3] float64.
+    """Returns the homogeneous pixel coordinates (u z, v z, z) of points, [M, 3] float64.
 
     Args:
         intrinsics: (fx, fy, cx, cy) in pixels.
         rotation, translation: camera_from_world.
-        points: [M, 3] in metres.
+        points: [M, 3] in the world, metres.
     """
     fx, fy, cx, cy = intrinsics
     matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
@@ -29,20 +30,21 @@ def homogeneous(intrinsics, rotation, translation, points) -> np.ndarray:
 
 
 def canvas(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns empty buffers to draw into: face [H, W] int32, -1, and depth [H, W] float64, inf."""
+    """Returns empty buffers: face [H, W] int32, all -1, and depth [H, W] float64, all inf."""
     return np.full(size, -1, np.int32), np.full(size, np.inf)
 
 
 def draw(points, faces, buffers, first: int = 0, cull: bool = True) -> None:
-    """Draws triangles into buffers, in front of what is farther away there.
+    """Draws triangles into buffers; each pixel keeps the nearest face.
 
     Args:
         points: [M, 3] float64, see `homogeneous`.
         faces: [F, 3] int32, counter-clockwise from outside.
-        buffers: face and depth, see `canvas`; changed. Depth is along the optical axis, metres.
-        first: the number written for face 0.
-        cull: leaves out faces that are seen from inside. With y pointing down, those seen from
-            outside have a negative signed area.
+        buffers: face and depth of `canvas`, changed in place. Depth is measured along the optical
+            axis, metres.
+        first: number that is written for face 0.
+        cull: leave out faces that are seen from inside. As y points down, faces seen from outside
+            have a negative signed area.
     """
     points = np.ascontiguousarray(points, np.float64)
     kernel = _draw if kernels.AVAILABLE else _draw_numpy
@@ -52,11 +54,11 @@ def draw(points, faces, buffers, first: int = 0, cull: bool = True) -> None:
 def barycentrics(points, faces, face, row, column) -> np.ndarray:
     """Returns the weights of corners 1 and 2 at pixel centres, [P, 2] float32.
 
-    They are perspective-correct: weights of the corners' positions in the world.
+    They are perspective-correct, so they apply to the corners' positions in the world.
 
     Args:
         points, faces: as for `draw`.
-        face, row, column: [P] int, the face that each pixel shows, and the pixel.
+        face, row, column: [P] int, the face that each pixel shows, and the pixel's row and column.
     """
     points = np.ascontiguousarray(points, np.float64)
     if kernels.AVAILABLE:
@@ -131,7 +133,7 @@ def _draw_numpy(points, faces, face, depth, first, cull):
     kept = (x0 <= x1) & (y0 <= y1) & (determinant < 0 if cull else determinant != 0)
     kept = np.flatnonzero(kept)
     sign = np.where(determinant > 0, 1.0, -1.0)
-    # Faces of like size at once: all pixels of their bounds are tried.
+    # Faces of similar size are drawn together; all pixels of their bounding boxes are tested.
     side = np.maximum(x1 - x0, y1 - y0)[kept] + 1
     bucket = np.ceil(np.log2(side)).astype(int)
     found = []
@@ -153,14 +155,15 @@ def _draw_numpy(points, faces, face, depth, first, cull):
     pixel, z, f = (np.concatenate(values) for values in zip(*found, strict=True))
     seen = (z > NEAR) & (z < depth.ravel()[pixel])
     pixel, z, f = pixel[seen], z[seen], f[seen]
-    # The last write wins: far before near, and of equals the later face before the earlier.
+    # The last write wins, so far faces come before near ones, and among equally near faces the
+    # later one before the earlier.
     order = np.lexsort((f, z))[::-1]
     face.reshape(-1)[pixel[order]] = f[order] + first
     depth.reshape(-1)[pixel[order]] = z[order]
 
 
 def _bounds(corners, width, height):  # [F, 3, 3]
-    """Returns first and last column and row that each face can cover, four [F] int."""
+    """Returns first and last column, first and last row that each face can cover, four [F] int."""
     z = corners[..., 2]
     ahead = (z > NEAR).all(1)
     flat = corners[..., :2] / np.where(ahead[:, None], z, 1)[..., None]
@@ -171,7 +174,7 @@ def _bounds(corners, width, height):  # [F, 3, 3]
     outside = (z <= NEAR).all(1) | (x < 0).all(1) | (y < 0).all(1)
     outside |= (x > width * z).all(1) | (y > height * z).all(1)
     high[outside & ~ahead] = -1
-    # Out of sight: bounds beyond any int would not survive the conversion.
+    # Bounds far outside the image are limited first, since they could overflow an int.
     low, high = np.minimum(low, last + 1), np.maximum(high, -1)
     low, high = low.astype(np.int64), high.astype(np.int64)
     return low[:, 0], high[:, 0], low[:, 1], high[:, 1]

@@ -1,4 +1,4 @@
-"""Rotations of three dimensions as matrices, on numpy arrays."""
+"""Rotations in three dimensions as numpy matrices."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def from_vector(vectors: np.ndarray) -> np.ndarray:
 def to_vector(matrices: np.ndarray) -> np.ndarray:
     """Returns the rotation vectors [..., 3] of matrices [..., 3, 3], angles in [0, pi]."""
     m = np.asarray(matrices, np.float64)
-    # Through the quaternion, from its largest component: exact also near half a turn.
+    # Computes the quaternion from its largest component, which stays exact near half a turn.
     trace = np.trace(m, axis1=-2, axis2=-1)
     diagonal = np.diagonal(m, axis1=-2, axis2=-1)
     squares = np.concatenate([trace[..., None], diagonal], -1)

@@ -1,4 +1,4 @@
-"""Light on surfaces: lamps and sun with soft shadows, light from sky and ground, highlights."""
+"""Shades surfaces: lamps and sun with soft shadows, light from sky and ground, highlights."""
 
 import dataclasses
 
@@ -6,23 +6,24 @@ import numpy as np
 
 from crocohuman_jax.synthetic.graphics import kernels
 
-NEAREST = np.float32(0.6)  # square metres added to distances: lamps are no points
-WRAP = np.float32(0.08)  # light reaches a little around the edge, as it does on skin and cloth
-# Kernels stay in single precision only if all their numbers are.
+NEAREST = np.float32(0.6)  # square metres added to squared distances: a lamp is not a point
+WRAP = np.float32(0.08)  # light also reaches surfaces that face slightly away, like skin and cloth
+# A kernel computes in single precision only if all its constants are float32.
 ZERO, HALF, ONE, NINTH = (np.float32(value) for value in (0, 0.5, 1, 1 / 9))
-# A shadow is looked up so many texels and metres outside the surface, or it would shade itself.
+# Shadows are looked up OFF texels and CLOSE metres outside the surface, so that it does not
+# shadow itself.
 OFF, CLOSE, TINY = np.float32(1.6), np.float32(0.001), np.float32(1e-12)
 
 
 @dataclasses.dataclass(frozen=True)
 class Lights:
-    """K lamps and what comes from all around.
+    """K lamps and the ambient light.
 
     Attributes:
         position: [K, 3] metres; a sun is a lamp very far away.
-        color: [K, 3], linear RGB that falls on a white surface facing the lamp at `reach`.
-        reach: [K] metres; light falls off as (reach / distance)^2. inf: it does not.
-        sky, ground: [3], light from above and from below.
+        color: [K, 3], linear RGB light on a white surface that faces the lamp at distance `reach`.
+        reach: [K] metres; light falls off as (reach / distance)^2; inf for no falloff.
+        sky, ground: [3], linear RGB light from above and from below.
     """
 
     position: np.ndarray
@@ -32,7 +33,7 @@ class Lights:
     ground: np.ndarray
 
     def on(self, point: np.ndarray, normal: np.ndarray) -> np.ndarray:
-        """Returns the light [3] on a surface at a point [3] with a normal [3], unshadowed."""
+        """Returns the light [3] on a surface at a point [3] with a normal [3], without shadow."""
         away = self.position - point
         distance = np.linalg.norm(away, axis=1)
         falloff = np.where(np.isinf(self.reach), 1.0, self.reach**2 / (distance**2 + NEAREST))
@@ -41,23 +42,23 @@ class Lights:
         return (self.color * (falloff * facing)[:, None]).sum(0) + around
 
     def level(self, point: np.ndarray) -> float:
-        """Returns the mean light on white surfaces of all directions at a point, unshadowed."""
+        """Returns the mean light on white surfaces of all directions at a point, without shadow."""
         distance = np.linalg.norm(self.position - point, axis=1)
         falloff = np.where(np.isinf(self.reach), 1.0, self.reach**2 / (distance**2 + NEAREST))
-        # A lamp lights half the directions, on average by a half.
+        # Half of all directions face the lamp, with a mean cosine of one half.
         lamps = (self.color * falloff[:, None]).sum(0) / 4
         return float((lamps + (self.sky + self.ground) / 2).mean())
 
 
 @dataclasses.dataclass(frozen=True)
 class Hits:
-    """Where N lines of sight end in a place.
+    """The points of a scene at which N lines of sight end.
 
     Attributes:
-        lit: [N] bool, whether it reflects light; the others only have an emission.
-        albedo: [N, 3] and gloss: [N], what is reflected.
-        emission: [N, 3], light that comes from there whatever shines on it.
-        position, normal: [N, 3] metres; meaningless where not lit.
+        lit: [N] bool, whether the point reflects light; other points only emit light.
+        albedo: [N, 3] and gloss: [N], how the point reflects light.
+        emission: [N, 3], light that the point emits, whatever shines on it.
+        position, normal: [N, 3] metres; undefined where `lit` is False.
     """
 
     lit: np.ndarray
@@ -74,9 +75,9 @@ def shade(points, normals, albedo, gloss, eye, lights: Lights, shadows) -> np.nd
     Args:
         points, normals: [P, 3], the normals of length one.
         albedo: [P, 3] in [0, 1], linear; gloss: [P] in [0, 1].
-        eye: [3].
-        lights: what shines.
-        shadows: two `shadows.Shadows`, of what moves and of what stands.
+        eye: [3], the camera centre.
+        lights: the lamps and the ambient light.
+        shadows: two `shadows.Shadows`, one of moving and one of static things.
     """
     points, normals, albedo, gloss = (
         np.ascontiguousarray(a, np.float32) for a in (points, normals, albedo, gloss)
@@ -100,7 +101,7 @@ def _matrix(project):
 
 @kernels.inlined
 def _lit(x, y, z, nx, ny, nz, m, texel, depth, nearest):
-    """Returns the share of a lamp that reaches a point: 3x3 texels, blended at their borders."""
+    """Returns the share of a lamp's light that reaches a point, averaged over 3x3 texels."""
     size = depth.shape[0]
     q = m[8] * x + m[9] * y + m[10] * z + m[11]
     if q <= CLOSE or size == 1:
@@ -131,7 +132,7 @@ def _lit(x, y, z, nx, ny, nz, m, texel, depth, nearest):
 
 @kernels.inlined
 def _open(x, y, z, floor, corner, cell):
-    """Returns how much of the sky a point near the ground sees."""
+    """Returns the share of the sky that is visible from a point near the ground."""
     if z > 0.02:
         return ONE
     u, v = (x - corner[0]) / cell - HALF, (y - corner[1]) / cell - HALF

@@ -1,4 +1,4 @@
-"""Shadows of meshes: what each lamp sees, and how much sky they take from the ground."""
+"""Shadows of meshes: a depth map for each lamp, and a map of the sky that the ground sees."""
 
 import dataclasses
 
@@ -6,24 +6,24 @@ import numpy as np
 
 from crocohuman_jax.synthetic.graphics import cameras, kernels, raster, rotations
 
-MAP_SIZE = 320  # texels a side of a person's shadow map, 6 mm each on a standing body
+MAP_SIZE = 320  # texels per side of a person's shadow map; one is 6 mm on a standing body
 FLOOR_CELLS = 64
-WIDE = 1.0  # metres around a thing where it takes light from the ground
-BLOCK = 1 << 3  # texels a side of the blocks whose nearest depth is known
-DARK = 2.5  # how much more than balls do, since a body is closed
+WIDE = 1.0  # metres around an object within which it darkens the ground
+BLOCK = 1 << 3  # texels per side of a block; the nearest depth of each block is stored
+DARK = 2.5  # factor on the sky hidden by balls, since a body has no gaps as balls have
 
 
 @dataclasses.dataclass(frozen=True)
 class Shadows:
-    """What one thing takes away from each of K lamps, and from the ground's share of the sky.
+    """The light that one object blocks from each of K lamps and from the sky.
 
     Attributes:
-        depth: [K, S, S] float32, metres from the lamp to the first thing hit, inf for none.
+        depth: [K, S, S] float32, metres from the lamp to the first surface, inf for none.
         project: [K, 3, 4] float64, world points to (u z, v z, z) in texels.
-        texel: [K], the width of a texel over its distance from the lamp.
-        nearest: [K, S / 8, S / 8] float32, the least depth in and around each block of texels.
-        floor: [G, G] float32 in [0, 1], how much of the sky the ground sees; rows along y.
-        corner: [2], where the floor's first cell begins, metres; cell: its size.
+        texel: [K], width of a texel divided by its distance from the lamp.
+        nearest: [K, S / 8, S / 8] float32, smallest depth in and around each block of texels.
+        floor: [G, G] float32 in [0, 1], share of the sky that the ground sees; rows along y.
+        corner: [2], corner of the floor's first cell; cell: side of a cell; both in metres.
     """
 
     depth: np.ndarray
@@ -36,14 +36,14 @@ class Shadows:
 
 
 def cast(lamps: np.ndarray, points, faces, size: int = MAP_SIZE, samples=None, side=0.1) -> Shadows:
-    """Returns the shadows of a mesh, both sides opaque.
+    """Returns the shadows of a mesh; its faces block light from both sides.
 
     Args:
-        lamps: [K, 3] metres, where they are.
-        points, faces: [M, 3] metres and [F, 3].
-        size: texels a side of the maps.
-        samples: [n, 3] points all over the mesh, where its vertices are too sparse for that.
-        side: metres, about how far the samples are apart.
+        lamps: [K, 3], positions in metres.
+        points, faces: vertices [M, 3] in metres and faces [F, 3].
+        size: texels per side of the maps.
+        samples: [n, 3] points spread over the mesh; None if its vertices are dense enough.
+        side: approximate distance between samples, metres.
     """
     low, high = extent(points)
     centre, radius = (low + high) / 2, max(float(np.linalg.norm(high - low)) / 2, 0.05)
@@ -72,7 +72,7 @@ def cast(lamps: np.ndarray, points, faces, size: int = MAP_SIZE, samples=None, s
 
 
 def none(lamps: np.ndarray) -> Shadows:
-    """Returns the shadows of nothing."""
+    """Returns shadows that block no light."""
     count = len(lamps)
     project = np.zeros((count, 3, 4))
     empty, free = np.zeros((count, 1, 1), np.float32), np.ones((1, 1), np.float32)
@@ -90,11 +90,11 @@ def _nearest(depth):  # [K, S, S], S a multiple of 8
 
 
 def _floor(points, side):
-    """Returns how much sky the ground sees beside and below points: map, corner and cell."""
+    """Returns the share of the sky that the ground around points sees: map, corner and cell."""
     low, high = extent(points)
     low, high = low[:2] - WIDE, high[:2] + WIDE
     cell = float((high - low).max()) / FLOOR_CELLS
-    # The mesh as balls: one for each cube of space it touches.
+    # The mesh is approximated by balls, one for each cube of space that it touches.
     i, j, k = (np.floor(points[:, axis] / side).astype(np.int64) + 512 for axis in range(3))
     number = np.unique((i * 1024 + j) * 1024 + k)
     balls = np.stack([number >> 20, (number >> 10) & 1023, number & 1023], 1) - 511.5
@@ -107,8 +107,8 @@ def _floor(points, side):
 
 
 def extent(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the least and the largest coordinates [3] float64 of points [n, 3]."""
-    # By columns: numpy is slow at reductions along the first of two axes.
+    """Returns the smallest and the largest coordinates [3] float64 of points [n, 3]."""
+    # One column at a time, since numpy is slow at reductions along the first of two axes.
     columns = [points[:, axis] for axis in range(3)]
     return np.array([float(c.min()) for c in columns]), np.array([float(c.max()) for c in columns])
 
@@ -124,7 +124,7 @@ def _covered(balls, radius, corner, cell, count):
             for column in range(first, last):
                 dx = (column + 0.5) * cell - x
                 square = dx * dx + dy * dy + z * z
-                # A ball's share of the sky, weighted with the cosine; it ends softly at WIDE.
+                # The share of the sky that a ball hides, weighted by the cosine; fades out at WIDE.
                 end = max(0.0, 1 - (dx * dx + dy * dy) / (WIDE * WIDE))
                 out[row, column] += end * z * z * radius * radius / (square * square)
     return out

@@ -1,4 +1,4 @@
-"""What owners of geometry and of pictures pass to each other: meshes, poses, pixels, materials."""
+"""Data classes that geometry and rendering exchange: meshes, poses, pixels, materials."""
 
 import dataclasses
 
@@ -7,16 +7,16 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Surface:
-    """What stays the same in all poses of a person: M vertices, F2 faces, A attributes.
+    """What no pose changes in a dressed person's mesh: M vertices, F2 faces, A attributes.
 
     The first vertices and faces are the body's, in the asset's order; hair and garments follow.
 
     Attributes:
         faces: [F2, 3] int32, counter-clockwise from outside.
-        canonical: [M, 3] float32, each vertex on the template body at rest, metres.
-        attributes: [M, A] float32, interpolated to the pixels for `shade`.
-        part: [F2] uint8, 1..17, the number of the body part.
-        uv: [F2, 3, 2] float32 in [0, 1], the body's atlas at each corner.
+        canonical: [M, 3] float32, position of each vertex on the template body at rest, metres.
+        attributes: [M, A] float32, interpolated to the pixels for shading.
+        part: [F2] uint8, 1..17, number of the body part.
+        uv: [F2, 3, 2] float32 in [0, 1], texture coordinates of each corner in the body's atlas.
         skip: [F2] bool, faces that no camera can see.
     """
 
@@ -33,10 +33,10 @@ class Posed:
     """A person at one instant, in the world: metres, z up, the ground at z = 0.
 
     Attributes:
-        vertices, normals: [M, 3] float32, dressed; normals have length one.
+        vertices, normals: [M, 3] float32 of the dressed person; normals have length one.
         skin: [V, 3] float32, the body under the clothes.
-        joints: [J, 3], the bones' heads.
-        transforms: [J, 4, 4], from the person at rest to the world.
+        joints: [J, 3], the bones' heads (start points).
+        transforms: [J, 4, 4], transform of each bone from the person at rest to the world.
     """
 
     vertices: np.ndarray
@@ -48,10 +48,10 @@ class Posed:
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """P points of a surface as a camera sees them.
+    """The surface points that P pixels of a camera show.
 
     Attributes:
-        canonical: [P, 3] float32, on the template body, metres.
+        canonical: [P, 3] float32, position on the template body at rest, metres.
         attributes: [P, A] float32, interpolated.
         face: [P] int, index into `Surface.faces`.
         normal: [P, 3] float32, of length one, world axes.
@@ -70,7 +70,7 @@ class Material:
     Attributes:
         albedo: [P, 3] float32 in [0, 1], linear RGB.
         gloss: [P] float32 in [0, 1].
-        normal: [P, 3] float32, of length one, world axes, with small relief.
+        normal: [P, 3] float32, of length one, world axes, including fine relief.
     """
 
     albedo: np.ndarray
@@ -79,9 +79,9 @@ class Material:
 
 
 def normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Returns vertex normals [M, 3] float32 of length one, faces weighing as their areas.
+    """Returns vertex normals [M, 3] float32 of length one, weighted by face area.
 
-    A vertex without a face has the normal zero.
+    A vertex without a face has a zero normal.
     """
     x, y, z = np.ascontiguousarray(vertices.T, np.float32)  # [M] each
     i, j, k = np.ascontiguousarray(faces.T)  # [F2] each

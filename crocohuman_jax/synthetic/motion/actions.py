@@ -1,4 +1,4 @@
-"""What people do: each action is drawn once and then gives a posture for any moments."""
+"""Actions such as walking: each is drawn at random once and then gives postures at any times."""
 
 import functools
 
@@ -39,7 +39,7 @@ _MAKERS = {
     "wave": arm_actions.wave,
 }
 ACTIONS = tuple(_MAKERS)
-# Metres by which arms press into what they rest on.
+# Metres by which an action's arms may press into the body where they rest on it.
 RESTING = {
     "clap": 0.03,
     "cross": 0.055,
@@ -51,16 +51,16 @@ RESTING = {
     "squat": 0.02,
     "think": 0.055,
 }
-# How often each is drawn where none is asked for; the others once.
+# Relative frequency of an action where none is requested; 1 for actions not listed.
 _OFTEN = {"walk": 3, "stand": 1.5, "run": 2, "dance": 3, "reach": 2, "talk": 2, "tpose": 0.4}
 WEIGHTS = np.array([_OFTEN.get(name, 1.0) for name in ACTIONS])
 
 
 def draw(name: str, rng: np.random.Generator):
-    """Returns a function of moments [T] in seconds to a posture, see `posture`.
+    """Returns a function from times [T] in seconds to a posture, see `pose_solver`.
 
     Raises:
-        ValueError: an unknown action.
+        ValueError: the action is unknown.
     """
     if name not in _MAKERS:
         raise ValueError(f"Unknown action {name!r}. Known: {', '.join(ACTIONS)}.")

@@ -1,8 +1,8 @@
-"""Recorded motions in AMASS's files, `*_poses.npz` and `*_stageii.npz`, and how bones follow them.
+"""Reads motions of AMASS, `*_poses.npz` and `*_stageii.npz`, and applies them to the body's bones.
 
 The first layout holds SMPL+H poses (156 numbers: root, 21 joints, 2 x 15 finger joints), the second
-SMPL-X poses (165: with jaw and eyes before the fingers); 72 numbers of SMPL alone are read too. The
-user brings the files. Driving the built-in people by them needs no licensed body model.
+SMPL-X poses (165: with jaw and eyes before the fingers); SMPL poses (72 numbers) are read too. The
+files are not included. Driving the built-in people with them needs no licensed body model.
 """
 
 import functools
@@ -13,9 +13,9 @@ import numpy as np
 from crocohuman_jax.synthetic.figure import open_models, parametric, smpl_joints, smpl_model
 from crocohuman_jax.synthetic.graphics import rotations as rotations_lib
 
-# Where the 30 finger joints begin in a pose, by how many numbers it has.
+# Index of the first of 30 finger joints, by the number of values in a pose; None without fingers.
 _FINGERS = {72: None, 156: 22, 165: 25}
-_RATES = ("mocap_framerate", "mocap_frame_rate")  # the layouts differ
+_RATES = ("mocap_framerate", "mocap_frame_rate")  # the name differs between the layouts
 GENDERS = ("female", "male", "neutral")
 
 
@@ -23,17 +23,17 @@ class Clip:
     """One recorded motion; the world is z up, metres.
 
     Attributes:
-        path: its file.
+        path: path of the file.
         gender: "female", "male" or "neutral".
         betas: [S] shape of the recorded person, of SMPL+H or SMPL-X.
         rate: frames per second; duration: seconds from the first frame to the last.
-        poses: [T, 24, 3] axis-angles of SMPL's joints; the hands turn as their index fingers do.
-        fingers: [T, 2, 15, 3], left and right in MANO's order, zero for a flat hand; None where
-            nobody recorded them.
+        poses: [T, 24, 3] axis-angles of SMPL's joints; the hands copy the first index finger joint.
+        fingers: [T, 2, 15, 3], left and right in MANO's order, zero for a flat hand; None if
+            they were not recorded.
         translations: [T, 3].
 
     Raises:
-        ValueError: a broken file, or one that is no motion; names the file.
+        ValueError: the file is broken or is not a motion; the text names the file.
     """
 
     def __init__(self, path: str | pathlib.Path):
@@ -43,14 +43,16 @@ class Clip:
         missing = [name for name in ("poses", "trans") if name not in arrays]
         missing += [] if rates else [" or ".join(_RATES)]
         if missing:
-            raise ValueError(f"{path} lacks {missing}: it is no AMASS motion.")
+            raise ValueError(f"{path} lacks {missing}, so it is not an AMASS motion.")
         try:
             poses = np.asarray(arrays["poses"], np.float64)
             self.translations = np.asarray(arrays["trans"], np.float64)
             self.betas = np.asarray(arrays.get("betas", np.zeros(10)), np.float64).reshape(-1)
             self.rate = float(arrays[rates[0]])
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} holds something else than numbers: {error}.") from error
+            raise ValueError(
+                f"{path}: poses, trans, betas and frame rate must be numeric: {error}."
+            ) from error
         self._check(poses)
         self.gender = _gender(arrays.get("gender"), path)
         self.duration = (len(poses) - 1) / self.rate
@@ -67,27 +69,30 @@ class Clip:
         shape = poses.shape
         if len(shape) != 2 or shape[1] not in _FINGERS or not shape[0]:
             raise ValueError(
-                f"{self.path}: poses {shape}; expected (frames, one of {tuple(_FINGERS)})."
+                f"{self.path}: poses has shape {shape}; expected (frames, n), "
+                f"n one of {tuple(_FINGERS)}."
             )
         if self.translations.shape != (shape[0], 3):
             raise ValueError(
-                f"{self.path}: trans {self.translations.shape}; expected ({shape[0]}, 3)."
+                f"{self.path}: trans has shape {self.translations.shape}; expected ({shape[0]}, 3)."
             )
         if not all(np.isfinite(a).all() for a in (poses, self.translations, self.betas)):
-            raise ValueError(f"{self.path} holds numbers that are not finite.")
+            raise ValueError(f"{self.path}: poses, trans or betas are not finite (NaN, infinity).")
         if not 0 < self.rate < np.inf:
-            raise ValueError(f"{self.path}: {self.rate} frames per second.")
+            raise ValueError(
+                f"{self.path}: {self.rate} frames per second; expected a number above zero."
+            )
 
     def at(self, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns betas [S], pose [24, 3] and translation [3] at a time in seconds.
 
-        Between two frames joints turn evenly from the one to the other; before the first and after
-        the last they rest.
+        Rotations and translation are interpolated between frames; before the first and after the
+        last frame they are constant.
         """
         return self.betas, self._turned(self.poses, time), self.place(time)
 
     def fingers_at(self, time: float) -> np.ndarray | None:
-        """Returns the finger joints [2, 15, 3] at a time; None if the file has none."""
+        """Returns the finger joints [2, 15, 3] at a time in seconds; None if not recorded."""
         return None if self.fingers is None else self._turned(self.fingers, time)
 
     def place(self, time: float) -> np.ndarray:
@@ -98,17 +103,17 @@ class Clip:
     def rotations(
         self, time: float, body: parametric.Body, heads: np.ndarray | None = None
     ) -> np.ndarray:
-        """Returns the rotations [104, 3, 3] of our bones for `parametric.Body.transforms`.
+        """Returns the rotations [104, 3, 3] of the body's bones for `parametric.Body.transforms`.
 
         Args:
             time: seconds.
-            body: whose bones.
-            heads: where they begin; here they do not matter.
+            body: the parametric body.
+            heads: not used; other kinds of clips need the bone heads [104, 3].
         """
         return to_bones(self.at(time)[1], body, self.fingers_at(time))
 
     def _between(self, time: float) -> tuple[int, int, float]:
-        """Returns the frames around a time and how far it is from the first to the second."""
+        """Returns the frames before and after a time, and the fraction of the way between them."""
         place = min(max(time * self.rate, 0.0), len(self.poses) - 1.0)
         before = int(place)
         return before, min(before + 1, len(self.poses) - 1), place - before
@@ -123,14 +128,15 @@ class Clip:
 def to_bones(
     pose: np.ndarray, body: parametric.Body, fingers: np.ndarray | None = None
 ) -> np.ndarray:
-    """Returns the rotations [104, 3, 3] of our bones that strike a pose of SMPL.
+    """Returns the rotations [104, 3, 3] of the body's bones for a pose of SMPL.
 
-    What lies between two joints, as the spine's bones and those of a forearm do, shares their turn.
+    Bones between two joints, such as those of the spine and forearm, take a part of both rotations.
 
     Args:
-        pose: [24, 3] axis-angles; the first turns SMPL's axes (y up) into the world's (z up).
-        body: whose bones.
-        fingers: [2, 15, 3], left and right in MANO's order; without them they turn as the hands do.
+        pose: [24, 3] axis-angles; the first includes the change from SMPL's axes (y up) to the
+            world's (z up).
+        body: the parametric body.
+        fingers: [2, 15, 3], left and right in MANO's order; None lets the fingers follow the hands.
     """
     rig = open_models.body_rig()
     world = smpl_joints.chain(rotations_lib.from_vector(pose), rig.parents)
@@ -149,12 +155,12 @@ def to_bones(
 
 @functools.cache
 def _names() -> dict[bytes | str, str]:
-    """Returns the genders by all ways in which files write them."""
+    """Returns the gender for each spelling that files use."""
     return {way: name for name in GENDERS for way in (name, name.encode(), name[0])}
 
 
 def _gender(value, path) -> str:
-    """Returns the gender of a file, which is text, bytes or missing."""
+    """Returns the gender of a file from its array of text or bytes, "neutral" if missing."""
     if value is None:
         return "neutral"
     value = value.item() if value.ndim == 0 else value.ravel()[0].item()

@@ -1,4 +1,4 @@
-"""Actions of arms and trunk, each a function of a generator to a function of moments."""
+"""Actions of arms and trunk: each takes a random generator and returns a function of times."""
 
 import numpy as np
 

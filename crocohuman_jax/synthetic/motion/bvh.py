@@ -1,4 +1,4 @@
-"""Recorded motions in BVH files, with the joint names of CMU's conversions or of MakeHuman."""
+"""Reads motions from BVH files with the joint names of CMU's conversions or of MakeHuman."""
 
 import functools
 import pathlib
@@ -9,7 +9,7 @@ import numpy as np
 from crocohuman_jax.synthetic.graphics import rotations as rotations_lib
 from crocohuman_jax.synthetic.motion import skeleton as skeletons
 
-# What each joint may be called, in lower case and without punctuation.
+# Accepted names of each joint, in lower case and without punctuation.
 _NAMES = {
     "thigh": (
         "{left}upleg",
@@ -37,7 +37,7 @@ _OPTIONAL = {
 }
 _SIDE = {"L": {"left": "left", "l": "l"}, "R": {"left": "right", "l": "r"}}
 _HEAD = ("head",)
-AVERAGE_LEG = 0.82  # metres from hip to ankle; files come in all units
+AVERAGE_LEG = 0.82  # metres from hip to ankle; BVH files have no fixed unit
 _FORMS = "LeftUpLeg LeftLeg LeftFoot LeftArm LeftForeArm LeftHand as CMU's, or UpLeg_L LoLeg_L \
 Foot_L UpArm_L LoArm_L Hand_L as MakeHuman's, and the same of the right"
 _LIMBS = (("thigh", "shin"), ("shin", "foot"), ("upper arm", "forearm"), ("forearm", "hand"))
@@ -47,17 +47,17 @@ class Clip:
     """One recorded motion.
 
     Args:
-        path: its file.
-        up: "y" or "z", the file's vertical axis; None finds it from the figure at rest.
+        path: path of the file.
+        up: "y" or "z", the file's vertical axis; None detects it from the rest pose.
 
     Attributes:
-        path: its file; up: as above.
+        path, up: as above; `up` is "y" or "z".
         duration: seconds from the first frame to the last; rate: frames per second.
         joints: names, in the file's order.
-        fingers: None, nobody recorded them.
+        fingers: None, since finger motion is not read.
 
     Raises:
-        ValueError: a broken file or unknown joints; names the file and what is wrong.
+        ValueError: the file is broken or joints are unknown; the text names file and reason.
     """
 
     fingers = None
@@ -69,7 +69,7 @@ class Clip:
         text = self.path.read_bytes().decode("latin-1")
         if "MOTION" not in text or "HIERARCHY" not in text:
             missing = "MOTION" if "HIERARCHY" in text else "HIERARCHY"
-            raise ValueError(f"{path} has no {missing}: it is no BVH file.")
+            raise ValueError(f"{path} has no {missing}, so it is not a BVH file.")
         hierarchy, motion = text.split("MOTION", 1)
         self._read_hierarchy(hierarchy)
         self._read_motion(motion)
@@ -107,7 +107,7 @@ class Clip:
                 stack.append(at)
             elif words[0] == "}":
                 if not stack:
-                    raise ValueError(f"{self.path}: a closing brace too many in the hierarchy.")
+                    raise ValueError(f"{self.path}: the hierarchy has one closing brace too many.")
                 stack.pop()
             elif words[0] == "OFFSET":
                 offsets[at] = self._numbers(words[1:], f"OFFSET of {self.joints[at]}", 3)
@@ -115,9 +115,9 @@ class Clip:
                 self.channels[at] = self._channels(words, self.joints[at])
                 channels += len(self.channels[at])
         if not self.joints:
-            raise ValueError(f"{self.path}: no joint in the hierarchy.")
+            raise ValueError(f"{self.path}: the hierarchy has no joint.")
         if stack:
-            raise ValueError(f"{self.path}: {len(stack)} braces in the hierarchy stay open.")
+            raise ValueError(f"{self.path}: {len(stack)} braces in the hierarchy are not closed.")
         self._offsets = np.array(offsets)
         self._count = channels
 
@@ -127,13 +127,13 @@ class Clip:
         if len(words) < 2 or not words[1].isdigit() or int(words[1]) != len(names):
             raise ValueError(
                 f"{self.path}: CHANNELS of {joint} says {' '.join(words[1:2]) or 'nothing'} "
-                f"and lists {len(names)}."
+                f"but lists {len(names)} channels."
             )
         for name in names:
             if not known.match(name):
                 raise ValueError(
-                    f"{self.path}: unknown channel {name!r} of {joint}. Known: X, Y or Z before "
-                    "position or rotation."
+                    f"{self.path}: unknown channel {name!r} of {joint}. Known: X, Y or Z, "
+                    "followed by position or rotation."
                 )
         return [("XYZ".index(name[0]), name.endswith("rotation")) for name in names]
 
@@ -141,7 +141,7 @@ class Clip:
         try:
             values = [float(word) for word in words]
         except ValueError as error:
-            raise ValueError(f"{self.path}: {what} holds something else than numbers.") from error
+            raise ValueError(f"{self.path}: {what} must be numbers: {error}.") from error
         if len(values) != count:
             raise ValueError(f"{self.path}: {what} has {len(values)} numbers; expected {count}.")
         return values
@@ -150,14 +150,14 @@ class Clip:
         lines = [line.split() for line in text.splitlines() if line.strip()]
         header = {" ".join(words[:-1]).rstrip(":"): words[-1] for words in lines[:2]}
         if "Frames" not in header or "Frame Time" not in header:
-            raise ValueError(f"{self.path}: MOTION must begin with Frames: and Frame Time:.")
+            raise ValueError(f"{self.path}: MOTION must begin with 'Frames:' and 'Frame Time:'.")
         (count,) = self._numbers([header["Frames"]], "Frames", 1)
         (step,) = self._numbers([header["Frame Time"]], "Frame Time", 1)
         if not 0 < step < np.inf:
-            raise ValueError(f"{self.path}: Frame Time is {step}; expected seconds above zero.")
+            raise ValueError(f"{self.path}: Frame Time is {step} seconds; expected more than zero.")
         rows = lines[2:]
         if not rows or len(rows) != count:
-            raise ValueError(f"{self.path}: {len(rows)} frames; Frames says {count:g}.")
+            raise ValueError(f"{self.path}: it has {len(rows)} frames, but Frames says {count:g}.")
         values = [self._numbers(row, f"frame {k + 1}", self._count) for k, row in enumerate(rows)]
         self._frames = np.array(values)
         if not np.isfinite(self._frames).all() or not np.isfinite(self._offsets).all():
@@ -167,7 +167,7 @@ class Clip:
         self.rate, self.duration = 1 / step, (len(rows) - 1) * step
 
     def _find_roles(self):
-        """Returns {(role, side): joint}, and those that may be missing where they are there."""
+        """Returns {(role, side): joint index}; optional roles appear only if the file has them."""
         plain = {
             re.sub(r"[^a-z0-9]", "", n.split(":")[-1].lower()): k
             for k, n in reversed(list(enumerate(self.joints)))
@@ -225,7 +225,7 @@ class Clip:
         return next(joint for joint in chains[0] if joint in chains[1])
 
     def _pose(self, time):
-        """Returns places [N, 3] and turns [N, 3, 3] of all joints at a time, z up."""
+        """Returns positions [N, 3] and rotations [N, 3, 3] of all joints at a time, z up."""
         at = min(max(time * self.rate, 0.0), len(self._frames) - 1.0)
         first = int(at)
         second, share = min(first + 1, len(self._frames) - 1), at - int(at)
@@ -244,7 +244,7 @@ class Clip:
         return places @ self._axes.T, self._axes @ total @ self._axes.T
 
     def _read_locals(self, frame):
-        """Returns shifts [N, 3] and turns [N, 3, 3] against the parents in a frame."""
+        """Returns translations [N, 3] and rotations [N, 3, 3] relative to parents in a frame."""
         row, column = self._frames[frame], 0
         shift, turn = self._offsets.copy(), np.tile(np.eye(3), (len(self.joints), 1, 1))
         about = (skeletons.turn_x, skeletons.turn_y, skeletons.turn_z)
@@ -261,23 +261,23 @@ class Clip:
         return float(self._pose(time)[0][:, 2].min())
 
     def place(self, time: float) -> np.ndarray:
-        """Returns where the hips are at a time, [3] metres for somebody of average size."""
+        """Returns the position of the hips at a time, [3] metres for a person of average size."""
         return self._pose(time)[0][0] * AVERAGE_LEG / self._leg
 
     def lift(self, time: float) -> float:
-        """Returns how far the figure is above the ground, metres, as in a jump."""
+        """Returns the height above the ground at a time, metres, above zero in a jump."""
         rise = (self._lowest(time) - self._floor) * AVERAGE_LEG / self._leg
         return max(rise - 0.03, 0.0)
 
     def rotations(self, time: float, body, heads: np.ndarray) -> np.ndarray:
         """Returns the rotations [J, 3, 3] of a person's bones for `parametric.Body.transforms`.
 
-        The limbs point exactly where the recorded ones do; spine and neck share the turns of chest
-        and head.
+        The limbs point exactly as recorded; the bones of spine and neck share the rotations of
+        chest and head.
 
         Args:
-            time: seconds; before the start and after the end the figure rests.
-            body, heads: the person's bones, see `body`.
+            time: seconds; before the start and after the end the pose is constant.
+            body, heads: `parametric.Body` and the person's bone heads [J, 3] at rest.
         """
         skeleton = _skeleton(body, np.asarray(heads, np.float64).tobytes())
         return skeleton.compose(self._turns(time, skeleton)[None])[0]
@@ -301,7 +301,7 @@ class Clip:
         return turns
 
     def _follow(self, places, total, joint, child, side):
-        """Returns the turn [3, 3] of a limb: the recorded one, pointing exactly at the child."""
+        """Returns the recorded rotation [3, 3] of a limb, made to point exactly at its child."""
         a, b = self._roles[joint, side], self._roles[child, side]
         rest = rotations_lib.unit(self._rest_places[b] - self._rest_places[a])
         turn = total[a] @ self._facing @ skeletons.swing(self._facing.T @ rest)
@@ -319,7 +319,7 @@ class Clip:
         if ("toes", side) in self._roles:
             toes = self._roles["toes", side]
             rest = self._rest_places[toes] - self._rest_places[foot]
-            # At rest soles are flat, whatever the height of the ankle: only the bearing counts.
+            # At rest soles are flat at any height of the ankle: only the heading counts.
             bearing = self._facing.T @ rest * (1, 1, 0)
             sole = sole @ rotations_lib.between(-rotations_lib.Y, bearing)
         turns[bone("foot")] = whole["shin"].T @ sole
@@ -354,7 +354,7 @@ class Clip:
 
 
 def _share(turns, skeleton, names, turn):
-    """Divides a turn evenly among a chain of bones."""
+    """Divides a rotation evenly among a chain of bones."""
     step = rotations_lib.from_vector(rotations_lib.to_vector(turn) / len(names))
     for name in names:
         turns[skeleton.bone[name]] = step

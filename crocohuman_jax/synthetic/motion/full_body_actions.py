@@ -1,4 +1,4 @@
-"""Actions of the whole body, each a function of a generator to a function of moments."""
+"""Actions of the whole body: each takes a random generator and returns a function of times."""
 
 import numpy as np
 
@@ -339,7 +339,7 @@ def dance(rng):
 
 
 def _bump(cycle, at, width):
-    """Returns a bell around a place of a cycle, which has no ends."""
+    """Returns a bell curve around `at` in a cycle of length 1, which wraps around."""
     return np.exp(-((((cycle - at + 0.5) % 1 - 0.5) / width) ** 2))
 
 

@@ -1,7 +1,8 @@
 """The 33 grasps of the taxonomy of Feix et al. (2016), each around a simple object.
 
-Hand coordinates are (down the fingers, to the thumb, palmward) from the wrist, in lengths from
-wrist to middle knuckle. Sizes of objects are millimetres for a hand of 96 mm; they grow with it.
+Hand coordinates are (along the fingers, towards the thumb, out of the palm) from the wrist; their
+unit is the distance from wrist to middle knuckle. Object sizes are in millimetres for a hand in
+which this distance is 96 mm; they scale with the hand.
 """
 
 import dataclasses
@@ -18,9 +19,9 @@ class Held:
     """An object in a hand.
 
     Attributes:
-        name: of the grasp; side: "L" or "R".
-        vertices: [n, 3] float32, where the object is at rest: the transform of the bone
-            `wrist.<side>` carries it.
+        name: name of the grasp; side: "L" or "R".
+        vertices: [n, 3] float32, the object with the hand at rest; the transform of the bone
+            `wrist.<side>` moves it.
         faces: [m, 3] int32, counter-clockwise from outside.
     """
 
@@ -32,17 +33,17 @@ class Held:
 
 @dataclasses.dataclass(frozen=True)
 class Grasp:
-    """How a hand takes an object.
+    """How a hand holds an object.
 
     Attributes:
-        thing: kind and sizes in mm, as `grip.Solid`.
-        open, closed: shapes [5, 5] from which and towards which the fingers go.
-        holds: fingers that touch the object, 1 the thumb.
+        thing: kind and sizes in mm of the object, as for `grip.Solid`.
+        open, closed: hand shapes [5, 5] from which and towards which the fingers close.
+        holds: fingers that touch the object; 1 is the thumb.
         axis, side: the object's last and first axis in hand coordinates.
-        at: hand coordinates of the object's middle before it moves along `out` until palm and open
-            fingers let it; None: between the pads of the closed fingers.
-        pads: fingers between whose pads the object is where `at` is None; () for `holds`.
-        shift: added to the middle, in hand coordinates.
+        at: centre of the object in hand coordinates, before it is moved along `out` until it clears
+            palm and open fingers; None places it between the pads of the closed fingers.
+        pads: if `at` is None, fingers between whose pads the object is; () means `holds`.
+        shift: offset added to the centre, in hand coordinates.
     """
 
     thing: tuple
@@ -71,7 +72,7 @@ def _pinch(thumb, *fingers, rest=_RELAXED, spread=(2, 0, 0, -4)) -> np.ndarray:
 
 
 def _opened(shape: np.ndarray, thumb=(8, 6, 0, -8, -6), fingers=(-26, -12, -8)) -> np.ndarray:
-    """Returns a shape whose fingers stand apart, from one whose pads meet."""
+    """Returns a shape with opened fingers, from one whose finger pads meet."""
     result = shape.copy()
     result[0] += thumb
     result[1:, :3] = np.maximum(result[1:, :3] + fingers, (-10, 2, 0))
@@ -256,16 +257,16 @@ GRASPS = tuple(TABLE)
 
 
 def take(skeleton, side: str, name: str, rng: np.random.Generator):
-    """Makes a hand take an object.
+    """Closes a hand around an object.
 
     Args:
-        skeleton: the person's; side: "L" or "R"; name: one of GRASPS; rng: for the object's size.
+        skeleton: the person's; side: "L" or "R"; name: one of GRASPS; rng: draws the object's size.
 
     Returns:
         The hand's shape [5, 5] and the Held object.
 
     Raises:
-        ValueError: an unknown grasp.
+        ValueError: the grasp is unknown.
     """
     shape, solid, _ = solve(skeleton, side, name, rng)
     vertices, faces = solid.mesh()
@@ -275,7 +276,7 @@ def take(skeleton, side: str, name: str, rng: np.random.Generator):
 
 
 def solve(skeleton, side: str, name: str, rng: np.random.Generator):
-    """Returns shape [5, 5], `grip.Solid` in the wrist's neutral axes, and the `grip.Hand`."""
+    """Returns the hand's shape [5, 5], the object in the wrist's neutral axes, and the hand."""
     if name not in TABLE:
         raise ValueError(f"Unknown grasp {name!r}. Known: {', '.join(GRASPS)}.")
     grasp, hand = TABLE[name], grip.Hand(skeleton, side)
@@ -298,7 +299,7 @@ def solve(skeleton, side: str, name: str, rng: np.random.Generator):
 
 
 def bring_together(skeleton, side: str, shape: np.ndarray) -> np.ndarray:
-    """Returns a shape [5, 5] whose thumb and index finger meet, of one where they nearly do."""
+    """Returns `shape` [5, 5] with thumb and index finger, which nearly meet, moved into contact."""
     hand = grip.Hand(skeleton, side)
     middle = (hand.pad(1, shape) + hand.pad(2, shape)) / 2
     grain = grip.Solid("ball", [0.001], middle, np.eye(3))

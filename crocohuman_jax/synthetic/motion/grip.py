@@ -1,6 +1,6 @@
-"""Fingers that close on an object until they touch it.
+"""Closes fingers on an object until they touch it.
 
-Points are in metres, in the neutral axes of the wrist (see `skeleton`), its head at zero.
+Points are in metres, in the neutral axes of the wrist (see `skeleton`), with its head at zero.
 """
 
 import functools
@@ -11,19 +11,19 @@ from crocohuman_jax.synthetic.graphics import rotations
 from crocohuman_jax.synthetic.motion import pose_solver
 from crocohuman_jax.synthetic.motion import skeleton as skeletons
 
-POINTS = 28  # of the skin of each finger bone that are tested against an object
-TOUCH = 0.0008  # metres that skin may give way
-STEPS = 14  # positions tried at once, twice
-FURTHER = 1.35  # of the way that a holding finger may go
+POINTS = 28  # number of skin points of each finger bone that are tested against an object
+TOUCH = 0.0008  # metres by which an object may press into skin
+STEPS = 14  # positions tested together; a second round refines the first
+FURTHER = 1.35  # a holding finger may go this multiple of the way to its goal
 
 
 class Hand:
     """Skin points of a person's hand, carried by its bones.
 
     Attributes:
-        sign: 1 for the left hand, -1 for the right; size: from wrist to middle knuckle, metres.
-        skin: {finger: three arrays [P, 3]} in the axes of each finger bone.
-        pads: {finger: [3]} middle of the pad in the axes of the last bone.
+        sign: 1 for the left hand, -1 for the right; size: wrist to middle knuckle, metres.
+        skin: {(finger, bone 0 to 2): [P, 3]}, skin points in the axes of the finger bone.
+        pads: {finger: [3]}, centre of the pad in the axes of the last bone.
         palm: [P, 3] points of the palm's skin.
     """
 
@@ -45,7 +45,7 @@ class Hand:
             self.steps[finger] = steps
 
     def bones(self, finger: int, shapes: np.ndarray):
-        """Returns where a finger's bones begin and how they are turned, of shapes [S, 5, 5].
+        """Returns the start points and rotations of a finger's bones for shapes [S, 5, 5].
 
         Returns:
             Three pairs of [S, 3] and [S, 3, 3].
@@ -59,7 +59,7 @@ class Hand:
         return result
 
     def points(self, finger: int, shapes: np.ndarray) -> np.ndarray:
-        """Returns a finger's skin of shapes [S, 5, 5], [S, 3, P, 3]."""
+        """Returns a finger's skin points [S, 3, P, 3] for shapes [S, 5, 5]."""
         return np.stack(
             [
                 place[:, None] + self.skin[finger, k] @ np.swapaxes(total, -1, -2)
@@ -69,25 +69,25 @@ class Hand:
         )
 
     def pad(self, finger: int, shape: np.ndarray) -> np.ndarray:
-        """Returns the middle of a finger's pad of a shape [5, 5], [3]."""
+        """Returns the centre [3] of a finger's pad for a shape [5, 5]."""
         place, total = self.bones(finger, shape[None])[2]
         return place[0] + total[0] @ self.pads[finger]
 
     def vector(self, down, thumbward, palmward) -> np.ndarray:
-        """Returns a direction or place of hand coordinates in neutral axes, [3]."""
+        """Returns a vector [3] in neutral axes from hand coordinates, see `grasps`."""
         return np.array([-self.sign * palmward, -thumbward, -down], np.float64)
 
 
 def close(hand: Hand, body, first: np.ndarray, last: np.ndarray, holds=()) -> np.ndarray:
-    """Closes a hand from a shape towards another, each finger until it touches the body.
+    """Moves each finger of a hand from one shape towards another until it touches an object.
 
-    A finger bends in all joints until it touches, then in those beyond the bone that touches.
+    A finger bends at all joints until it touches, then at those beyond the bone that touches.
 
     Args:
-        hand: whose.
-        body: has `.distance(points)`, metres, negative inside.
-        first, last: shapes [5, 5].
-        holds: fingers that may go somewhat further than `last` to touch, 1 the thumb.
+        hand: the hand.
+        body: the object; `.distance(points)` gives metres, negative inside.
+        first, last: shapes [5, 5] at the start and at the end of the movement.
+        holds: fingers that may go further than `last` (see FURTHER) to touch; 1 is the thumb.
 
     Returns:
         The shape [5, 5].
@@ -102,7 +102,7 @@ def close(hand: Hand, body, first: np.ndarray, last: np.ndarray, holds=()) -> np
             furthest = FURTHER if finger in holds else 1.0
             moved, touching = _until_touch(hand, body, finger, result, goal, furthest)
             result[row] = moved
-            # What lies beyond the bone that touches still bends.
+            # Joints beyond the bone that touches still bend.
             moving = np.zeros(5, bool)
             if touching is not None:
                 moving[list(((3, 4) if finger == 1 else (1, 2))[max(touching, stage) :])] = True
@@ -112,7 +112,7 @@ def close(hand: Hand, body, first: np.ndarray, last: np.ndarray, holds=()) -> np
 
 
 def _outside(hand, body, finger, shape):
-    """Returns the finger's row [5] of a shape, or where it begins inside, the nearest outside."""
+    """Returns the finger's row [5] of a shape, or the nearest one outside the object."""
     row = shape[finger - 1]
     first = np.linspace(-45, 45, 13)
     second = np.linspace(-60, 30, 13) if finger == 1 else np.linspace(-10, 10, 3)
@@ -126,14 +126,14 @@ def _outside(hand, body, finger, shape):
 
 
 def _depth(hand, body, finger, shape, rows):
-    """Returns the least distance of each bone of a finger [S, 3] whose row is one of [S, 5]."""
+    """Returns the smallest distance [S, 3] of a finger's bones to the object, for rows [S, 5]."""
     shapes = np.repeat(shape[None], len(rows), 0)
     shapes[:, finger - 1] = rows
     return body.distance(hand.points(finger, shapes)).min(-1)
 
 
 def _until_touch(hand, body, finger, shape, goal, furthest):
-    """Moves one finger from its row of a shape to a goal [5], as far as it stays outside.
+    """Moves one finger from its row of a shape towards a goal [5] until it touches the object.
 
     Returns:
         The row, and the bone (0 to 2) that stopped it, None if nothing did.
@@ -163,7 +163,7 @@ def _template(body, side):
         for k in range(3):
             bone = body.bone[f"finger{finger}-{k + 1}.{side}"]
             points = (body.template[owner == bone] - body.heads[bone]) @ skeleton.neutral[bone].T
-            # The back of a finger touches nothing, so most points are the palm's side.
+            # The back of a finger touches nothing, so most points are on the palm's side.
             palmward = -sign * points[:, 0]
             order = np.argsort(-palmward, kind="stable")
             chosen = order[np.linspace(0, len(order) * 0.8 - 1, POINTS).astype(int)]
@@ -181,12 +181,12 @@ def _template(body, side):
 
 
 class Solid:
-    """A simple convex thing: its signed distance and its mesh.
+    """A simple convex object: its signed distance and its mesh.
 
     Args:
         kind: "cylinder" (radius, half length), "ball" (radius,) or "box" (three half sides);
         sizes: metres.
-        centre: [3]; axes: [3, 3], columns are its own axes, the last a cylinder's.
+        centre: [3]; axes: [3, 3], columns are its own axes; the last is a cylinder's axis.
     """
 
     def __init__(self, kind: str, sizes, centre: np.ndarray, axes: np.ndarray):

@@ -1,8 +1,9 @@
-"""Shapes of hands: everyday ones and the 18 gestures of HaGRID, with the arms that show them.
+"""Hand shapes: everyday ones and the 18 gestures of HaGRID, with the arm poses that show them.
 
-A shape is [5, 5] degrees. Row 0 is the thumb: away from the index finger, out of the palm's plane,
-turned towards the fingers, its knuckle and its last joint. Rows 1 to 4 are index to little finger:
-knuckle, middle joint, last joint, spread to the thumb's side, and nothing.
+A shape is an array [5, 5] of angles in degrees. Row 0 is the thumb: away from the index finger, out
+of the palm's plane, rotation towards the fingers, bend of its knuckle and of its last joint. Rows 1
+to 4 are index to little finger: bend of knuckle, middle joint and last joint, spread towards the
+thumb's side; their last column is not used.
 """
 
 import numpy as np
@@ -26,7 +27,7 @@ def shape(thumb, *fingers, spread=(0, 0, 0, 0)) -> np.ndarray:
 
 
 def _fingers(pattern: str, thumb, spread=(0, 0, 0, 0)) -> np.ndarray:
-    """Returns a shape whose fingers stand ("1") or are curled ("0"), index first."""
+    """Returns a shape whose fingers are straight ("1") or curled ("0"), index first."""
     return shape(thumb, *(STRAIGHT if c == "1" else CURLED for c in pattern), spread=spread)
 
 
@@ -43,7 +44,7 @@ EVERYDAY = {
     "pinching": shape((17, 34, 120, 3, 6), (52, 40, 18), (36, 40, 20), (26, 34, 18), (20, 30, 16)),
     "thumb_up": _fingers("0000", (48, 2, 35, -6, -8)),
 }
-_TOUCH = (28, 36, 122, 15, 36)  # the thumb's tip on the bent index finger's
+_TOUCH = (28, 36, 122, 15, 36)  # the thumb's tip on the tip of the bent index finger
 _HELD = (24, 56, 92, 40, 50)  # the thumb holding ring and little finger down
 _GESTURE_SHAPES = {
     "call": _fingers("0001", (52, 8, 50, -6, -8), (0, 0, 0, -20)),
@@ -67,17 +68,17 @@ _GESTURE_SHAPES = {
 }
 GESTURES = tuple(sorted(_GESTURE_SHAPES))
 SHAPES = {**EVERYDAY, **_GESTURE_SHAPES}
-# The back of the hand is shown.
+# Gestures that show the back of the hand.
 INVERTED = ("peace_inverted", "stop_inverted", "two_up_inverted")
-# Made at the face, not out in the air.
+# Gestures made at the face.
 AT_FACE = ("call", "mute")
 
 
 def gesture_arm(name: str, rng: np.random.Generator) -> Reach:
-    """Returns the arm that shows a gesture to somebody in front.
+    """Returns the arm pose that shows a gesture to somebody in front.
 
     Raises:
-        ValueError: not a gesture.
+        ValueError: the gesture is unknown.
     """
     if name not in GESTURES:
         raise ValueError(f"Unknown gesture {name!r}. Known: {', '.join(GESTURES)}.")
@@ -93,7 +94,7 @@ def gesture_arm(name: str, rng: np.random.Generator) -> Reach:
             tip=(1.68, 0.25, 0.0),
         )
     if name == "call":
-        # Thumb at the ear and little finger before the mouth; found by search over arms.
+        # Thumb at the ear and little finger before the mouth; found by a search over arm poses.
         wrist = (-60 + 0.4 * lean, -38 + 0.3 * lean, 0)
         return Reach((0.207, 0.108, -0.098), "head", 43 + 0.4 * lean, wrist)
     out, ahead, up = rng.uniform(0.32, 0.58), rng.uniform(0.45, 0.66), rng.uniform(-0.2, 0.2)
@@ -101,16 +102,16 @@ def gesture_arm(name: str, rng: np.random.Generator) -> Reach:
     if name == "like":
         fingers, palm = (-0.5, 1.0, tilt), (-1.0, 0.1, inward)
     elif name == "dislike":
-        # The palm looks away and the elbow is up: no forearm turns further.
+        # The palm faces away with the elbow raised, because no forearm turns further.
         fingers, palm = (-1.0, 0.35, tilt - 0.1), (0.35, 1.0, inward)
         out, ahead, up, swivel = 0.5 * out, ahead - 0.05, up - 0.05, swivel + 40
     elif name in INVERTED:
-        # Seen from behind, the forearm stands upright over an elbow held ahead.
+        # To show the back of the hand, the forearm is upright over an elbow held in front.
         fingers, palm = (-0.2 - inward, 0.1, 1.0), (0.0, -1.0, 0.1)
         out, ahead, up, swivel = 0.75 * out, 0.48 + 0.15 * (ahead - 0.42), up * 0.5 + 0.08, 0.0
     return Reach((out, ahead, up), "shoulder", swivel, fingers=fingers, palm=palm)
 
 
 def blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Returns shapes [T, 5, 5] between two shapes, `share` [T] of the second."""
+    """Returns shapes [T, 5, 5] between two shapes; `share` [T] is the weight of the second."""
     return first + (second - first) * np.asarray(share)[:, None, None]

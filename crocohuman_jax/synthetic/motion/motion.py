@@ -1,4 +1,4 @@
-"""Motions: what a person does over a few seconds, as poses at any moment."""
+"""Draws motions (what a person does over a few seconds) and gives their poses at any time."""
 
 import dataclasses
 
@@ -21,9 +21,9 @@ GRASPS = grasps.GRASPS
 HANDS = tuple(sorted({*hand_poses.SHAPES, *GRASPS}))
 KINDS = ("body", "hand")
 TRIES = 8
-CHECKED = 9  # moments of a motion that are searched for limbs inside of others
-HAND_ROOM = 0.12  # metres around the hand of a close-up
-# Actions whose arm may show something else; where a gesture is asked for without an action.
+CHECKED = 9  # times of a motion at which limbs are tested for intersections
+HAND_ROOM = 0.12  # metres to keep free around the hand of a close-up
+# Actions with an arm free for a gesture; used if a gesture is requested without an action.
 _BESIDE_GESTURE = ("stand", "stand", "sit", "turn", "hips", "walk")
 _NOISE = {
     "spine": (2.5, 2.0, 3.0),
@@ -35,11 +35,11 @@ _NOISE = {
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """A person at one moment.
+    """A person at one time.
 
     Attributes:
-        rotations: [J, 3, 3] float64, as `body` takes them.
-        translation: [3] of the root, metres; its height is of no meaning.
+        rotations: [J, 3, 3] float64, for `parametric.Body.transforms`.
+        translation: [3] of the root, metres; only x and y are meaningful.
         lift: metres between the lowest point and the ground.
         held: objects in the hands.
     """
@@ -51,12 +51,12 @@ class Pose:
 
 
 class Motion:
-    """What one person does for some seconds; continuous in time, the same for every order of calls.
+    """The movement of a person for some seconds; continuous in time, independent of earlier calls.
 
     Attributes:
-        name: of the action; duration: seconds; hand_names: {"L": name, "R": name}.
-        accepted: whether no limb was found inside of another; touching: else which in what.
-        tries: how many motions were drawn until one was accepted.
+        name: name of the action; duration: seconds; hand_names: {"L": name, "R": name}.
+        accepted: True if no limbs intersect; touching: otherwise the two that do, else "".
+        tries: number of motions drawn until one was accepted, at most TRIES.
     """
 
     def __init__(self, skeleton, posture, duration, name, hand_names, held=(), clip=None):
@@ -66,21 +66,21 @@ class Motion:
         self.accepted, self.tries, self.touching = True, 1, ""
 
     def at(self, time: float) -> Pose:
-        """Returns the pose at a moment in seconds, also before the start and after the end."""
+        """Returns the pose at a time in seconds, which may be before the start or after the end."""
         turns, place, lift = self.turns(np.array([float(time)]))
         matrices = self._skeleton.compose(turns)[0]
         return Pose(matrices, place[0], float(lift[0]), self._held)
 
     def turns(self, times: np.ndarray):
-        """Returns turns in neutral axes [T, J, 3, 3], translations [T, 3] and lifts [T]."""
+        """Returns rotations in neutral axes [T, J, 3, 3], translations [T, 3] and lifts [T]."""
         return self.solve(times)[0]
 
     def angles(self, times: np.ndarray) -> dict:
-        """Returns the anatomical angles at moments, {name: [T, ...] degrees}."""
+        """Returns the anatomical angles at times in seconds, {name: [T, ...] degrees}."""
         return self.solve(times)[1]
 
     def solve(self, times: np.ndarray):
-        """Returns what `turns` and `angles` return."""
+        """Returns the results of `turns` and of `angles`."""
         posture, noise = self._posture(times)
         solver = pose_solver.Solver(self._skeleton, posture, len(times), noise)
         solved = solver.solve()
@@ -100,19 +100,20 @@ def draw(
     clips=(),
     vertices: np.ndarray | None = None,
 ) -> Motion:
-    """Draws a motion of a person; a function of the arguments alone.
+    """Returns a random motion of a person, which depends on the arguments alone.
 
     Args:
-        body: `parametric.Body`; heads: [J, 3] where the person's bones begin at rest.
+        body: `parametric.Body`; heads: [J, 3], the person's bone heads at rest.
         seed: any non-negative integer.
-        action: one of ACTIONS; None for any, or for any of the clips.
-        hand: one of HANDS for the hand of `side`; None for hands that change.
+        action: one of ACTIONS; None draws one, or one of the clips if there are any.
+        hand: one of HANDS for the hand of `side`; None for hand shapes that change.
         kind: "body", or "hand" for a motion that keeps the hand of `side` free and in view.
         clips: recorded motions, with `.duration` and `.rotations(time, body, heads)`.
-        vertices: [V, 3] of the person at rest, to keep limbs out of a body as stout as this one.
+        vertices: [V, 3], the person at rest, to measure body thickness for the test of
+            intersecting limbs; None for average thickness.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: `action`, `hand`, `side` or `kind` is unknown.
     """
     _check(action, hand, side, kind)
     skeleton = skeletons.Skeleton(body, heads)
@@ -185,11 +186,11 @@ def _draw(skeleton, rng, action, hand, side, kind, clips, hang) -> Motion:
         p["hang"] = hang
         p["heading"] = heading + p.get("heading", 0.0)
         angle = np.deg2rad(heading)
-        # The world's -y ahead, turned by the heading.
+        # Forward is the world's -y, rotated by the heading.
         p["path"] = (np.sin(angle) * path, np.cos(angle) * path)
         if arm is not None:
             p[f"arm.{side}"] = arm(times)
-        if hand in hand_poses.AT_FACE:  # the hand goes where the face is: it looks ahead
+        if hand in hand_poses.AT_FACE:  # the hand is at the face, which looks ahead
             p["neck"] = tuple(0.2 * np.asarray(angle) for angle in p.get("neck", (0, 0, 0)))
         for s in fingers:
             p[f"hand.{s}"] = fingers[s](times)
@@ -199,7 +200,7 @@ def _draw(skeleton, rng, action, hand, side, kind, clips, hang) -> Motion:
 
 
 def _arm(rng, hand, kind, side):
-    """Returns a function of times to the arm that shows a hand; None leaves it to the action."""
+    """Returns a function from times to the arm pose that shows a hand; None keeps the action's."""
     if hand in GESTURES:
         reach = hand_poses.gesture_arm(hand, rng)
         if hand in hand_poses.AT_FACE:
@@ -225,13 +226,13 @@ def _arm(rng, hand, kind, side):
 
 
 def _drift(rng, amplitude, count):
-    """Returns a function of times [T] to `count` slow wanderings of about an amplitude."""
+    """Returns a function from times [T] to `count` slow random drifts of about this amplitude."""
     noise = Noise(rng, {"drift": (amplitude,) * count}, 0.12, 0.35)
     return lambda times: noise(times)["drift"].T
 
 
 class Noise:
-    """Slow irregularity: sums of sinusoids, {channel: [T, N]}."""
+    """Slow random variation over time: sums of sinusoids, {channel: [T, N]}."""
 
     WAVES = 3
 
@@ -241,7 +242,7 @@ class Noise:
             self.slices[name] = slice(start, start + len(values))
             start += len(values)
         deviations = np.concatenate([np.asarray(v, float) for v in amplitudes.values()])
-        # A constant part too: no two people hold themselves alike.
+        # The constant part is there because no two people hold themselves alike.
         self.constant = 0.6 * deviations * rng.normal(size=start)
         self.size = deviations * rng.normal(size=(self.WAVES, start)) * 0.5
         self.speed = rng.uniform(slowest, fastest, (self.WAVES, start)) * rhythms.TAU
@@ -254,7 +255,7 @@ class Noise:
 
 
 class Fingers:
-    """The shape of one hand over time, and what it holds."""
+    """The shape of one hand over time, and the object that it holds."""
 
     def __init__(self, rng, skeleton, side, hand):
         self.held, self.name = None, hand or "free"
@@ -296,7 +297,7 @@ class Fingers:
 
 
 class Recorded:
-    """A recorded clip in place of the action; the hands stay ours where the clip leaves them."""
+    """Replaces the action by a recorded clip; keeps the drawn fingers if the clip has none."""
 
     def __init__(self, skeleton, clip, duration, rng):
         self.skeleton, self.clip = skeleton, clip

@@ -1,19 +1,19 @@
-"""Postures: where feet, trunk, hands and fingers are, to the turns of all bones.
+"""Converts postures (positions of feet, trunk, hands and fingers) to the rotations of all bones.
 
-A posture is a dict whose values hold for one or for T moments; what it leaves out is at ease.
-Lengths are in the person's own measures and angles in degrees, so one posture suits all people:
+A posture is a dict with values for one time or for T times; missing keys have the values of EASE.
+Lengths are relative to the person's own and angles in degrees, so one posture suits all people:
 
-    heading: turn of the whole person to the left.
-    path: (left, forward) metres in the world along the heading drawn for the motion; lift: metres.
+    heading: rotation of the whole person to the left.
+    path: (left, forward) metres in the world along the motion's heading; lift: metres above ground.
     lean: (forward, left) tilt of the pelvis.
-    pelvis: (left, forward, height) of the hips' middle, in leg lengths; height 1 is standing tall.
+    pelvis: (left, forward, height) of the hips' centre, in leg lengths; height 1 is standing tall.
     spine, neck: (bend forward, bend left, turn left).
     gaze: (left, up) of the eyes.
     foot.L, foot.R: (outward, forward, up, toes down, toes out, knee out): the first three in leg
-        lengths from below the hip, the others in degrees; the knee turns from the toes' direction.
+        lengths from below the hip, the others in degrees; knee out is relative to the toes.
     arm.L, arm.R: the angles of `skeleton.ARM`, or a Reach.
-    hand.L, hand.R: [5, 5], see `hands`.
-    hang: degrees by which hanging arms stay further from the hips.
+    hand.L, hand.R: [5, 5], see `hand_poses`.
+    hang: degrees added to hanging arms to keep them away from the hips.
 """
 
 import dataclasses
@@ -39,19 +39,19 @@ EASE = {
 
 @dataclasses.dataclass(frozen=True)
 class Reach:
-    """An arm that brings a point of the hand somewhere.
+    """An arm pose that brings a point of the hand to a target.
 
     Attributes:
-        point: (outward, forward, up) from the anchor: in arm lengths for the shoulder, else in
-            metres of a person of average size.
+        point: the target, (outward, forward, up) from the anchor: in arm lengths for the shoulder,
+            else in metres for a person of average size.
         anchor: "shoulder" or "chest" (axes of the chest), "head" (axes of the head), "hip" (axes
             of the pelvis) or "knee" (axes of the pelvis).
-        swivel: degrees by which the elbow goes outward and up from its natural place.
+        swivel: degrees by which the elbow is rotated outward and up from its natural place.
         wrist: (pronation, flexion, deviation), used where `fingers` is None.
-        fingers, palm: (outward, forward, up), where the fingers point and the palm looks, in the
-            anchor's axes; the wrist follows as far as it can.
-        tip: which point of the hand, (down the fingers, to the thumb, palmward) from the wrist, in
-            lengths of the hand from wrist to middle knuckle.
+        fingers, palm: (outward, forward, up), where the fingers and the palm face, in the anchor's
+            axes; the wrist follows as far as it can.
+        tip: the point of the hand, (along the fingers, to the thumb, out of the palm) from the
+            wrist, in lengths from wrist to middle knuckle.
     """
 
     point: tuple
@@ -74,11 +74,11 @@ def columns(values, count) -> np.ndarray:
 
 
 class Solver:
-    """Turns postures of one person into bone rotations.
+    """Converts postures of one person to bone rotations.
 
     Args:
-        skeleton: the person's.
-        posture: see the module, for `count` moments.
+        skeleton: the person's skeleton.
+        posture: see the module, for `count` times.
         noise: {channel: [T, N]} degrees added to spine, neck and arms.
     """
 
@@ -89,7 +89,7 @@ class Solver:
         self.angles = {}
 
     def solve(self):
-        """Returns turns in neutral axes [T, J, 3, 3], root translation [T, 3] and lift [T]."""
+        """Returns rotations in neutral axes [T, J, 3, 3], root translation [T, 3] and lift [T]."""
         heading = np.broadcast_to(np.asarray(self._get("heading"), float), (self.count,))
         lean = self._columns("lean")
         self.tilt = bones.turn_x(lean[:, 0]) @ bones.turn_y(lean[:, 1])
@@ -139,12 +139,12 @@ class Solver:
         look = bones.turn_z(gaze[:, 0]) @ bones.turn_x(-gaze[:, 1])
         for side in bones.SIDES:
             self._set("eye", look, side)
-        # Places and orientations that reaching hands refer to, in the chest's axes.
+        # Positions and orientations that targets of hands refer to, in the chest's axes.
         down, total = np.zeros((self.count, 3)), np.broadcast_to(np.eye(3), step.shape)
         for name in bones.SPINE:
             down = down + bones.apply(total, self.skeleton.offsets[self.skeleton.bone[name]])
             total = total @ step
-        self.chest = total  # chest to pelvis
+        self.chest = total  # pelvis_from_chest
         self.chest_place = down
         place, total = np.zeros((self.count, 3)), np.broadcast_to(np.eye(3), step.shape)
         for name in bones.NECK:
@@ -169,7 +169,7 @@ class Solver:
         toes = sign * foot[:, 4]
         outward = np.deg2rad(toes + sign * foot[:, 5])
         pole = np.stack([np.sin(outward), -np.cos(outward), np.zeros(self.count)], -1)
-        # A high knee points up rather than ahead: the pole must not lie along the thigh.
+        # A raised knee points up rather than forward, so the pole must not lie along the thigh.
         pole[:, 2] = 0.35
         matrix, knee = bones.two_bones(
             bones.apply(back, ankle - start), upper, lower, bones.apply(back, pole), False
@@ -211,7 +211,7 @@ class Solver:
             angles = self._reach(side, spec)
         else:
             angles = self._columns("arm", side)
-            # Arms that hang stay clear of the hips; raised ones go where they are told.
+            # Hanging arms stay clear of the hips; raised arms keep their angles.
             down = np.clip(-angle_direction(angles, sign)[:, 2], 0, 1) ** 3
             angles[:, 1] += self.posture.get("hang", 0.0) * down
         angles = np.clip(angles, *bones.ARM_LIMITS.T)
@@ -233,7 +233,7 @@ class Solver:
         self._set("wrist", bones.turn_z(turn - 0.6 * spread) @ wrist, side)
 
     def _reach(self, side, spec):
-        """Returns the arm's angles [T, 7] that bring the hand where it should be."""
+        """Returns the arm's angles [T, 7] in degrees that bring the hand to its target."""
         skeleton, sign = self.skeleton, bones.SIDES[side]
         upper, lower = skeleton.arm[side]
         target, axes = self._anchor(side, spec)
@@ -243,7 +243,7 @@ class Solver:
         if spec.fingers is not None:
             fingers = bones.apply(axes, _world(spec.fingers, sign, self.count))
             palm = bones.apply(axes, _world(spec.palm, sign, self.count))
-            # The thumb's side completes fingers and palm; left and right hands mirror each other.
+            # The thumb's direction follows from fingers and palm; it is mirrored between the sides.
             wanted = bones.frame(fingers, sign * bones.cross(palm, fingers))
         angles = np.zeros((self.count, 7))
         angles[:, 4:] = columns(spec.wrist, self.count)
@@ -273,7 +273,7 @@ class Solver:
         return angles
 
     def _anchor(self, side, spec):
-        """Returns a Reach's target in the chest's axes [T, 3] and its axes there [T, 3, 3]."""
+        """Returns a Reach's target [T, 3] and its anchor's axes [T, 3, 3], in the chest's axes."""
         skeleton, sign = self.skeleton, bones.SIDES[side]
         point = _world(spec.point, sign, self.count)
         reach = sum(skeleton.arm[side])
@@ -295,7 +295,7 @@ class Solver:
         return bones.apply(back, place + point * size - self.chest_place), back
 
     def _shoulder(self, side, direction):
-        """Returns where the upper arm begins in the chest's axes, [T, 3]."""
+        """Returns the start point of the upper arm in the chest's axes, [T, 3]."""
         skeleton = self.skeleton
         first, second, third = (
             skeleton.offsets[skeleton.bone[f"{n}.{side}"]]
@@ -304,7 +304,7 @@ class Solver:
         return first + bones.apply(_girdle(direction, bones.SIDES[side]), second + third)
 
     def _elbow(self, target, swivel, sign):
-        """Returns where the elbow goes, [T, 3]: down, out and back, turned by the swivel."""
+        """Returns the elbow's direction [T, 3]: down, out and back, rotated by the swivel."""
         natural = np.array([sign * 0.45, 0.45, -0.8])
         along = rotations.unit(target)
         side = rotations.unit(natural - (along @ natural)[:, None] * along)
@@ -321,7 +321,7 @@ class Solver:
 
 
 def hand_turns(shape: np.ndarray, sign: float) -> dict:  # [..., 5, 5]
-    """Returns {bone: turns [..., 3, 3]} of a hand's shape, see `hands`."""
+    """Returns {bone: rotations [..., 3, 3]} of a hand's shape, see `hand_poses`."""
     return {
         f"finger{finger}-{k + 1}": turn
         for finger in range(1, 6)
@@ -330,7 +330,7 @@ def hand_turns(shape: np.ndarray, sign: float) -> dict:  # [..., 5, 5]
 
 
 def finger_turns(finger: int, angles: np.ndarray, sign: float) -> tuple:  # [..., 5]
-    """Returns the turns of one finger's three bones, each [..., 3, 3]."""
+    """Returns the rotations of one finger's three bones, each [..., 3, 3]."""
     if finger == 1:
         thumb = np.clip(angles, *bones.THUMB_LIMITS.T)
         away = bones.turn_x(-thumb[..., 0]) @ bones.turn_y(sign * thumb[..., 1])
@@ -346,7 +346,7 @@ def finger_turns(finger: int, angles: np.ndarray, sign: float) -> tuple:  # [...
 
 
 def direction_angles(direction, sign) -> np.ndarray:  # [T, 3] -> [T, 2]
-    """Returns how far a limb is raised forward and sideways."""
+    """Returns the degrees by which a limb is raised forward and sideways."""
     x, y, z = np.moveaxis(direction, -1, 0)
     forward = np.rad2deg(np.arctan2(-y, -z))
     forward = np.where(forward < -120, forward + 360, forward)
@@ -354,14 +354,14 @@ def direction_angles(direction, sign) -> np.ndarray:  # [T, 3] -> [T, 2]
 
 
 def angle_direction(angles, sign) -> np.ndarray:  # [T, 2 or more] -> [T, 3]
-    """Returns where a limb points that is raised forward and sideways."""
+    """Returns the direction of a limb that is raised forward and sideways by these degrees."""
     forward, side = np.deg2rad(angles[:, 0]), np.deg2rad(angles[:, 1])
     flat = np.cos(side)
     return np.stack([sign * np.sin(side), -flat * np.sin(forward), -flat * np.cos(forward)], -1)
 
 
 def _not_behind(direction):  # [T, 3]
-    """Returns directions of upper arms, those that no shoulder reaches brought forward."""
+    """Returns directions of upper arms; those too far back for a shoulder are brought forward."""
     most = bones.BEHIND + bones.BEHIND_HANGING * np.clip(-direction[:, 2], 0, 1)
     back = np.minimum(direction[:, 1], most)
     flat = np.sqrt((1 - back**2) / np.maximum(1 - direction[:, 1] ** 2, 1e-9))
@@ -369,7 +369,7 @@ def _not_behind(direction):  # [T, 3]
 
 
 def _girdle(direction, sign):
-    """Returns how the collar bone follows an arm: up with a raised arm, ahead with a reach."""
+    """Returns the collar bone's rotation: up with a raised arm, forward with a reaching arm."""
     raised = np.rad2deg(np.arccos(np.clip(-direction[:, 2], -1, 1)))
     lift = 0.2 * np.clip(raised - 40, 0, 140)
     ahead = 14 * np.clip(-direction[:, 1], -0.3, 1)
@@ -386,7 +386,7 @@ def _world(point, sign, count):
 
 
 def _wrist(matrices, sign):
-    """Returns (pronation, flexion, deviation) [T, 3] of the hand against the forearm."""
+    """Returns (pronation, flexion, deviation) [T, 3] in degrees, hand relative to forearm."""
     m = matrices
     pronation = -sign * np.rad2deg(np.arctan2(m[..., 1, 0], m[..., 0, 0]))
     flexion = sign * np.rad2deg(-np.arcsin(np.clip(m[..., 2, 0], -1, 1)))

@@ -1,4 +1,4 @@
-"""What all actions are made of: rhythms, an easy stance, hands that rest."""
+"""Building blocks of actions: periodic functions, a relaxed stance, hands that rest on the body."""
 
 import numpy as np
 
@@ -8,23 +8,23 @@ TAU = 2 * np.pi
 
 
 def wave(time, period, phase=0.0):
-    """Returns a rise and fall between 0 and 1, smooth, with the given period in seconds."""
+    """Returns a smooth oscillation between 0 and 1; time and period in seconds, phase in cycles."""
     return 0.5 - 0.5 * np.cos(TAU * (time / period + phase))
 
 
 def swing(time, period, phase=0.0):
-    """Returns a swing between -1 and 1."""
+    """Returns a sinusoid between -1 and 1; arguments as for `wave`."""
     return np.sin(TAU * (time / period + phase))
 
 
 def hold(time, period, phase=0.0, sharp=2.5):
-    """Returns a rise and fall between 0 and 1 that rests at both ends."""
+    """Returns an oscillation between 0 and 1 that pauses at both ends; `sharp` prolongs pauses."""
     s = np.tanh(sharp * np.sin(TAU * (time / period + phase))) / np.tanh(sharp)
     return 0.5 + 0.5 * s
 
 
 class Ease:
-    """What all actions share: a stance with the weight on one leg, and arms at rest."""
+    """A relaxed stance, from which actions start: weight on one leg, arms at rest."""
 
     def __init__(self, rng: np.random.Generator, weight: float = 1.0, narrow: bool = False):
         u = rng.uniform
@@ -65,7 +65,7 @@ class Ease:
 
 
 def on_hips() -> Reach:
-    """Returns an arm whose hand rests on the hip."""
+    """Returns an arm pose whose hand rests on the hip."""
     return Reach(
         (0.075, 0.075, 0.1),
         "hip",
@@ -77,7 +77,7 @@ def on_hips() -> Reach:
 
 
 def on_knee() -> Reach:
-    """Returns an arm whose hand rests on the knee."""
+    """Returns an arm pose whose hand rests on the knee."""
     return Reach(
         (-0.01, -0.06, 0.105),
         "knee",

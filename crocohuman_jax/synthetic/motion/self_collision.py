@@ -1,4 +1,4 @@
-"""Whether limbs keep out of each other: capsules around bones, tested at several moments."""
+"""Tests whether limbs intersect, with capsules around bones, at several times of a motion."""
 
 import numpy as np
 
@@ -21,11 +21,11 @@ _TRUNK = ("pelvis", "chest", "collar", "head", "thigh.L", "thigh.R")
 
 
 class Solids:
-    """Capsules of one person.
+    """The capsules of one person.
 
     Args:
         skeleton: `skeleton.Skeleton`.
-        vertices: [V, 3] at rest to measure thickness on; None for average thickness.
+        vertices: [V, 3] at rest, to measure the thickness of trunk and thighs; None for average.
     """
 
     def __init__(self, skeleton, vertices=None):
@@ -45,7 +45,7 @@ class Solids:
         self.hand_radius = _HAND_RADIUS * size
 
     def _measure(self, vertices):
-        """Scales trunk and thighs by how much stouter this person is than the template."""
+        """Scales trunk and thighs by the person's thickness relative to the template's."""
         body = self.skeleton.body
         owner = body.weight_bones[np.arange(len(body.weights)), body.weights.argmax(1)]
         for name in ("pelvis", "chest", "thigh.L", "thigh.R"):
@@ -62,7 +62,7 @@ class Solids:
             self.radius[k] = _THICK[name][2] * spans[0] / spans[1]
 
     def hang(self) -> float:
-        """Returns the degrees sideways at which hanging arms pass the thighs."""
+        """Returns the sideways angle in degrees at which hanging arms clear the thighs."""
         bone, heads = self.skeleton.bone, self.skeleton.heads
         hips = abs(heads[bone["upperleg01.L"]][0]) + self.radius[self.index["thigh.L"]]
         shoulder = abs(heads[bone["upperarm01.L"]][0])
@@ -71,12 +71,12 @@ class Solids:
         return float(np.rad2deg(np.arcsin(np.clip(sine, 0, 0.5))))
 
     def touching(self, turns: np.ndarray, close: str | None = None, room: float = 0.0, slack=0.0):
-        """Returns which limb lies inside of what at some moment, "" if none does.
+        """Returns two body parts that intersect at some time, as "hand.L chest"; "" if none do.
 
         Args:
-            turns: [T, J, 3, 3] in neutral axes.
-            close: the side whose hand must also keep `room` metres from everything else.
-            slack: metres that arms may press into the body, where they rest on it.
+            turns: [T, J, 3, 3], rotations in neutral axes, see `skeleton`.
+            close: side whose hand must also keep `room` metres from all other parts; None for none.
+            slack: metres by which arms may press into the body where they rest on it.
         """
         joints, _ = self.skeleton.joints(turns)
         a, b = joints[:, self.start], joints[:, self.end]

@@ -1,8 +1,8 @@
-"""Anatomical angles and reaching limbs to the rotations of a person's bones.
+"""Converts anatomical angles and targets of limbs to rotations of a person's bones.
 
-Every bone has a neutral orientation: standing upright, limbs and fingers straight down, palms at
-the thighs, feet forward. Angles turn bones in the axes of that neutral pose (x left, y back, z up),
-so a flexion is a turn about x wherever the bone lies at rest. Angles are in degrees.
+Every bone has a neutral orientation: the person stands upright, limbs and fingers straight down,
+palms at the thighs, feet forward. Angles rotate bones in the axes of that neutral pose (x left, y
+back, z up), so flexion is a rotation about x, however the bone lies at rest. Angles are in degrees.
 """
 
 import functools
@@ -14,12 +14,12 @@ from crocohuman_jax.synthetic.graphics import rotations
 SIDES = {"L": 1.0, "R": -1.0}
 SPINE = ("spine05", "spine04", "spine03", "spine02", "spine01")
 NECK = ("neck01", "neck02", "neck03", "head")
-# Bend forward, bend to the left, turn to the left, of the whole column.
+# Spine and neck as a whole: bend forward, bend to the left, turn to the left.
 SPINE_LIMITS = np.array([[-25, 75], [-28, 28], [-40, 40]], float)
 NECK_LIMITS = np.array([[-45, 45], [-30, 30], [-70, 70]], float)
 # Arm: raised forward, raised sideways, turned inward, elbow, pronation, wrist flexion, wrist
-# deviation to the thumb's side. How far an arm goes behind the body depends on both of the first:
-# the part of its direction that looks back is at most BEHIND, more when it hangs.
+# deviation to the thumb's side. How far an arm goes behind the body depends on the first two: the
+# backward component of its unit direction is at most BEHIND, plus BEHIND_HANGING if it hangs.
 BEHIND, BEHIND_HANGING = 0.5, 0.25
 ARM = ("forward", "side", "inward", "elbow", "pronation", "flexion", "deviation")
 ARM_LIMITS = np.array(
@@ -30,10 +30,10 @@ LEG = ("hip", "side", "outward", "knee", "ankle", "roll", "turn")
 LEG_LIMITS = np.array(
     [[-30, 125], [-30, 60], [-45, 50], [0, 145], [-50, 32], [-22, 22], [-20, 20]], float
 )
-# Finger: at the knuckle, the middle and the last joint, spread to the thumb's side.
+# Finger: bend of the knuckle, the middle and the last joint; spread to the thumb's side.
 FINGER_LIMITS = np.array([[-28, 92], [0, 108], [-6, 85], [-25, 25]], float)
-# Thumb: away from the index finger in the palm's plane, out of that plane, turn about itself
-# towards the fingers, and its two joints.
+# Thumb: away from the index finger in the palm's plane, out of that plane, rotation about
+# its own axis towards the fingers, and bend of its two joints.
 THUMB_LIMITS = np.array([[-25, 65], [-15, 70], [-10, 150], [-15, 62], [-25, 85]], float)
 
 
@@ -63,7 +63,7 @@ def _turn(degrees, a, b):
 
 
 def apply(matrices, vectors) -> np.ndarray:  # [..., 3, 3], [..., 3]
-    """Returns vectors turned by matrices."""
+    """Returns vectors rotated by matrices."""
     return (matrices @ vectors[..., None])[..., 0]
 
 
@@ -96,26 +96,26 @@ def swing(direction) -> np.ndarray:  # [..., 3] of length one
 
 
 def twist_of(matrices) -> np.ndarray:  # [..., 3, 3] -> [...]
-    """Returns the turn about z of rotations, after their swing away from it."""
+    """Returns the twist of rotations about z in degrees, without their swing away from z."""
     m = matrices
     return np.rad2deg(np.arctan2(m[..., 1, 0] - m[..., 0, 1], m[..., 0, 0] + m[..., 1, 1]))
 
 
 def two_bones(target, upper, lower, pole, elbow):
-    """Bends a limb of two bones so that its end reaches a point.
+    """Bends a limb of two bones so that its end reaches a point (inverse kinematics).
 
     Args:
-        target: [T, 3] from the limb's root; out of reach, the limb points there.
-        upper, lower: lengths.
-        pole: [T, 3], where the middle joint should go.
+        target: [T, 3] from the limb's root; a limb that cannot reach it points at it.
+        upper, lower: lengths of the bones.
+        pole: [T, 3], direction in which the middle joint should move out.
         elbow: True if the limb folds forward as arms do, False for knees.
 
     Returns:
-        The orientation of the upper bone [T, 3, 3] and the bend of the middle joint [T].
+        The orientation of the upper bone [T, 3, 3] and the bend of the middle joint [T] in degrees.
     """
     distance = np.linalg.norm(target, axis=-1)
     along = rotations.unit(target)
-    # Near full stretch the reach approaches its end smoothly, so that the joint never snaps.
+    # Near full stretch the reach approaches its limit smoothly, so that the joint never snaps.
     most, soft = (upper + lower) * 0.9995, (upper + lower) * 0.03
     excess = (distance - (most - soft)) / soft
     reach = np.where(excess > 0, most - soft * np.exp(-np.maximum(excess, 0)), distance)
@@ -132,18 +132,19 @@ def two_bones(target, upper, lower, pole, elbow):
 
 
 class Skeleton:
-    """A person's bones in their neutral orientations, and what follows from their lengths.
+    """A person's bones in their neutral orientations, and the body measures.
 
     Args:
         body: `parametric.Body`.
         heads: [J, 3] of the person at rest, metres.
 
     Attributes:
-        neutral: [J, 3, 3], takes each bone from rest to neutral.
-        offsets: [J, 3], each head from its parent's in the parent's neutral axes.
-        arm, leg: {side: (upper, lower)} lengths; ankle: height of the ankle above the sole.
-        stature: length of a leg; hand: length from wrist to middle knuckle.
-        head_size: over the template's.
+        neutral: [J, 3, 3], rotation of each bone from rest to its neutral orientation.
+        offsets: [J, 3], from the parent's head to the bone's, in the parent's neutral axes.
+        arm, leg: {side: (upper, lower)}, lengths in metres.
+        foot_length: from ankle to middle toe; stature: length of a leg; both in metres.
+        hand: length from wrist to middle knuckle in metres.
+        head_size: size of the head relative to the template's.
     """
 
     def __init__(self, body, heads: np.ndarray):
@@ -163,7 +164,7 @@ class Skeleton:
         self.stature = self.leg["L"][0] + self.leg["L"][1]
 
     def head(self, name: str) -> np.ndarray:
-        """Returns where a bone begins at rest, [3]."""
+        """Returns the start point of a bone at rest, [3] metres."""
         return self.heads[self.bone[name]]
 
     def set_neutral(self, names, side, matrix):
@@ -196,7 +197,7 @@ class Skeleton:
         across = self.head(f"finger2-1.{side}") - self.head(f"finger5-1.{side}")
         hand = frame(middle - wrist, across).T
         self.set_neutral(("wrist", *(f"metacarpal{k}" for k in (1, 2, 3, 4))), side, hand)
-        # What the mesh shows at rest: these turns spread over the bones without wringing the skin.
+        # The twist of the mesh at rest: only the difference from it must be spread over the bones.
         turned = swing(rotations.unit(upper)).T @ arm.T
         self.rest_twist[f"upper.{side}"] = float(twist_of(turned))
         self.rest_twist[f"fore.{side}"] = float(twist_of(fore @ hand.T))
@@ -208,24 +209,24 @@ class Skeleton:
         tip = third + fingertips(self.body)[finger, side] * np.linalg.norm(third - second)
         back = nails(self.body)[finger, side]
         ends = (first, second, third, tip)
-        # One hinge for the whole finger: across its far end, which the nail tells best.
+        # All joints share one hinge axis, across the finger's end; the nail gives it best.
         hinge = np.cross(back, tip - third) * sign
         for k in range(3):
             matrix = _hinged(ends[k + 1] - ends[k], hinge)
             self.set_neutral((f"finger{finger}-{k + 1}",), side, matrix)
 
     def compose(self, turns: np.ndarray) -> np.ndarray:  # [T, J, 3, 3] -> same
-        """Returns bone rotations as `body` takes them, of turns in neutral axes."""
+        """Returns rotations for `parametric.Body.transforms` from rotations in neutral axes."""
         above = np.concatenate([np.eye(3)[None], self.neutral[self.parents[1:]]])
         return np.swapaxes(above, -1, -2) @ turns @ self.neutral
 
     def turns(self, rotations_: np.ndarray) -> np.ndarray:  # [T, J, 3, 3] -> same
-        """Returns the turns in neutral axes of bone rotations; the inverse of `compose`."""
+        """Returns rotations in neutral axes from bone rotations; the inverse of `compose`."""
         above = np.concatenate([np.eye(3)[None], self.neutral[self.parents[1:]]])
         return above @ rotations_ @ np.swapaxes(self.neutral, -1, -2)
 
     def joints(self, turns: np.ndarray):  # [T, J, 3, 3]
-        """Returns where bones begin [T, J, 3], the root at zero, and how they are turned."""
+        """Returns start points [T, J, 3] of the bones, the root at zero, and their rotations."""
         total, where = np.empty_like(turns), np.zeros(turns.shape[:-1])
         total[:, 0] = turns[:, 0]
         for k in range(1, turns.shape[1]):
@@ -236,7 +237,7 @@ class Skeleton:
 
 
 def _hinged(bone, hinge):
-    """Returns what takes a bone to straight down and its hinge, roughly, to y."""
+    """Returns the rotation that takes a bone to straight down and its hinge axis roughly to y."""
     z = -rotations.unit(bone)
     y = rotations.unit(hinge - (hinge @ z) * z)
     return np.stack([np.cross(y, z), y, z])
@@ -244,7 +245,7 @@ def _hinged(bone, hinge):
 
 @functools.cache
 def nails(body) -> dict:
-    """Returns {(finger, side): [3]}, where the back of each finger's end looks on the template."""
+    """Returns {(finger, side): [3]}, where each fingertip's back faces on the template."""
     owner = body.weight_bones[np.arange(len(body.weights)), body.weights.argmax(1)]
     result = {}
     for side in SIDES:
@@ -258,7 +259,7 @@ def nails(body) -> dict:
 
 @functools.cache
 def fingertips(body) -> dict:
-    """Returns {(finger, side): [3]}, the template's tips from the last joint, over bone length."""
+    """Returns {(finger, side): [3]}, last joint to tip on the template, over bone length."""
     owner = body.weight_bones[np.arange(len(body.weights)), body.weights.argmax(1)]
     result = {}
     for side in SIDES:
