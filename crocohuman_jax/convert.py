@@ -1,4 +1,4 @@
-"""Brings weights in and out: python -m crocohuman_jax.convert import|export|body|3dpw|push."""
+"""Imports and exports weights: python -m crocohuman_jax.convert import|export|body|3dpw|push."""
 
 import pathlib
 import sys
@@ -16,21 +16,27 @@ from crocohuman_jax.weights.exchange import body_files, conversion
 from crocohuman_jax.weights.names import architectures
 from crocohuman_jax.weights.sharing import hub, model_card, model_folder, provenance
 
-flags.DEFINE_string("source", None, "The file, the folder of a model, or the workdir of a run.")
-flags.DEFINE_string("output", None, "The folder to write; for body, the .npz file.")
-flags.DEFINE_enum("format", "safetensors", conversion.FORMATS, "export: for whom.")
-flags.DEFINE_list("heads", [], "import: attention heads, ENCODER[,DECODER], if the file has none.")
-flags.DEFINE_string("image", "", "import: SIDE or HEIGHTxWIDTH, if the file does not tell.")
-flags.DEFINE_list("hooks", [], "import: blocks a dense head looks at, if not CroCo's own choice.")
-flags.DEFINE_enum("class_token", "keep", conversion.CLASS_TOKEN, "import: of MAE and timm's ViT.")
-flags.DEFINE_string("allow_missing", "", "import: names that may be absent, as 'dec_*,mask_token'.")
-flags.DEFINE_string("allow_unexpected", "", "import: names that are ignored, as 'fc_norm.*'.")
+flags.DEFINE_string("source", None, "The file, model folder or workdir of a run to read.")
+flags.DEFINE_string("output", None, "The folder to write; for body, the .npz file to write.")
+flags.DEFINE_enum("format", "safetensors", conversion.FORMATS, "export: format to write.")
+flags.DEFINE_list("heads", [], "import: attention heads, ENCODER[,DECODER], if not in the file.")
+flags.DEFINE_string("image", "", "import: SIDE or HEIGHTxWIDTH in pixels, if not in the file.")
+flags.DEFINE_list("hooks", [], "import: blocks a dense head reads, if not CroCo's default.")
+flags.DEFINE_enum(
+    "class_token", "keep", conversion.CLASS_TOKEN, "import: the class token of MAE or timm's ViT."
+)
+flags.DEFINE_string(
+    "allow_missing", "", "import: patterns of names that may be absent, such as 'dec_*,mask_token'."
+)
+flags.DEFINE_string(
+    "allow_unexpected", "", "import: patterns of names to ignore, such as 'fc_norm.*'."
+)
 flags.DEFINE_alias("allow-missing", "allow_missing")
 flags.DEFINE_alias("allow-unexpected", "allow_unexpected")
-flags.DEFINE_bool("ema", False, "export: the averaged weights, if the run keeps them.")
+flags.DEFINE_bool("ema", False, "export: use the averaged weights of a run that keeps them.")
 flags.DEFINE_multi_string("licence", [], "export: DATASET=LICENCE, for the model card.")
 flags.DEFINE_string("repo", None, "push: OWNER/NAME on the Hugging Face hub.")
-flags.DEFINE_bool("private", True, "push: whether a repository made for it is private.")
+flags.DEFINE_bool("private", True, "push: whether a newly created repository is private.")
 flags.mark_flags_as_required(["source"])
 
 
@@ -40,7 +46,7 @@ def main(argv) -> None:
     verbs = {"import": import_, "export": export, "body": body, "3dpw": sequences, "push": push}
     try:
         if len(argv) != 2:
-            raise ValueError(f"Say what to do: {', '.join(verbs)}.")
+            raise ValueError(f"Give one action: {', '.join(verbs)}.")
         for line in options.choose("conversion", verbs, argv[1])(args):
             print(line)
     except (ValueError, OSError) as error:
@@ -48,7 +54,7 @@ def main(argv) -> None:
 
 
 def import_(args) -> list[str]:
-    """Makes another project's weights into a model of ours; returns what to say."""
+    """Converts another project's weights to a model folder; returns the lines to print."""
     source, output = pathlib.Path(args.source), _new(args.output)
     description, params, passed = conversion.read(
         source,
@@ -69,7 +75,7 @@ def import_(args) -> list[str]:
 
 
 def export(args) -> list[str]:
-    """Writes a model for others; returns what to say."""
+    """Writes a model in the chosen format; returns the lines to print."""
     source, output = pathlib.Path(args.source), _new(args.output)
     licences = dict(_licence(text) for text in args.licence)
     if model_folder.holds_model(source):
@@ -102,7 +108,7 @@ def export(args) -> list[str]:
 
 
 def body(args) -> list[str]:
-    """Makes a body model's file into a plain one; returns what to say."""
+    """Converts a body model's file to a plain npz; returns the lines to print."""
     source, output = pathlib.Path(args.source), pathlib.Path(args.output or "")
     what = body_files.convert(source, output)
     name = f"{output.stem}.receipt.json"
@@ -111,7 +117,7 @@ def body(args) -> list[str]:
 
 
 def sequences(args) -> list[str]:
-    """Makes 3DPW's pickled sequences into plain files beside them; returns what to say."""
+    """Converts 3DPW's pickled sequences to npz files beside them; returns the lines to print."""
     source, output = pathlib.Path(args.source), pathlib.Path(args.output or args.source)
     paths = sorted(source.glob("sequenceFiles/*/*.pkl"))
     if not paths:
@@ -129,13 +135,13 @@ def sequences(args) -> list[str]:
 
 
 def push(args) -> list[str]:
-    """Uploads a model to the Hugging Face hub; returns what to say."""
+    """Uploads a model to the Hugging Face hub; returns the lines to print."""
     return [hub.push(pathlib.Path(args.source), args.repo or "", args.private)]
 
 
 def _new(output: str | None) -> pathlib.Path:
     if not output:
-        raise ValueError("Say where to write: --output=DIR.")
+        raise ValueError("--output is empty: give the folder to write, --output=DIR.")
     path = pathlib.Path(output)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is not empty: choose another --output.")
@@ -144,14 +150,14 @@ def _new(output: str | None) -> pathlib.Path:
 
 def _numbers(flag: str, texts: list[str]) -> tuple[int, ...]:
     if not all(text.isdecimal() for text in texts):
-        raise ValueError(f"--{flag} are numbers with commas between them, not {texts}.")
+        raise ValueError(f"--{flag} must be comma-separated numbers, not {texts}.")
     return tuple(int(text) for text in texts)
 
 
 def _licence(text: str) -> tuple[str, str]:
     dataset, equals, licence = text.partition("=")
     if not (dataset and equals and licence):
-        raise ValueError(f"--licence is DATASET=LICENCE, not {text!r}.")
+        raise ValueError(f"--licence must be DATASET=LICENCE, not {text!r}.")
     return dataset, licence
 
 

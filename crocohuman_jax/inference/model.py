@@ -1,4 +1,4 @@
-"""A trained model in three lines: load it, give it pictures, get tokens."""
+"""Loads a trained model and computes tokens, features or completed patches of images."""
 
 import dataclasses
 import functools
@@ -25,19 +25,19 @@ def load(
     dtype: str = "float32",
     attention: str = "auto",
 ) -> "Model":
-    """Loads a model onto the first device.
+    """Returns a model, loaded onto the first device.
 
     Args:
         source: a folder that `convert` wrote, the workdir of a run, or a name on the Hugging
             Face hub (owner/name).
-        ema: of a run, take the averaged weights.
-        revision: of the hub, a branch, tag or commit.
-        dtype: "float32" or "bfloat16", what the blocks compute in; or "auto", bfloat16 on GPUs and
-            TPUs and float32 elsewhere.
-        attention: "auto", "xla" or "cudnn".
+        ema: for a run: whether to load the averaged weights.
+        revision: for the hub: a branch, tag or commit.
+        dtype: type in which the blocks compute: "float32", "bfloat16", or "auto" for bfloat16 on
+            GPUs and TPUs and float32 elsewhere.
+        attention: implementation of attention: "auto", "xla" or "cudnn".
 
     Raises:
-        ValueError: there is no model, or it is not whole.
+        ValueError: `source` holds no model, or an incomplete one.
     """
     path = pathlib.Path(source)
     if not path.exists() and hub.is_name(str(source)):
@@ -49,7 +49,7 @@ def load(
         description, found = model_folder.read(path)
         params = leaf_names.nested(jax.device_put(found, place))
     else:
-        # The library of checkpoints takes seconds to import and is not needed above.
+        # Imported here, since the checkpoint library takes seconds and only runs need it.
         from crocohuman_jax.training import checkpoint
 
         description = model_folder.describe(path)
@@ -64,13 +64,13 @@ def load(
 class Model:
     """A model and its parameters.
 
-    Pictures are [B, H, W, 3], RGB: uint8, or floating point in [0, 1], or with `normalized` as
-    the network sees them (the ImageNet mean and deviation taken out). H and W are any multiples
-    of the patch; positions follow. One program is compiled for each shape.
+    Images are [B, H, W, 3], RGB: uint8, or floating point in [0, 1], or with `normalized` already
+    normalised by the mean and deviation of ImageNet. H and W may be any multiples of the patch's
+    side; the position embeddings adapt. One program is compiled for each shape.
 
     Attributes:
-        description: kind, sizes, positions.
-        params: a nested dict of arrays, as training has it.
+        description: kind, sizes and position embeddings of the model.
+        params: a nested dict of arrays, as in training.
     """
 
     def __init__(self, description: architectures.Description, params: Any, compute: croco.Compute):
@@ -84,65 +84,70 @@ class Model:
     def encode(self, images, *, normalized: bool = False, class_token: bool = False) -> jax.Array:
         """Returns the tokens of every patch after the last norm, [B, N, D], row by row.
 
-        With `class_token` [B, 1 + N, D], for the models that have one; it comes first.
+        With `class_token`, returns [B, 1 + N, D], where the class token comes first.
 
         Raises:
-            ValueError: pictures of another form, or that the patch does not divide.
+            ValueError: the images have a wrong shape, type or range, the patch's side does not
+                divide their size, or the model has no class token.
         """
         self._look(images, "images", normalized)
         if class_token and self.description.kind == "croco":
-            raise ValueError("This model has no class token.")
+            raise ValueError("This model has no class token: set class_token=False.")
         tokens = _encode(self._network, self.params["encoder"], images, normalized)
         return tokens[:, self._first(class_token) :]
 
     def features(self, images, layers: Sequence[int], reference=None, *, normalized: bool = False):
-        """Returns the tokens after some blocks, as dense heads want them.
+        """Returns the tokens after the chosen blocks, as inputs for dense heads.
 
         Args:
             images: [B, H, W, 3].
-            layers: which blocks, counted from 0 through the encoder and, with a reference, on
-                through the decoder.
-            reference: [B, H, W, 3], the other picture the decoder looks at.
+            layers: indices of blocks, counted from 0 through the encoder and, with a reference,
+                on through the decoder.
+            reference: [B, H, W, 3], a second image, to which the decoder attends.
             normalized: see `Model`.
 
         Returns:
-            [B, N, D] of each; the last block's of encoder and decoder with the norm that follows.
+            A list of [B, N, D], one for each layer. After the last block of the encoder or the
+            decoder, its norm is applied too.
 
         Raises:
-            ValueError: no such block, or pictures of another form.
+            ValueError: a block does not exist, or the images have a wrong shape, type or range.
         """
         self._look(images, "images", normalized)
         depth = self.description.encoder.depth
         params = {"encoder": self.params["encoder"]}
         if reference is not None:
-            self._needs("decoder", "features with a reference")
+            self._needs("decoder", "features() with a reference")
             self._look(reference, "reference", normalized, like=images)
             depth += self.description.decoder.depth
             params["decoder"] = self.params["decoder"]
         odd = [layer for layer in layers if not 0 <= layer < depth]
         if odd or not len(layers):
-            raise ValueError(f"layers={list(layers)}: blocks are counted from 0 to {depth - 1}.")
+            raise ValueError(
+                f"layers={list(layers)} must name one or more blocks from 0 to {depth - 1}."
+            )
         found = _features(self._network, params, images, reference, tuple(layers), normalized)
         return [tokens[:, self._first(False) :] for tokens in found]
 
     def complete(self, target, reference, visible, *, normalized: bool = False) -> jax.Array:
-        """Predicts every patch of the target from some of them and another picture.
+        """Returns predictions of all patches of the target, from its visible ones and a reference.
 
         Args:
-            target: [B, H, W, 3]; only the visible patches are looked at.
-            reference: [B, H, W, 3].
-            visible: [B, K] int, which patches of the target are kept, counted row by row.
+            target: [B, H, W, 3]; only its visible patches are used.
+            reference: [B, H, W, 3], a second image.
+            visible: [B, K] int, indices of the target's visible patches, counted row by row.
             normalized: see `Model`.
 
         Returns:
-            [B, N, P * P * 3], in each patch row by row, colours fastest; as the network predicts
-            them: of normalised pixels, and with `description.norm_pix` each patch with its own
-            mean and deviation taken out.
+            [B, N, P * P * 3]. The pixels of a patch are ordered row by row, colours fastest. They
+            are normalised pixels and, with `description.norm_pix`, also normalised by the mean
+            and deviation of each patch.
 
         Raises:
-            ValueError: the model has no decoder, pictures of another form, or no such patches.
+            ValueError: the model is not a croco with a head, the images have a wrong shape, type or
+                range, or `visible` holds patches that do not exist.
         """
-        self._needs("head", "complete")
+        self._needs("head", "complete()")
         self._look(target, "target", normalized)
         self._look(reference, "reference", normalized, like=target)
         rows, columns = croco.patch_grid(target.shape[1:3], self.description.patch)
@@ -150,57 +155,67 @@ class Model:
         return _complete(self._network, self.params, target, reference, visible, normalized)
 
     def _first(self, class_token: bool) -> int:
-        """Returns the number of tokens before those asked for."""
+        """Returns the number of leading tokens to skip: 1 for an unwanted class token, else 0."""
         return 0 if class_token or self.description.kind == "croco" else 1
 
     def _needs(self, part: str, what: str) -> None:
         if part not in self.params or self.description.kind != "croco":
             kind, parts = self.description.kind, ", ".join(self.params)
-            raise ValueError(f"A {kind} of {parts} has not what it takes: no {what}.")
+            raise ValueError(
+                f"{what} needs a croco model with the part {part!r}, but this is a {kind} model of "
+                f"{parts}. Load another model."
+            )
 
     def _look(self, images, name: str, normalized: bool, like=None) -> None:
-        """Raises a ValueError for pictures that the network would misread."""
+        """Raises a ValueError for images that the network would misread."""
         shape, dtype = np.shape(images), getattr(images, "dtype", None)
         if len(shape) != 4 or shape[-1] != 3 or not shape[0]:
-            raise ValueError(f"{name} are [B, H, W, 3], not {list(shape)}.")
+            raise ValueError(f"{name} must be [B, H, W, 3], not {list(shape)}.")
         if like is not None and shape != np.shape(like):
-            raise ValueError(f"{name} is {list(shape)}, the first picture {list(np.shape(like))}.")
+            raise ValueError(
+                f"{name} is {list(shape)}, but must have the shape of the first images, "
+                f"{list(np.shape(like))}."
+            )
         croco.patch_grid(shape[1:3], self.description.patch)
         whole = dtype == np.uint8
         if dtype is None or not (whole or jnp.issubdtype(dtype, jnp.floating)):
-            raise ValueError(f"{name} are uint8 or floating point, not {dtype or type(images)}.")
+            raise ValueError(
+                f"{name} must be uint8 or floating point, not {dtype or type(images)}."
+            )
         if normalized and whole:
-            raise ValueError(f"{name} are uint8, which is never normalized=True.")
+            raise ValueError(f"{name} are uint8, but normalized=True needs floating point.")
         if not (normalized or whole or isinstance(images, jax.core.Tracer)):
             least, greatest = float(images.min()), float(images.max())
             if not (least >= -1e-3 and greatest <= 1 + 1e-3):
                 raise ValueError(
                     f"{name} lie in [{least:.3g}, {greatest:.3g}], not in [0, 1]: pass uint8, "
-                    "divide by 255, or say normalized=True if mean and deviation are taken out."
+                    "divide by 255, or set normalized=True if they are normalised already."
                 )
 
 
 def _look_at_visible(visible, count: int, patches: int) -> None:
     shape, dtype = np.shape(visible), getattr(visible, "dtype", None)
     if len(shape) != 2 or shape[0] != count or not 0 < shape[1] <= patches:
-        raise ValueError(f"visible is [B, K] for {count} pictures, not {list(shape)}.")
+        raise ValueError(
+            f"visible must be [B, K] with B = {count} and K from 1 to {patches}, not {list(shape)}."
+        )
     if dtype is None or not jnp.issubdtype(dtype, jnp.integer):
-        raise ValueError(f"visible are whole numbers, not {dtype or type(visible)}.")
-    if isinstance(visible, jax.core.Tracer):  # inside a caller's jit there is nothing to look at
+        raise ValueError(f"visible must hold integers, not {dtype or type(visible)}.")
+    if isinstance(visible, jax.core.Tracer):  # inside a caller's jit the values are unknown
         return
     ordered = np.sort(np.asarray(visible), 1)
     if ordered.min() < 0 or ordered.max() >= patches:
         raise ValueError(
-            f"visible lies in [{ordered.min()}, {ordered.max()}]; the {patches} patches are "
+            f"visible lies in [{ordered.min()}, {ordered.max()}], but the {patches} patches are "
             f"counted from 0 to {patches - 1}."
         )
     if (ordered[:, 1:] == ordered[:, :-1]).any():
-        raise ValueError("visible names a patch twice in one picture.")
+        raise ValueError("visible lists a patch of one image twice.")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Network:
-    """Builds the parts of a model for pictures of a size, and says how they are computed."""
+    """Builds the parts of a model for an image size, with the given compute settings."""
 
     description: architectures.Description
     compute: croco.Compute
@@ -218,7 +233,7 @@ class _Network:
     def decoder(self, params, image):
         d = self.description
         width = d.encoder.width
-        # A decoder of complete pictures may have no token of what is hidden; nothing is.
+        # A dense model's decoder may have no mask token; no patches are hidden here.
         params = {"mask_token": jnp.zeros(d.decoder.width)} | params
         return models.bound(
             croco.Decoder,

@@ -1,1 +1,1 @@
-"""Weights from elsewhere and for elsewhere. Files are never trusted: `safe` reads all of them."""
+"""Imports, exports and shares model weights. `safe` reads every file without running its code."""

@@ -85,9 +85,9 @@ def test_a_converted_body_poses_and_is_written_once(tmp_path):
     assert loaded.pose(np.zeros(10), np.zeros((24, 3)))[0].shape == (30, 3)
     with pytest.raises(ValueError, match="exists: choose another"):
         body_files.convert(tmp_path / "smpl.pkl", tmp_path / "smpl.npz")
-    with pytest.raises(ValueError, match="is to be a .npz file"):
+    with pytest.raises(ValueError, match="must be a .npz file"):
         body_files.convert(tmp_path / "smpl.pkl", tmp_path / "smpl.pkl2")
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is not a file"):
         body_files.convert(tmp_path / "none.pkl", tmp_path / "none.npz")
 
 
@@ -102,12 +102,12 @@ def test_regressors_and_mean_parameters_are_converted(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"weights": None}, "lacks weights of a body model"),
-        ({"posedirs": np.zeros((30, 3, 7))}, "does not fit together: posedirs"),
-        ({"f": np.full((4, 3), 99)}, "faces name vertices that there are not"),
+        ({"weights": None}, "lacks weights, which a body model needs"),
+        ({"posedirs": np.zeros((30, 3, 7))}, "have the wrong shape: posedirs"),
+        ({"f": np.full((4, 3), 99)}, "faces use vertices outside 0 to 29"),
         ({"v_template": np.full((30, 3), np.nan)}, "numbers that are not finite"),
         ({"kintree_table": np.full((2, 24), 30)}, "a joint comes before its parent"),
-        ({"weights": "text"}, "weights is no array of numbers"),
+        ({"weights": "text"}, "weights is not an array of numbers"),
     ],
 )
 def test_bodies_that_do_not_fit_together_are_refused(tmp_path, change, message):

@@ -248,13 +248,13 @@ def test_a_table_for_another_grid_is_interpolated_when_a_run_starts_from_it(tmp_
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"heads": ["4,x"]}, "--heads are numbers"),
+        ({"heads": ["4,x"]}, "--heads must be comma-separated numbers"),
         ({"heads": ["4", "4"]}, r"--heads=\(4, 4\), but the file says \(3, 2\)"),
         ({"hooks": ["1"]}, "the file holds no dense head"),
-        ({"class_token": "drop"}, "a CroCo has none"),
+        ({"class_token": "drop"}, "a CroCo has no class token"),
         ({"image": "a"}, "--image is a side"),
         ({"source": "nowhere.pth"}, "nowhere.pth does not exist"),
-        ({"output": ""}, "Say where to write: --output=DIR"),
+        ({"output": ""}, "give the folder to write, --output=DIR"),
     ],
 )
 def test_wrong_settings_are_named_before_anything_is_written(file, tmp_path, changes, message):
@@ -268,11 +268,11 @@ def test_nothing_is_overwritten_and_nothing_is_imported_twice(file, tmp_path):
     take_in(file, tmp_path / "model")
     with pytest.raises(ValueError, match="exists and is not empty: choose another --output"):
         take_in(file, tmp_path / "model")
-    with pytest.raises(ValueError, match="is a model of this project already"):
+    with pytest.raises(ValueError, match="is already a model of this project"):
         take_in(tmp_path / "model", tmp_path / "again")
     with pytest.raises(ValueError, match="--ema is for a run"):
         give_out(tmp_path / "model", tmp_path / "again", ema=True)
-    with pytest.raises(ValueError, match="--licence is DATASET=LICENCE, not 'free'"):
+    with pytest.raises(ValueError, match="--licence must be DATASET=LICENCE, not 'free'"):
         give_out(tmp_path / "model", tmp_path / "again", licence=["free"])
 
 

@@ -95,19 +95,19 @@ def test_a_state_is_not_set():
 @pytest.mark.parametrize(
     "data, message",
     [
-        (b"", "is not read"),
+        (b"", "cannot be read"),
         (b"\x80\x02.", "it ends with 0 values"),
         (b"\x80\x02K\x01K\x02.", "it ends with 2 values"),
         (b"\x80\x02K\x01.more", "followed by 4 bytes"),
         (b"\x80\x02" + b"(" * 1000 + b".", "400 deep"),
-        (b"\x80\x02]" + b"]a" * 0 + b"h\x07.", "is not read"),
+        (b"\x80\x02]" + b"]a" * 0 + b"h\x07.", "cannot be read"),
         (b"\x80\x02\x8a\xff" + b"\x7f" * 255 + b".", "an integer of"),
-        (b"\x80\x02\x8b\xff\xff\xff\x7f.", "is not read"),
-        (b"\x80\x02T\xff\xff\xff\x7fa.", "is not read"),
-        (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", "is not read"),
-        (b"\x80\x02K\x01K\x02\x86b.", "is not read"),
+        (b"\x80\x02\x8b\xff\xff\xff\x7f.", "cannot be read"),
+        (b"\x80\x02T\xff\xff\xff\x7fa.", "cannot be read"),
+        (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", "cannot be read"),
+        (b"\x80\x02K\x01K\x02\x86b.", "cannot be read"),
         (b"\x82\x01.", "EXT1 is not supported"),
-        (b"\x80\x02K\x01}K\x02s.", "is not read"),
+        (b"\x80\x02K\x01}K\x02s.", "cannot be read"),
         (b"\x80\x02(K\x01d.", "a key without a value"),
     ],
 )
@@ -121,20 +121,20 @@ def test_what_is_shared_stays_shared_and_what_has_no_end_is_refused():
     data = b"\x80\x02K\x01" + b"2\x86" * 10 + b"."
     value = rebuild.rebuild(pickles.read(data)[0], "it", 0)
     assert len(value) == 2 and value[0] is value[1]
-    with pytest.raises(ValueError, match="unfolds to more than 1000000 values"):
+    with pytest.raises(ValueError, match="has more than 1000000 values"):
         rebuild.rebuild(pickles.read(b"\x80\x02K\x01" + b"2\x86" * 90 + b".")[0], "it", 0)
-    with pytest.raises(ValueError, match="without an end"):
+    with pytest.raises(ValueError, match="containers hold themselves or are nested"):
         rebuild.rebuild(pickles.read(b"\x80\x02K\x01" + b"\x85" * 300 + b".")[0], "it", 0)
-    with pytest.raises(ValueError, match="without an end"):  # a list within itself
+    with pytest.raises(ValueError, match="containers hold themselves"):  # a list within itself
         rebuild.rebuild(pickles.read(b"\x80\x02]q\x00h\x00a.")[0], "it", 0)
 
 
 def test_archives_with_tricks_are_refused(tmp_path):
     path, described = honest(tmp_path)
     numbers = [("archive/data/0", bytes(24))]
-    with pytest.raises(ValueError, match="is packed"):
+    with pytest.raises(ValueError, match="is compressed"):
         torch_files.read(torch_zip(tmp_path / "a.pth", described, numbers, zipfile.ZIP_DEFLATED))
-    with pytest.raises(ValueError, match="a path out of the archive"):
+    with pytest.raises(ValueError, match="a path that stays in the archive"):
         torch_files.read(torch_zip(tmp_path / "b.pth", described, [*numbers, ("../x", b"")]))
     with pytest.warns(UserWarning, match="Duplicate"):
         twice = torch_zip(tmp_path / "c.pth", described, numbers * 2)
@@ -142,7 +142,7 @@ def test_archives_with_tricks_are_refused(tmp_path):
         torch_files.read(twice)
     with pytest.raises(ValueError, match="the storage '0' is missing"):
         torch_files.read(torch_zip(tmp_path / "d.pth", described))
-    with pytest.raises(ValueError, match="has 20 bytes for 6 float32"):
+    with pytest.raises(ValueError, match="has 20 bytes, which do not fit 6 float32"):
         torch_files.read(torch_zip(tmp_path / "e.pth", described, [("archive/data/0", bytes(20))]))
     data = path.read_bytes()
     (tmp_path / "f.pth").write_bytes(data + b"appended")
@@ -150,7 +150,7 @@ def test_archives_with_tricks_are_refused(tmp_path):
         torch_files.read(tmp_path / "f.pth")
     at = data.index(np.arange(6, dtype=np.float32).tobytes())
     (tmp_path / "g.pth").write_bytes(data[:at] + b"\x01" + data[at + 1 :])
-    with pytest.raises(ValueError, match="its checksum is another"):
+    with pytest.raises(ValueError, match="its checksum does not match"):
         torch_files.read(tmp_path / "g.pth")
     far = described.replace(b"K\x02K\x03\x86", b"K\x02K\x04\x86")
     with pytest.raises(ValueError, match="reaches beyond its storage"):
@@ -170,7 +170,7 @@ def test_numpy_archives_that_would_unpack_to_much_are_refused(tmp_path):
     huge = header.replace(b"(1,)}", b"(9999999999,)}").replace(b"          \n", b"\n")
     with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
         archive.writestr("v_template.npy", huge[:127] + b"\n")
-    with pytest.raises(ValueError, match="it says it holds float64"):
+    with pytest.raises(ValueError, match="its header gives float64"):
         arrays.read_numpy(tmp_path / "huge.npz")
     np.savez(tmp_path / "objects.npz", a=np.array([[{}]], object))
     with pytest.raises(ValueError, match="Python objects"):
@@ -206,15 +206,15 @@ def test_safetensors_go_through_a_file_unchanged(tmp_path):
     [
         ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, bytes(12), "4 bytes that"),
         ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}, bytes(12), "begins at"),
-        ({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, bytes(8), "8 bytes for"),
-        ({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}, bytes(8), "lies at"),
+        ({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}, bytes(8), "needs 12"),
+        ({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}}, bytes(8), "be at bytes"),
         ({"a": {"dtype": "O", "shape": [1], "data_offsets": [0, 8]}}, bytes(8), "unknown type"),
-        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 80]}}, bytes(8), "lies at"),
-        (b'{"a": 1, "a": 2}', b"", "there twice"),
+        ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 80]}}, bytes(8), "be at bytes"),
+        (b'{"a": 1, "a": 2}', b"", "occurs twice"),
         (b"[" * 100_000, b"", "no readable safetensors header"),
-        ({"__metadata__": {"x": 1}}, b"", "metadata is not text"),
+        ({"__metadata__": {"x": 1}}, b"", "__metadata__ must map names to texts"),
         (b"\xff\xfe", b"", "no readable safetensors header"),
-        ({"a": []}, b"", "is no array"),
+        ({"a": []}, b"", "must give dtype, shape and two data_offsets for 'a'"),
     ],
 )
 def test_safetensors_that_break_the_format_are_refused(tmp_path, header, data, message):

@@ -1,4 +1,4 @@
-"""Files of other projects in, files for other projects out."""
+"""Imports the weights of other projects and exports weights for other projects."""
 
 import dataclasses
 import json
@@ -29,25 +29,27 @@ def read(
     allow_missing: str = "",
     allow_unexpected: str = "",
 ) -> tuple[architectures.Description, dict[str, np.ndarray], list[str]]:
-    """Reads a checkpoint with PyTorch's names, of PyTorch's own format or of safetensors.
+    """Returns the model in a PyTorch or safetensors file whose arrays have PyTorch's names.
 
     Args:
         source: the file, or a folder that `export --format=torch-names` wrote.
         heads, image, hooks: see `detect.describe`.
-        class_token: of MAE and vision transformers: "keep", or "drop" for an encoder of patches
-            alone, as ours is.
+        class_token: for MAE and vision transformers: "keep", or "drop" to get an encoder of
+            patches alone, like CroCo's.
         allow_missing, allow_unexpected: see `leaf_names.import_arrays`.
 
     Returns:
-        what the model is, its parameters by path, and a line for everything passed over.
+        The model's description, its parameters by path, and a line of text for everything skipped.
 
     Raises:
-        ValueError: the file cannot be read safely, or is not a model that is known.
+        ValueError: the file cannot be read safely, or its model is not supported.
     """
     if class_token not in CLASS_TOKEN:
-        raise ValueError(f"--class_token is one of {', '.join(CLASS_TOKEN)}, not {class_token!r}.")
+        raise ValueError(
+            f"--class_token must be one of {', '.join(CLASS_TOKEN)}, not {class_token!r}."
+        )
     checkpoint, ours = _checkpoint(source)
-    if ours:  # of our own making: it tells what the arrays alone do not
+    if ours:  # this project wrote it, with facts that the arrays do not show
         told = [shape.heads for shape in (ours.encoder, ours.decoder) if shape]
         heads, image = heads or tuple(told), image or ours.image
         hooks = hooks or (ours.dense.hooks if ours.dense else ())
@@ -57,7 +59,7 @@ def read(
     tables = architectures.tables(description)
     spare = state.get("dec_pos_embed")
     if tables and description.decoder is None and np.ndim(spare) == 2:
-        # A dense head on the encoder alone: CroCo's class keeps the table of its lost decoder.
+        # With a dense head on the encoder alone, CroCo still stores the removed decoder's table.
         tables["dec_pos_embed"] = (description.grid, spare.shape[1])
     params, passed = leaf_names.import_arrays(
         state,
@@ -75,28 +77,28 @@ def read(
 
 
 def file_of(source: pathlib.Path) -> pathlib.Path:
-    """Returns the file of weights that a path means, which may be its folder.
+    """Returns the file of weights at a path, which may be the file or its folder.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the path does not exist, or is a folder without weights.
     """
     if not source.exists():
         raise ValueError(f"{source} does not exist.")
     if not source.is_dir():
         return source
     if not (source / model_folder.WEIGHTS).is_file():
-        raise ValueError(f"{source} holds no {model_folder.WEIGHTS}: name a file.")
+        raise ValueError(f"{source} holds no {model_folder.WEIGHTS}: give a file.")
     return source / model_folder.WEIGHTS
 
 
 def _checkpoint(source: pathlib.Path) -> tuple[Mapping, architectures.Description | None]:
-    """Returns what a file holds and, if we wrote it, what it is."""
+    """Returns the content of a file and, if this project wrote it, the model's description."""
     source = file_of(source)
     if source.suffix != ".safetensors":
         return torch_files.read(source), None
     state, metadata = arrays.read_safetensors(source)
     if metadata.get("format") == model_folder.FORMAT:
-        raise ValueError(f"{source} is a model of this project already: it can be used as it is.")
+        raise ValueError(f"{source} is already a model of this project. Use it as it is.")
     checkpoint = {"model": state}
     if SETTINGS in metadata:
         checkpoint[SETTINGS] = json.loads(metadata[SETTINGS])
@@ -107,22 +109,22 @@ def _checkpoint(source: pathlib.Path) -> tuple[Mapping, architectures.Descriptio
 def without_class_token(
     description: architectures.Description, params: dict[str, np.ndarray]
 ) -> tuple[architectures.Description, dict[str, np.ndarray], list[str]]:
-    """Returns the encoder of a MAE or vision transformer as an encoder of patches alone.
+    """Returns the encoder of a MAE or vision transformer without its class token.
 
     Returns:
-        as `read` does.
+        The same values as `read`.
 
     Raises:
-        ValueError: there is no class token, or its table of positions is not the cosine table.
+        ValueError: the model has no class token, or its positions are not the cosine table.
     """
     if description.kind == "croco":
-        raise ValueError("--class_token=drop: a CroCo has none.")
+        raise ValueError("--class_token=drop: a CroCo has no class token. Leave the flag out.")
     table = position_embeddings.cosine(description.grid, description.encoder.width)
     off = float(np.abs(params["encoder/positions"][1:] - table).max())
     if off > 1e-5:
         raise ValueError(
-            f"--class_token=drop: the file's positions are learned (off the cosine table by up to "
-            f"{off:.2g}), and only a model with its class token keeps them."
+            "--class_token=drop: the file's positions are learned (they differ from the cosine "
+            f"table by up to {off:.2g}) and need the class token. Use --class_token=keep."
         )
     dropped = ("encoder/class_token", "encoder/positions")
     kept = {k: v for k, v in params.items() if k.startswith("encoder/") and k not in dropped}
@@ -137,10 +139,10 @@ def without_class_token(
 def write_torch_names(
     output: pathlib.Path, description: architectures.Description, params: Mapping[str, np.ndarray]
 ) -> list[pathlib.Path]:
-    """Writes a model under the names and shapes that PyTorch's module of it has.
+    """Writes a model with the names and shapes that its PyTorch module uses.
 
     Returns:
-        The files written: model.safetensors and config.json with the module's arguments.
+        The files written: config.json with the module's arguments, and model.safetensors.
     """
     state = leaf_names.export_arrays(
         params, architectures.leaves(description), architectures.tables(description)
@@ -154,18 +156,18 @@ def write_torch_names(
 def write_timm(
     output: pathlib.Path, description: architectures.Description, params: Mapping[str, np.ndarray]
 ) -> list[pathlib.Path]:
-    """Writes a model's encoder as a VisionTransformer of timm: "local-dir:OUTPUT" loads it.
+    """Writes a model's encoder for timm's VisionTransformer; timm loads it as "local-dir:OUTPUT".
 
     Returns:
         The files written.
 
     Raises:
-        ValueError: the encoder turns its queries and keys, which timm's cannot.
+        ValueError: the encoder uses rotary positions (rope100), which timm's model does not.
     """
     if description.position == "rope100":
         raise ValueError(
-            "timm's VisionTransformer adds its positions, this model turns by them (rope100): "
-            "use --format=torch-names."
+            "timm's VisionTransformer adds position embeddings, but this model rotates queries and "
+            "keys (rope100): use --format=torch-names."
         )
     shape, whole = description.encoder, description.kind != "croco"
     ours = {path: x for path, x in params.items() if path.startswith("encoder/")}
@@ -183,7 +185,7 @@ def write_timm(
         "depth": shape.depth,
         "num_heads": shape.heads,
         "class_token": whole,
-        # timm would put the last norm behind the pooling, where this model has not learned it.
+        # With fc_norm, timm would move the last norm behind the pooling; this model has it before.
         "fc_norm": False,
         "global_pool": "token" if whole else "avg",
     }

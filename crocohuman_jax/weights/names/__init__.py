@@ -1,1 +1,1 @@
-"""Names of parameters in other projects' files and in ours."""
+"""Maps the parameter names of other projects to the names of this project."""

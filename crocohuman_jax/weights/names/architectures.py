@@ -1,4 +1,4 @@
-"""Which parameters the known networks have: CroCo, MAE, vision transformers, dense heads."""
+"""Lists the parameters of the supported networks: CroCo, MAE, vision transformers, DPT heads."""
 
 import dataclasses
 from typing import Any
@@ -16,11 +16,11 @@ class Dense:
     """Sizes of a dense prediction head (DPT).
 
     Attributes:
-        hooks: the blocks it looks at, counted through encoder and decoder.
-        widths: channels of its four levels before they are brought to one width.
-        features: that width.
-        last: channels of its last but one layer.
-        channels: what it predicts for a pixel.
+        hooks: the blocks whose tokens it reads, counted from 0 through encoder and decoder.
+        widths: channels of its four levels before they are projected to a common width.
+        features: channels of that common width.
+        last: channels of its second to last layer.
+        channels: number of values that it predicts for a pixel.
     """
 
     hooks: tuple[int, ...]
@@ -32,20 +32,21 @@ class Dense:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What a model is: everything needed to build it around its parameters.
+    """Describes a model: everything that is needed to rebuild it from its parameters.
 
     Attributes:
-        kind: "croco", "mae" (class token, stored tables, decoder without a second picture) or
-            "vit" (class token and stored table, no decoder).
-        encoder: width, depth and heads.
-        decoder: the same, or None if there is none.
-        image: (height, width) of the pictures it was trained on, in pixels.
+        kind: "croco", "mae" (class token, stored position tables, decoder without a second
+            image) or "vit" (class token, stored position table, no decoder).
+        encoder: width, depth and number of attention heads.
+        decoder: the same, or None if the model has no decoder.
+        image: (height, width) of the training images in pixels.
         patch: side of a patch in pixels.
-        position: "cosine" or "rope100" for a croco, "table" for the others, which store theirs.
-        head: channels the last layer predicts for a token, 0 if there is none.
+        position: position embeddings: "cosine" or "rope100" for a croco; "table" for the others,
+            which store them.
+        head: number of values that the last layer predicts for a token, 0 without such a layer.
         dense: sizes of a DPT head, or None.
-        norm_pix: whether pixels are predicted with each patch's own mean and deviation taken
-            out; None where it is not known.
+        norm_pix: whether the predicted pixels of each patch are normalised by its own mean and
+            deviation; None if unknown.
     """
 
     kind: str
@@ -64,20 +65,23 @@ class Description:
         return self.image[0] // self.patch, self.image[1] // self.patch
 
     def as_json(self) -> dict[str, Any]:
-        """Returns plain values that `from_json` reads."""
+        """Returns the description as plain values that `from_json` can read."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> "Description":
-        """Reads what `as_json` returned.
+        """Returns the description that `as_json` saved.
 
         Raises:
-            ValueError: keys or values that this version does not know.
+            ValueError: a key or value is missing, or this version does not know it.
         """
         fields = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(saved, dict) or set(saved) != fields:
             odd = ", ".join(sorted(set(saved) ^ fields)) if isinstance(saved, dict) else saved
-            raise ValueError(f"The description of the model lacks, or has too many: {odd}.")
+            raise ValueError(
+                f"The description of the model must have the keys {', '.join(sorted(fields))}; "
+                f"missing or unknown: {odd}."
+            )
         try:
             made = {
                 name: saved[name] and kind(**{k: _tuple(v) for k, v in saved[name].items()})
@@ -85,13 +89,13 @@ class Description:
             }
             return cls(**(saved | made | {"image": tuple(saved["image"])})).checked()
         except (AttributeError, TypeError) as error:
-            raise ValueError(f"The description of the model is none: {error}.") from error
+            raise ValueError(f"The description of the model is invalid: {error}.") from error
 
     def checked(self) -> "Description":
         """Returns itself.
 
         Raises:
-            ValueError: sizes that are none, or do not fit together.
+            ValueError: a value is invalid, or the values do not fit together.
         """
         for name, value, known in (
             ("kind", self.kind, KINDS),
@@ -105,9 +109,16 @@ class Description:
         for shape in filter(None, (self.encoder, self.decoder)):
             sizes += [shape.width, shape.depth, shape.heads]
         if not all(type(size) is int and 0 < size <= 65536 for size in sizes):
-            raise ValueError(f"The description of the model has sizes that are none: {sizes}.")
+            raise ValueError(
+                f"The description of the model has invalid sizes: {sizes}. Expected integers "
+                "from 1 to 65536."
+            )
         if (self.position == "table") != (self.kind != "croco") or not self.encoder:
-            raise ValueError(f"No {self.kind} has {self.position!r} positions.")
+            raise ValueError(
+                f"A {self.kind} with {self.position!r} positions and the encoder {self.encoder} "
+                "does not exist: a croco has cosine or rope100 positions, a mae or vit a table, "
+                "and all have an encoder."
+            )
         croco.patch_grid(self.image, self.patch)
         return self
 
@@ -117,14 +128,14 @@ def _tuple(value: Any) -> Any:
 
 
 def leaves(model: Description) -> list[Leaf]:
-    """Returns every parameter of a model under both its names."""
+    """Returns every parameter of a model, with its name here and its name in PyTorch."""
     if model.kind == "croco":
         return _croco(model)
     return _vit(model)
 
 
 def tables(model: Description) -> dict[str, tuple[tuple[int, int], int]]:
-    """Returns {name: (grid, width)} of the fixed cosine tables that PyTorch's files also hold."""
+    """Returns {name: (grid, width)} of the cosine tables, which only PyTorch's files hold."""
     if model.kind != "croco" or model.position != "cosine":
         return {}
     found = {"enc_pos_embed": (model.grid, model.encoder.width)}
@@ -132,18 +143,18 @@ def tables(model: Description) -> dict[str, tuple[tuple[int, int], int]]:
 
 
 def parts(model: Description) -> tuple[str, ...]:
-    """Returns the names of a model's parts, as its parameters begin."""
+    """Returns the names of a model's parts, with which the paths of its parameters begin."""
     return tuple(dict.fromkeys(leaf.path.split("/")[0] for leaf in leaves(model)))
 
 
 def only(model: Description, found: set[str]) -> Description:
-    """Returns the description of a model that has no other parts than those found.
+    """Returns the description of a model that has only the parts in `found`.
 
     Raises:
-        ValueError: the encoder is not among them.
+        ValueError: `found` does not include the encoder.
     """
     if "encoder" not in found:
-        raise ValueError(f"A model without an encoder ({', '.join(sorted(found))}) is no model.")
+        raise ValueError(f"A model needs an encoder, but has only: {', '.join(sorted(found))}.")
     if "decoder" not in found:
         model = dataclasses.replace(model, decoder=None)
     if "head" not in found:
@@ -152,7 +163,7 @@ def only(model: Description, found: set[str]) -> Description:
 
 
 def croco_kwargs(model: Description) -> dict[str, Any]:
-    """Returns the arguments of CroCo's own class for a model."""
+    """Returns the arguments with which CroCo's own class builds a model."""
     height, width = model.image
     settings = {
         "img_size": height if height == width else [height, width],
@@ -182,14 +193,14 @@ def _croco(model: Description) -> list[Leaf]:
             *_blocks("decoder", "dec_blocks", decoder, memory=True),
             *_norm("decoder/norm", "dec_norm", decoder.width),
         ]
-        if model.head:  # a decoder that completes nothing has no token of what is hidden
+        if model.head:  # without a head no patches are hidden, and there is no mask token
             found.append(Leaf("decoder/mask_token", "mask_token", "token", (decoder.width,)))
             found += _linear("head", "prediction_head", decoder.width, model.head)
     return found + (_dense(model, model.dense) if model.dense else [])
 
 
 def _dense(model: Description, dense: Dense) -> list[Leaf]:
-    """Returns the leaves of a DPT head; PyTorch's lists hold some of its layers a second time."""
+    """Returns the leaves of a DPT head. PyTorch stores some of its layers under a second name."""
     widths, features, there = dense.widths, dense.features, "head.dpt"
     found = []
     for i, (hook, width) in enumerate(zip(dense.hooks, widths, strict=True), 1):
@@ -251,7 +262,7 @@ def _embed(model: Description, part: str) -> list[Leaf]:
 
 
 def _blocks(part: str, there: str, shape: Shape, memory: bool = False) -> list[Leaf]:
-    """Returns the leaves of a stack; with `memory`, of blocks that also attend to one."""
+    """Returns the leaves of a stack of blocks; with `memory`, they also have cross-attention."""
     here, name = f"{part}/blocks", f"{there}.{{i}}"
     width, depth = shape.width, shape.depth
     heads = (shape.heads, width // shape.heads)

@@ -1,4 +1,7 @@
-"""Names and layouts of parameters here and in PyTorch, one list of leaves for both directions."""
+"""Converts parameters between the names and layouts of PyTorch's files and of this project.
+
+"There" means in PyTorch's files, "here" in this project. One list of `Leaf` serves both directions.
+"""
 
 import dataclasses
 import fnmatch
@@ -10,7 +13,7 @@ import numpy as np
 
 from crocohuman_jax.models import position_embeddings
 
-# How one array lies there, from how it lies here:
+# Layout of one array: here -> there.
 #   matrix   [in, *out]      -> [prod(out), in]
 #   patches  [P * P * 3, D]  -> [D, 3, P, P]
 #   flat     any             -> one axis
@@ -19,20 +22,20 @@ from crocohuman_jax.models import position_embeddings
 #   conv     [h, w, in, out] -> [out, in, h, w]
 #   upconv   [h, w, in, out] -> [in, out, h, w]
 FORMS = ("matrix", "patches", "flat", "token", "table", "conv", "upconv")
-Table = tuple[tuple[int, int], int]  # ((rows, columns), width) of a cosine table
+Table = tuple[tuple[int, int], int]  # ((rows, columns) of patches, width) of a cosine table
 
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """One parameter under both its names.
+    """One parameter, with its names and layouts here and there.
 
     Attributes:
-        path: its path here, slashes between the parts.
-        name: its name there; {i} stands for the layer of a stack.
-        form: how it lies there, see `FORMS`.
-        shape: its shape here, of one layer.
-        depth: layers of the stack it belongs to, 0 for none; here they share a leading axis.
-        also: further names there under which the very same array is stored again.
+        path: its path here, with slashes between the parts.
+        name: its name there; {i} stands for the index of a layer in a stack.
+        form: its layout there, one of `FORMS`.
+        shape: its shape here, for one layer.
+        depth: number of layers in its stack, 0 without a stack; here they share a leading axis.
+        also: further names there under which the same array is stored again.
     """
 
     path: str
@@ -43,11 +46,11 @@ class Leaf:
     also: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
-        """Returns the names there, layer by layer."""
+        """Returns the names there, one for each layer."""
         return [self.name.format(i=i) for i in range(self.depth)] if self.depth else [self.name]
 
     def shape_there(self) -> tuple[int, ...]:
-        """Returns the shape there, of one layer."""
+        """Returns the shape there, for one layer."""
         shape = self.shape
         if self.form == "matrix":
             return (math.prod(shape[1:]), shape[0])
@@ -65,11 +68,11 @@ class Leaf:
         return (math.prod(shape),)
 
     def shape_here(self) -> tuple[int, ...]:
-        """Returns the shape here, layers included."""
+        """Returns the shape here, with the axis of layers if there is a stack."""
         return (self.depth, *self.shape) if self.depth else self.shape
 
     def take(self, array: np.ndarray) -> np.ndarray:
-        """Returns one layer's array as it lies here, a view where that can be."""
+        """Returns one layer's array in the layout here, as a view if possible."""
         if self.form == "matrix":
             array = array.T
         elif self.form in ("patches", "conv"):
@@ -79,7 +82,7 @@ class Leaf:
         return array.reshape(self.shape)
 
     def give(self, array: np.ndarray) -> np.ndarray:
-        """Returns one layer's array as it lies there; undoes `take`."""
+        """Returns one layer's array in the layout there; the inverse of `take`."""
         if self.form == "matrix":
             array = array.reshape(self.shape[0], -1).T
         elif self.form == "patches":
@@ -93,7 +96,7 @@ class Leaf:
 
 
 def expected(leaves: Iterable[Leaf]) -> dict[str, tuple[int, ...]]:
-    """Returns {name there: shape there} of every array, buffers not included."""
+    """Returns {name there: shape there} of every array, without buffers."""
     return {name: leaf.shape_there() for leaf in leaves for name in (*leaf.names(), *leaf.also)}
 
 
@@ -105,24 +108,24 @@ def import_arrays(
     allow_missing: str = "",
     allow_unexpected: str = "",
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Returns our parameters from a state dict, by path, as float32.
+    """Returns the parameters in a state dict by their paths here, as float32.
 
-    A part (what comes before the first slash) that lacks an array is left out as a whole.
+    A part (the text before the first slash of a path) is left out if it lacks an array.
 
     Args:
         state: {name there: array}.
-        leaves: every parameter that there should be.
-        tables: {name there: (grid, width)}, where the cosine table must stand, which is no
-            parameter; one that the file does not have is not missed.
-        allow_missing: patterns of names (commas between them) that may be absent.
-        allow_unexpected: patterns of names that are ignored.
+        leaves: the parameters of the whole model.
+        tables: {name there: (grid, width)} of arrays that must equal the cosine table. They are
+            not parameters, and the file need not have them.
+        allow_missing: comma-separated patterns of names that may be absent.
+        allow_unexpected: comma-separated patterns of names to ignore.
 
     Returns:
-        parameters by path, and a line for everything that was passed over.
+        Parameters by path, and a line of text for everything that was skipped.
 
     Raises:
-        ValueError: arrays are missing, not expected, of another shape, not numbers, or two
-            names of one parameter differ; every one of them is listed.
+        ValueError: arrays are missing, unexpected, of the wrong shape or not finite floating-point
+            numbers, or the two names of one parameter hold different arrays. All are listed.
     """
     wanted, faults, passed = expected(leaves), [], []
     missing = [name for name in wanted if name not in state]
@@ -143,28 +146,29 @@ def import_arrays(
         for name in leaf.also:
             both = name in state and leaf.name in state
             if both and not np.array_equal(state[name], state[leaf.name]):
-                faults.append(f"differs: {name} from {leaf.name}, two names of one array")
+                faults.append(f"different: {name} and {leaf.name} must be the same array")
     if faults:
         raise ValueError(
-            f"{len(faults)} names do not fit the model of this file:\n  "
+            f"{len(faults)} arrays do not fit the model that this file describes:\n  "
             + "\n  ".join(sorted(faults))
-            + "\nPass over some with --allow_missing=PATTERN or --allow_unexpected=PATTERN."
+            + "\nSkip missing ones with --allow_missing=PATTERN, unexpected ones with "
+            "--allow_unexpected=PATTERN."
         )
     incomplete = {_part(leaf) for leaf in leaves if any(name not in state for name in leaf.names())}
-    passed += [f"left out: {part}, which is not whole" for part in sorted(incomplete)]
+    passed += [f"left out: {part}, which lacks arrays" for part in sorted(incomplete)]
     kept = [leaf for leaf in leaves if _part(leaf) not in incomplete]
     if not kept:
-        raise ValueError(f"Nothing is left: {', '.join(sorted(incomplete))} are not whole.")
+        raise ValueError(f"No part is complete: {', '.join(sorted(incomplete))} lack arrays.")
     return {leaf.path: _gather(leaf, state) for leaf in kept}, passed
 
 
 def export_arrays(
     params: Mapping[str, np.ndarray], leaves: list[Leaf], tables: Mapping[str, Table]
 ) -> dict[str, np.ndarray]:
-    """Returns a state dict from our parameters by path; undoes `import_arrays`.
+    """Returns a state dict from parameters by path; the inverse of `import_arrays`.
 
     Raises:
-        ValueError: a parameter is missing, not expected or of another shape.
+        ValueError: a parameter is missing, unexpected or of the wrong shape.
     """
     wanted = {leaf.path: leaf.shape_here() for leaf in leaves}
     faults = [f"missing: {path}" for path in wanted if path not in params]
@@ -173,7 +177,7 @@ def export_arrays(
         if path in params:
             faults += _faults_of(path, params[path], shape)
     if faults:
-        raise ValueError("These parameters do not fit:\n  " + "\n  ".join(sorted(faults)))
+        raise ValueError("These parameters do not fit the model:\n  " + "\n  ".join(sorted(faults)))
     state = {name: position_embeddings.cosine(*table) for name, table in tables.items()}
     for leaf in leaves:
         array = np.asarray(params[leaf.path])
@@ -206,7 +210,7 @@ def _gather(leaf: Leaf, state: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _faults_of(name: str, array: Any, shape: tuple[int, ...]) -> list[str]:
     if tuple(np.shape(array)) != shape:
-        return [f"reshaped: {name} is {tuple(np.shape(array))}, expected {shape}"]
+        return [f"wrong shape: {name} is {tuple(np.shape(array))}, expected {shape}"]
     # bfloat16 is not one of numpy's own floating types.
     kind = getattr(array, "dtype", np.dtype(object))
     if kind.kind != "f" and kind.name != "bfloat16":
@@ -222,7 +226,7 @@ def _faults_of_table(name: str, array: np.ndarray, table: Table) -> list[str]:
     off = float(
         np.abs(np.asarray(array, np.float64) - position_embeddings.cosine(grid, width)).max()
     )
-    # Half precision keeps eleven bits.
+    # Half precision keeps eleven bits, so its tables differ more.
     near = 1e-3 if np.asarray(array).dtype.itemsize < 4 else 1e-5
     return [] if off <= near else [f"not the cosine table: {name} is off by up to {off:.2g}"]
 

@@ -1,1 +1,1 @@
-"""Reads files of strangers without running anything in them."""
+"""Reads files from untrusted sources without running any code in them."""

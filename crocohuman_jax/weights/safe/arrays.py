@@ -1,4 +1,4 @@
-"""Arrays in files that cannot hold code: safetensors, read in place, and numpy's own formats."""
+"""Reads and writes safetensors files, and reads numpy's npz and npy files, without running code."""
 
 import json
 import math
@@ -14,11 +14,11 @@ import numpy as np
 
 from crocohuman_jax.weights.safe import archives, pickles, rebuild
 
-LARGEST_HEADER = 4 << 20  # bytes; of a model of a thousand tensors 0.1 MB
-LARGEST_ARRAYS = 16 << 30  # bytes that the arrays of a numpy file may take
-# An archive may unpack to so many bytes, and so many times its own.
+LARGEST_HEADER = 4 << 20  # bytes; a model of a thousand tensors needs 0.1 MB
+LARGEST_ARRAYS = 16 << 30  # bytes that the arrays of a numpy file may have
+# An archive may unpack to at most ROOM bytes plus LARGEST_RATIO times its own size.
 ROOM, LARGEST_RATIO = 128 << 20, 20
-MOST_SIDES = 32  # of an array
+MOST_SIDES = 32  # axes of an array
 ALIGNMENT = 64  # bytes
 _TYPES = {
     "F64": np.dtype("<f8"),
@@ -43,42 +43,50 @@ _NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
 def read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Returns the arrays of a safetensors file, read-only views of it, and its metadata.
+    """Returns the arrays of a safetensors file, as read-only views of it, and its metadata.
 
     Raises:
-        ValueError: the file breaks the format: a header that is no JSON or names something twice,
-            arrays that overlap, leave a gap or do not fit, bytes that belong to none.
+        ValueError: the file breaks the format: its header is not JSON or repeats a name, its arrays
+            overlap, leave a gap or do not fit their sizes, or some bytes belong to no array.
     """
     size = path.stat().st_size
     if size < 8:
-        raise ValueError(f"{path} has {size} bytes: no safetensors file.")
+        raise ValueError(f"{path} has {size} bytes; a safetensors file has at least 8.")
     with open(path, "rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     length = int.from_bytes(mapped[:8], "little")
     if length > min(LARGEST_HEADER, size - 8):
-        raise ValueError(f"{path} says its header has {length} bytes; the file has {size}.")
+        raise ValueError(
+            f"{path} states a header of {length} bytes; a file of {size} bytes may have at most "
+            f"{min(LARGEST_HEADER, size - 8)}."
+        )
     try:
         header = json.loads(mapped[8 : 8 + length].decode("utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} has no readable safetensors header: {error}.") from error
     if not isinstance(header, dict):
-        raise ValueError(f"{path}: its header is no JSON object.")
+        raise ValueError(f"{path}: its header is not a JSON object.")
     metadata = header.pop("__metadata__", {})
     if not _is_text(metadata):
-        raise ValueError(f"{path}: its metadata is not text by name.")
+        raise ValueError(f"{path}: its __metadata__ must map names to texts.")
     arrays, ends = {}, {}
     for name, entry in header.items():
         kind, shape, begin, end = _entry(path, name, entry, size - 8 - length)
         count = math.prod(shape)
         if count * kind.itemsize != end - begin:
-            raise ValueError(f"{path}: {name!r} has {end - begin} bytes for {kind} {shape}.")
+            raise ValueError(
+                f"{path}: {name!r} has {end - begin} bytes; {kind} {shape} needs "
+                f"{count * kind.itemsize}."
+            )
         flat = np.frombuffer(mapped, kind, count, 8 + length + begin) if count else ()
         arrays[name] = np.asarray(flat, kind).reshape(shape)
         ends[name] = (begin, end)
     last = 0
     for name, (begin, end) in sorted(ends.items(), key=lambda item: item[1]):
         if begin != last:
-            raise ValueError(f"{path}: {name!r} begins at byte {begin}, not where {last} ended.")
+            raise ValueError(
+                f"{path}: {name!r} begins at byte {begin}; the array before it ends at {last}."
+            )
         last = end
     if 8 + length + last != size:
         raise ValueError(f"{path} has {size - 8 - length - last} bytes that belong to no array.")
@@ -88,19 +96,21 @@ def read_safetensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[st
 def write_safetensors(
     path: pathlib.Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-    """Writes arrays by name, sorted, whole or not at all; the same bytes for the same content.
+    """Writes a safetensors file, whole or not at all; equal content gives equal bytes.
 
     Raises:
-        ValueError: an array of a type that the format does not have.
+        ValueError: an array has a type that the format does not support.
     """
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     position, ordered = 0, []
-    # Wide types first, so that every array lies at a multiple of its item size.
+    # Wide types first, so that every array begins at a multiple of its item size.
     for name in sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name)):
         array = np.asarray(arrays[name])
         kind = array.dtype.newbyteorder("<") if array.dtype.byteorder == ">" else array.dtype
         if kind not in _NAMES:
-            raise ValueError(f"{name!r} is {array.dtype}; safetensors holds {', '.join(_TYPES)}.")
+            raise ValueError(
+                f"{name!r} has the type {array.dtype}; safetensors supports {', '.join(_TYPES)}."
+            )
         ordered.append(array.astype(kind, copy=False))
         header[name] = {
             "dtype": _NAMES[kind],
@@ -119,17 +129,18 @@ def write_safetensors(
 
 
 def read_numpy(path: pathlib.Path, only: tuple[str, ...] | None = None) -> dict[str, Any]:
-    """Returns the arrays of an npz file by name, or that of an npy file as {"": array}.
+    """Returns the arrays of an npz file by name, or {"": array} for an npy file.
 
-    An npz may hold an object, as some body models do. It is read as `rebuild.rebuild` reads it, so
-    that it can be an array, a text or anything else that is plain, or a list of such.
+    An npz may hold Python objects, as some body models do. `rebuild.rebuild` reads these as data:
+    arrays, texts, other plain values, and lists of them.
 
     Args:
-        path: of the file.
-        only: the arrays of an npz to read, where it has them; None for all.
+        path: the file.
+        only: names of the arrays to read from an npz, as far as it has them; None for all.
 
     Raises:
-        ValueError: damaged, too large once unpacked, or with arrays of objects.
+        ValueError: the file is damaged, unpacks to too many bytes, or has an array of Python
+            objects with more than one axis.
     """
     size = path.stat().st_size
     if not size:
@@ -141,7 +152,7 @@ def read_numpy(path: pathlib.Path, only: tuple[str, ...] | None = None) -> dict[
     members = archives.members(path, mapped)
     total = sum(member.file_size for member, _ in members.values())
     if total > min(LARGEST_ARRAYS, ROOM + LARGEST_RATIO * size):
-        raise ValueError(f"{path} would unpack to {total} bytes.")
+        raise ValueError(f"{path} would unpack to {total} bytes, too many for its {size} bytes.")
     found = {}
     with zipfile.ZipFile(path) as archive:
         for name, (member, _) in members.items():
@@ -155,29 +166,32 @@ def read_numpy(path: pathlib.Path, only: tuple[str, ...] | None = None) -> dict[
 
 
 def _one(what, file, length: int, size: int) -> Any:
-    """Returns what a file in numpy's format holds.
+    """Returns the content of one file in numpy's npy format.
 
     Args:
-        what: its name in errors.
-        file: open.
-        length: bytes that it has.
-        size: bytes of the file that it is or lies in, packed.
+        what: name of the file in errors.
+        file: the open file.
+        length: its number of bytes.
+        size: number of bytes on disk, of the file or of the npz that holds it.
     """
     try:
         version = np.lib.format.read_magic(file)
         if version not in _HEADERS:
-            raise ValueError(f"it is of the unknown version {version}")
+            raise ValueError(f"its format version {version} is not supported")
         shape, fortran, kind = _HEADERS[version](file)
         if kind.hasobject:
             tree, _ = pickles.read(file.read(length), "the object it holds")
             return rebuild.rebuild(tree, "the object it holds", size)
         wanted = math.prod(shape) * kind.itemsize
         if kind.kind not in "biufcSU" or wanted > length:
-            raise ValueError(f"it says it holds {kind} {shape}, in {length} bytes")
+            raise ValueError(
+                f"its header gives {kind} {shape}, which is not supported or needs more than its "
+                f"{length} bytes"
+            )
         data = file.read(wanted)
         if len(data) != wanted or file.read(1):
-            raise ValueError(f"it does not hold the {wanted} bytes of {kind} {shape}")
-    except Exception as error:  # numpy and zipfile raise whatever a broken file makes them
+            raise ValueError(f"it does not hold exactly the {wanted} bytes of {kind} {shape}")
+    except Exception as error:  # a damaged file can make numpy and zipfile raise anything
         raise ValueError(f"{what} cannot be read: {error}") from error
     if not wanted:
         return np.zeros(shape, kind)
@@ -185,10 +199,10 @@ def _one(what, file, length: int, size: int) -> Any:
 
 
 def _once(pairs):
-    """Returns the pairs of a JSON object as a dictionary; a name that comes twice is an error."""
+    """Returns the pairs of a JSON object as a dictionary; a repeated name is a ValueError."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name is there twice")
+        raise ValueError("a name occurs twice")
     return found
 
 
@@ -197,19 +211,28 @@ def _is_text(metadata) -> bool:
 
 
 def _entry(path, name, entry, room: int):
-    """Returns type, shape and bounds of an array, or raises a ValueError."""
+    """Returns an array's type, shape, first byte and end byte, or raises a ValueError."""
     try:
         kind, shape = entry["dtype"], entry["shape"]
         begin, end = entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: what its header says of {name!r} is no array.") from error
+        raise ValueError(
+            f"{path}: its header must give dtype, shape and two data_offsets for {name!r}."
+        ) from error
     if not isinstance(shape, list) or len(shape) > MOST_SIDES:
-        raise ValueError(f"{path}: {name!r} has no shape of up to {MOST_SIDES} sides.")
+        raise ValueError(
+            f"{path}: the shape of {name!r} must be a list of at most {MOST_SIDES} numbers."
+        )
     whole = all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, begin, end))
-    # numpy refuses sides whose product is too large even where one of them is 0.
+    # numpy refuses a shape whose product is too large, even if one side is 0.
     if not whole or not begin <= end <= room or math.prod(n or 1 for n in shape) > 1 << 48:
         shape, begin, end = map(reprlib.repr, (shape, begin, end))
-        raise ValueError(f"{path}: {name!r} of shape {shape} lies at {begin}:{end} of {room}.")
+        raise ValueError(
+            f"{path}: {name!r} of shape {shape} cannot be at bytes {begin}:{end} of {room}."
+        )
     if not isinstance(kind, str) or kind not in _TYPES:
-        raise ValueError(f"{path}: {name!r} is of the unknown type {reprlib.repr(kind)}.")
+        raise ValueError(
+            f"{path}: {name!r} has the unknown type {reprlib.repr(kind)}. "
+            f"Known: {', '.join(_TYPES)}."
+        )
     return _TYPES[kind], tuple(shape), begin, end

@@ -1,11 +1,11 @@
 """Reads a pickle as data: its opcodes are followed, but nothing that it names is ever called.
 
-A pickle is a program for a small stack machine. Here is that machine without its dangerous part:
-where a pickle would import and call, an inert `Call` is left in the tree. `objects` rebuilds from
-these what it knows, such as arrays, and leaves the rest as inert `Unknown`.
+A pickle is a program for a small stack machine. This module runs it without the dangerous part:
+where a pickle would import and call something, an inert `Call` is left in the tree. `rebuild`
+turns the calls that it knows, such as those for arrays, into values, and the rest into `Unknown`.
 
-Time and memory are bounded too: no opcode may do more than its share of work, and their number has
-a limit. What would break this is refused: long integers, and keys that are costly to compare.
+Time and memory are bounded too: the number of opcodes and the work of each are limited. Long
+integers, and keys that are slow to hash or compare, are refused because they would break the bound.
 """
 
 import codecs
@@ -16,13 +16,13 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-MOST_OPCODES = 200_000  # of the largest CroCo with its optimizer's state: 70,000
-DEEPEST = 400  # marks within marks
+MOST_OPCODES = 200_000  # the largest CroCo with its optimizer state has 70,000
+DEEPEST = 400  # open marks; a mark is where a container's values begin
 LONGEST_NUMBER = 64  # bytes of an integer
 LONGEST_NAME = 200  # characters of a module or class
-# Integers below this have hashes of their own, so that they cannot be made to collide.
+# Integers below this are their own hash, so a file cannot choose keys that collide.
 LARGEST_KEY = 1 << 60
-# What Python 2 writes within quotes: backslashes only before these.
+# A text as Python 2 writes it between quotes: backslashes only before these characters.
 _ESCAPED = re.compile(rb"[^\\]*+(?:\\(?:[\\'\"nrt]|x[0-9a-fA-F]{2})[^\\]*+)*+", re.DOTALL)
 
 
@@ -39,46 +39,46 @@ class Global:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Persistent:
-    """What a pickle names outside of itself, such as a storage of a torch file."""
+    """A reference to something outside the pickle, such as a storage of a torch file."""
 
     id: Any
 
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Call:
-    """What a pickle would make by calling: function, arguments, and the state it would set."""
+    """A call that a pickle would make: function, arguments, and the state it would set."""
 
     function: Any
     arguments: Any
     state: Any = None
-    items: list = dataclasses.field(default_factory=list)  # that it would set or append
+    items: list = dataclasses.field(default_factory=list)  # set on the result or appended
 
 
 def read(data: bytes, what: str = "the pickle", whole: bool = True) -> tuple[Any, int]:
-    """Returns the tree that a pickle describes, and where it ends.
+    """Returns the tree of values that a pickle describes, and the byte where the pickle ends.
 
     Args:
-        data: what begins with it.
-        what: its name in errors.
-        whole: whether it has to end where the data do.
+        data: bytes that begin with the pickle.
+        what: name of the pickle in errors.
+        whole: whether the pickle must use all of the data.
 
     Returns:
-        Python's own plain values and containers, `Global`, `Persistent` and `Call`; and the number
-        of bytes read.
+        Plain Python values and containers, `Global`, `Persistent` and `Call`; and the number of
+        bytes read.
 
     Raises:
-        ValueError: the pickle is broken, larger than any honest one, or uses what is not read.
+        ValueError: the pickle is damaged, exceeds a limit, or uses an unsupported opcode.
     """
     file = io.BytesIO(data)
     try:
         result = _Machine().run(file)
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{what} is not read: {error}.") from error
+        raise ValueError(f"{what} cannot be read: {error}.") from error
     except (RecursionError, MemoryError) as error:
-        raise ValueError(f"{what} is not read: it is too deep or too large.") from error
+        raise ValueError(f"{what} cannot be read: it is too deep or too large.") from error
     end = file.tell()
     if whole and end != len(data):
-        raise ValueError(f"{what} is followed by {len(data) - end} bytes that are none of it.")
+        raise ValueError(f"{what} is followed by {len(data) - end} bytes that do not belong to it.")
     return result, end
 
 
@@ -86,7 +86,7 @@ def keyed(pairs: Iterable[tuple[Any, Any]]) -> dict:
     """Returns pairs as a dictionary.
 
     Raises:
-        ValueError: a key is not one of those that are found in constant time.
+        ValueError: a key has a type that cannot be looked up in constant time.
     """
     return {_checked(key): value for key, value in pairs}
 
@@ -95,18 +95,21 @@ def distinct(values: Iterable) -> set:
     """Returns values as a set.
 
     Raises:
-        ValueError: as `keyed`.
+        ValueError: a value cannot be looked up in constant time, as in `keyed`.
     """
     return {_checked(value) for value in values}
 
 
 def _checked(key):
-    """Returns a key. A tuple may hold itself many times over, and would be hashed leaf by leaf."""
+    """Returns a key, or raises a ValueError if looking it up could be slow.
+
+    Tuples are refused: one may hold another many times over, and each would be hashed every time.
+    """
     if isinstance(key, int) and abs(key) >= LARGEST_KEY:
-        raise ValueError(f"a key of {key.bit_length()} bits")
-    by_itself = type(key).__hash__ is object.__hash__  # not by what it holds
+        raise ValueError(f"a key of {key.bit_length()} bits is too large")
+    by_itself = type(key).__hash__ is object.__hash__  # hashed by identity, not by content
     if not by_itself and not isinstance(key, str | bytes | int | float | Global | None):
-        raise ValueError(f"a key that is a {type(key).__name__}")
+        raise ValueError(f"a key of type {type(key).__name__} is not supported")
     return key
 
 
@@ -118,7 +121,7 @@ _MARK = _Mark()
 
 
 class _Machine:
-    """The stack, its marks and the memo; a method for each opcode, of its name."""
+    """Holds the stack, its marks and the memo, and one method `on_<name>` for each opcode."""
 
     def __init__(self):
         self.stack: list = []
@@ -126,7 +129,7 @@ class _Machine:
         self.marks = 0
 
     def run(self, file: io.BytesIO):
-        """Follows the opcodes of a file up to the end of the pickle; returns what it leaves."""
+        """Follows the opcodes of a file to the end of the pickle and returns its value."""
         known = {
             code: (reader, getattr(self, f"on_{name}", None), name)
             for code, (name, reader) in _OPCODES.items()
@@ -176,7 +179,7 @@ class _Machine:
 
     def on_proto(self, version):
         if not 2 <= version <= 5:
-            raise ValueError(f"protocol {version} is not known")
+            raise ValueError(f"protocol {version} is not supported; 2 to 5 are")
 
     def on_frame(self, length):
         pass
@@ -194,7 +197,9 @@ class _Machine:
 
     def on_int(self, value):
         if value.bit_length() > 8 * LONGEST_NUMBER:
-            raise ValueError(f"an integer of {value.bit_length()} bits")
+            raise ValueError(
+                f"an integer of {value.bit_length()} bits exceeds the limit of {8 * LONGEST_NUMBER}"
+            )
         self.stack.append(value)
 
     on_long = on_long1 = on_long4 = on_int
@@ -256,12 +261,12 @@ class _Machine:
         elif isinstance(target, list):
             target.extend(values)
         else:
-            raise ValueError(f"appending to a {type(target).__name__}")
+            raise ValueError(f"it appends to a {type(target).__name__}")
 
     def on_additems(self, _):
         values, target = self._pop_to_mark(), self._top()
         if not isinstance(target, set):
-            raise ValueError(f"adding to a {type(target).__name__}")
+            raise ValueError(f"it adds to a {type(target).__name__} as if it were a set")
         target.update(distinct(values))
 
     def on_setitem(self, _):
@@ -277,14 +282,14 @@ class _Machine:
         elif isinstance(target, dict):
             target.update(pairs)
         else:
-            raise ValueError(f"setting an item of a {type(target).__name__}")
+            raise ValueError(f"it sets an item of a {type(target).__name__}")
 
     # The stack and the memo.
 
     def on_mark(self, _):
         self.marks += 1
         if self.marks > DEEPEST:
-            raise ValueError(f"containers within containers, {DEEPEST} deep")
+            raise ValueError(f"its containers are nested more than {DEEPEST} deep")
         self.stack.append(_MARK)
 
     def on_pop_mark(self, _):
@@ -314,13 +319,15 @@ class _Machine:
     def on_memoize(self, _):
         self.memo[len(self.memo)] = self._top()
 
-    # What would import and call.
+    # Opcodes that would import or call something. They only record it.
 
     def _global(self, module, name) -> Global:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise ValueError("the name of something to import is no text")
+            raise ValueError("the name of something to import is not a text")
         if max(len(module), len(name)) > LONGEST_NAME:
-            raise ValueError("the name of something to import is very long")
+            raise ValueError(
+                f"the name of something to import is longer than {LONGEST_NAME} characters"
+            )
         return Global(module, name)
 
     def on_global(self, value):
@@ -338,7 +345,7 @@ class _Machine:
     def on_newobj_ex(self, _):
         kind, arguments, named = self._pop(3)
         if not isinstance(arguments, tuple) or not isinstance(named, dict):
-            raise ValueError("arguments that are none")
+            raise ValueError("the arguments of a new object must be a tuple and a dictionary")
         self.stack.append(Call(kind, (arguments, named) if named else arguments))
 
     def on_inst(self, value):
@@ -348,13 +355,13 @@ class _Machine:
     def on_obj(self, _):
         values = self._pop_to_mark()
         if not values:
-            raise ValueError("an object without a class")
+            raise ValueError("it makes an object without a class")
         self.stack.append(Call(values[0], tuple(values[1:])))
 
     def on_build(self, _):
         state, target = self._pop_one(), self._top()
         if not isinstance(target, Call):
-            raise ValueError(f"setting the state of a {type(target).__name__}")
+            raise ValueError(f"it sets the state of a {type(target).__name__}")
         target.state = state
 
     def on_persid(self, value):
@@ -366,21 +373,21 @@ class _Machine:
 
 def _paired(values) -> dict:
     if len(values) % 2:
-        raise ValueError("a key without a value")
+        raise ValueError("it has a key without a value")
     return keyed(zip(values[::2], values[1::2], strict=True))
 
 
 def _quoted(file: io.BytesIO) -> str:
-    """Reads a text of Python 2, whose bytes had no encoding: latin-1 keeps every one."""
+    """Reads a text that Python 2 wrote without an encoding: each byte becomes one character."""
     line = file.readline().removesuffix(b"\n")
     if len(line) < 2 or line[:1] not in (b"'", b'"') or line[:1] != line[-1:]:
-        raise ValueError("a text that is not in quotes")
+        raise ValueError("a text is not in quotes")
     if not _ESCAPED.fullmatch(line, 1, len(line) - 1):
-        raise ValueError("a text with a backslash where none should be")
+        raise ValueError("a text has an invalid backslash escape")
     return codecs.escape_decode(line[1:-1])[0].decode("latin-1")
 
 
-# pickletools reads the text of protocol 0 as ASCII, and with it no array of Python 2.
+# pickletools reads texts of protocol 0 as ASCII, which fails for arrays that Python 2 wrote.
 _OPCODES = {
     opcode.code.encode("latin-1"): (opcode.name.lower(), opcode.arg and opcode.arg.reader)
     for opcode in pickletools.opcodes

@@ -1,1 +1,1 @@
-"""Folders of finished models: their files, cards, provenance, and the Hugging Face hub."""
+"""Reads, writes and uploads folders of finished models, with model cards and receipts."""

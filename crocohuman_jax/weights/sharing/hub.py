@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub; needs the extra `hub`."""
+"""Downloads and uploads models on the Hugging Face hub; needs the extra `hub`."""
 
 import importlib
 import pathlib
@@ -10,46 +10,46 @@ NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def is_name(source: str) -> bool:
-    """Returns whether a text has the form of a model's name there: owner/name."""
+    """Returns whether a text has the form of a model's name on the hub: owner/name."""
     return bool(NAME.fullmatch(source))
 
 
 def fetch(name: str, revision: str | None = None) -> pathlib.Path:
-    """Returns the folder of a model, downloaded unless it is there already.
+    """Returns the local folder of a model, downloaded if it is not there yet.
 
     Args:
         name: owner/name.
         revision: a branch, tag or commit; None for the newest.
 
     Raises:
-        ValueError: huggingface_hub is not installed, or there is no such model.
+        ValueError: huggingface_hub is not installed, or the model cannot be downloaded.
     """
-    library = _library(f"{name} is no folder here, and loading it from the hub")
+    library = _library(f"{name} is not a local folder, and loading it from the hub")
     try:
         found = library.snapshot_download(
             name, revision=revision, allow_patterns=[model_folder.WEIGHTS, model_folder.DESCRIPTION]
         )
-    except (OSError, ValueError) as error:  # what huggingface_hub raises is one of them
+    except (OSError, ValueError) as error:  # those of huggingface_hub are of these types
         raise ValueError(
-            f"{name} is neither a folder here nor could it be loaded from the hub: {error}"
+            f"{name} is not a local folder and could not be downloaded from the hub: {error}"
         ) from error
     return pathlib.Path(found)
 
 
 def push(source: pathlib.Path, name: str, private: bool = True) -> str:
-    """Uploads a shared model, made private unless said otherwise; returns its address.
+    """Uploads a shared model and returns its address.
 
     Args:
-        source: the folder.
-        name: owner/name; made if need be.
-        private: whether a repository made for it is private.
+        source: the model's folder.
+        name: owner/name; the repository is created if it does not exist.
+        private: whether a repository created for the model is private.
 
     Raises:
         ValueError: huggingface_hub is not installed, or the folder holds no model.
     """
     if not is_name(name):
-        raise ValueError(f"A model's name on the hub is OWNER/NAME, not {name!r}.")
-    model_folder.read(source)  # whole and as described, before anything leaves this machine
+        raise ValueError(f"A model's name on the hub must be OWNER/NAME, not {name!r}.")
+    model_folder.read(source)  # so that nothing incomplete is uploaded
     library = _library("Pushing to the hub")
     library.create_repo(name, private=private, exist_ok=True)
     shown = [model_folder.CARD, model_folder.DESCRIPTION, model_folder.WEIGHTS]

@@ -1,4 +1,4 @@
-"""The model card: what a model is, what it was trained on, how long, and how well it does."""
+"""Writes model cards: what a model is, its training data, its settings and its results."""
 
 import json
 import pathlib
@@ -37,9 +37,9 @@ def of_run(
 
     Args:
         description: what the model is.
-        workdir: the run.
-        step: of the checkpoint.
-        licences: {dataset: licence}, for data whose preparation did not record one.
+        workdir: the folder of the run.
+        step: step of the checkpoint.
+        licences: {dataset: licence} for datasets whose preparation did not record one.
     """
     saved = options.load(workdir / "config.json")
     config = saved["config"]
@@ -85,7 +85,7 @@ def _head(d: architectures.Description) -> str:
 
 
 def _data(folders: str, licences: Mapping[str, str]) -> list[tuple]:
-    """Returns dataset, folder's name, frames and licence of every folder of the config."""
+    """Returns (dataset, folder's name, frames, licence) for every data folder of the config."""
     rows = []
     for text in filter(None, folders.split(",")):
         path = pathlib.Path(text.split(":")[0].strip())
@@ -100,7 +100,7 @@ def _data(folders: str, licences: Mapping[str, str]) -> list[tuple]:
 
 
 def _numbers(workdir: pathlib.Path, step: int) -> str:
-    """Returns the held-out numbers of the newest measurement that is not after the checkpoint."""
+    """Returns the newest held-out numbers that were measured up to the checkpoint's step."""
     path, found = workdir / "metrics.jsonl", None
     for line in path.read_text().splitlines() if path.exists() else []:
         values = json.loads(line)

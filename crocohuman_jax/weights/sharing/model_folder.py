@@ -1,4 +1,4 @@
-"""The form in which models are shared: a folder of model.safetensors, config.json, README.md."""
+"""Reads and writes shared models: folders of model.safetensors, config.json and README.md."""
 
 import json
 import pathlib
@@ -25,12 +25,12 @@ def write(
     params: Mapping[str, np.ndarray],
     card: str,
 ) -> list[pathlib.Path]:
-    """Writes a model, its weights last, so that a folder with weights is whole.
+    """Writes a model's folder, the weights last, so that a folder with weights is complete.
 
     Args:
-        folder: made if need be; what it holds is replaced.
+        folder: created if it does not exist; files of the same names are replaced.
         description: what the model is.
-        params: {path: array}, stacks with their leading axis.
+        params: {path: array}; the layers of a stack share a leading axis.
         card: the text of README.md.
 
     Returns:
@@ -46,39 +46,42 @@ def write(
 
 
 def holds_model(folder: pathlib.Path) -> bool:
-    """Returns whether a folder has the form of `write`."""
+    """Returns whether a folder holds a model that `write` wrote."""
     return (folder / WEIGHTS).is_file() and (folder / DESCRIPTION).is_file()
 
 
 def describe(source: pathlib.Path) -> architectures.Description:
-    """Returns what a shared model, or the model of a run's workdir, is.
+    """Returns the description of a shared model, or of the model in a run's workdir.
 
     Raises:
-        ValueError: neither of them, or of another version.
+        ValueError: the folder is neither of them, or has another format.
     """
     path = source / DESCRIPTION
     if not path.is_file():
         raise ValueError(
             f"{source} holds no model: neither a folder with {WEIGHTS} and {DESCRIPTION} nor "
-            "the workdir of a run. PyTorch's files are made into one by: "
+            "the workdir of a run. To convert a PyTorch file: "
             "python -m crocohuman_jax.convert import --source=FILE --output=DIR."
         )
     saved = json.loads(path.read_text())
     saved = saved if isinstance(saved, dict) else {}
-    if "config" in saved:  # of a run
+    if "config" in saved:  # written by a run
         return _of_run(saved["config"])
     if saved.get("format") != FORMAT:
         raise ValueError(
-            f"{path} is of the format {saved.get('format')!r}, not {FORMAT!r}: "
-            "python -m crocohuman_jax.convert import makes one of it."
+            f"{path} has the format {saved.get('format')!r}, not {FORMAT!r}: convert it with "
+            "python -m crocohuman_jax.convert import."
         )
     if saved.get("pixels") != _pixels():
-        raise ValueError(f"{path}: pixels normalised by {saved.get('pixels')}, not {_pixels()}.")
+        raise ValueError(
+            f"{path}: this model normalises pixels by {saved.get('pixels')}; only {_pixels()} is "
+            "supported."
+        )
     return architectures.Description.from_json(saved.get("model"))
 
 
 def _pixels() -> dict[str, list[float]]:
-    """Returns how pictures are normalised, rounded to what the numbers mean."""
+    """Returns the mean and deviation that normalise pixels, rounded to six decimals."""
     return {
         name: [round(float(x), 6) for x in values]
         for name, values in (("mean", pixels.MEAN), ("std", pixels.STD))
@@ -87,7 +90,10 @@ def _pixels() -> dict[str, list[float]]:
 
 def _of_run(config: Mapping[str, Any]) -> architectures.Description:
     if config["task"] != "completion":
-        raise ValueError(f"A run of the task {config['task']!r} is no model to share yet.")
+        raise ValueError(
+            f"A run of the task {config['task']!r} cannot be loaded or shared as a model; only "
+            "runs of 'completion' can."
+        )
     model = config["model"]
     return architectures.Description(
         kind="croco",
@@ -102,16 +108,16 @@ def _of_run(config: Mapping[str, Any]) -> architectures.Description:
 
 
 def read(folder: pathlib.Path) -> tuple[architectures.Description, dict[str, np.ndarray]]:
-    """Returns a shared model and its parameters by path, views of the file where that can be.
+    """Returns a shared model's description and its parameters by path, as views of the file.
 
     Raises:
-        ValueError: the file does not hold what the description says.
+        ValueError: the weights do not match the description.
     """
     description = describe(folder)
     found, _ = arrays.read_safetensors(folder / WEIGHTS)
     wanted = {leaf.path: leaf.shape_here() for leaf in architectures.leaves(description)}
     faults = [f"{path}: missing" for path in wanted if path not in found]
-    faults += [f"{path}: not expected" for path in found if path not in wanted]
+    faults += [f"{path}: unexpected" for path in found if path not in wanted]
     faults += [
         f"{path}: {found[path].dtype} {found[path].shape}, expected float32 {shape}"
         for path, shape in wanted.items()
@@ -119,57 +125,58 @@ def read(folder: pathlib.Path) -> tuple[architectures.Description, dict[str, np.
     ]
     if faults:
         raise ValueError(
-            f"{folder / WEIGHTS} does not hold what {DESCRIPTION} says:\n  " + "\n  ".join(faults)
+            f"{folder / WEIGHTS} does not match {DESCRIPTION}:\n  " + "\n  ".join(faults)
         )
     return description, found
 
 
 def load_params(folder: pathlib.Path, wanted: Any, grid: tuple[int, int], position: str) -> Any:
-    """Returns parameters of a shared model, placed as `wanted` is.
+    """Returns parameters of a shared model, with the types and shardings of `wanted`.
 
-    A table of positions that the file stores for another grid is interpolated.
+    A stored table of positions is interpolated if it is for another grid.
 
     Args:
-        folder: what `write` wrote.
-        wanted: a nested dict of arrays or their shapes with shardings; only these are read.
-        grid: (rows, columns) of patches they are wanted for.
-        position: kind of positions they are wanted for.
+        folder: a folder that `write` wrote.
+        wanted: a nested dict of arrays or their shapes with shardings; only these are returned.
+        grid: (rows, columns) of patches of the model that gets the parameters.
+        position: kind of position embeddings of that model.
 
     Raises:
-        ValueError: a leaf is missing or of another shape, or the positions are of another kind.
+        ValueError: a parameter is missing or has another shape, or the kinds of positions differ.
     """
     description, found = read(folder)
     if description.position != position:
         raise ValueError(
-            f"The weights of {folder} are of {description.position!r} positions, "
+            f"The weights of {folder} use {description.position!r} positions, "
             f"not {position!r}: set config.model.position."
         )
     shapes = dict(parameters.named_leaves(wanted))
     for path in found:
         if path.endswith("/positions") and path in shapes:
             found[path] = resized(found[path], description.grid, grid)
-    faults = [f"{path}: missing there" for path in shapes if path not in found]
+    faults = [f"{path}: missing in the file" for path in shapes if path not in found]
     faults += [
-        f"{path}: {found[path].shape} there, {tuple(leaf.shape)} here"
+        f"{path}: {found[path].shape} in the file, expected {tuple(leaf.shape)}"
         for path, leaf in shapes.items()
         if path in found and found[path].shape != tuple(leaf.shape)
     ]
     if faults:
         parts = ", ".join(architectures.parts(description))
         raise ValueError(
-            f"The weights of {folder} do not fit (it has {parts}):\n  " + "\n  ".join(faults[:20])
+            f"The weights of {folder} (it has {parts}) do not fit this model:\n  "
+            + "\n  ".join(faults[:20])
         )
 
     def place(path, leaf):
         array = found[path].astype(leaf.dtype, copy=False)
         placed = jax.make_array_from_callback(array.shape, leaf.sharding, lambda i: array[i])
-        return jnp.copy(placed)  # memory of its own: the file's may be given up only with the file
+        return jnp.copy(placed)  # a copy, since a view's memory is freed only with the whole file
 
     return leaf_names.nested({path: place(path, leaf) for path, leaf in shapes.items()})
 
 
 def resized(table: np.ndarray, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
-    """Returns a stored table [1 + N, D] for another grid; the class token's row stays."""
+    """Returns a stored table [1 + N, D] interpolated to a grid; the class token's row stays."""
     if old == new:
         return table
     return np.concatenate([table[:1], np.asarray(position_embeddings.resize(table[1:], old, new))])

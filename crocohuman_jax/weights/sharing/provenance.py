@@ -1,4 +1,4 @@
-"""Receipts: what a conversion read and wrote, with the SHA-256 of every file."""
+"""Writes receipts: which files a conversion read and wrote, with their SHA-256."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ RECEIPT = "receipt.json"
 
 
 def about(path: pathlib.Path) -> dict:
-    """Returns a file's name, size in bytes and SHA-256; of a folder, those of its files."""
+    """Returns a file's name, size in bytes and SHA-256, or a folder's name and number of files."""
     if path.is_dir():
         files = sorted(child for child in path.rglob("*") if child.is_file())
         return {"name": path.name, "files": len(files)}
@@ -25,14 +25,14 @@ def write(
     details: Mapping[str, object],
     name: str = RECEIPT,
 ) -> pathlib.Path:
-    """Writes a receipt into a folder; returns its path.
+    """Writes a receipt into a folder and returns its path.
 
     Args:
-        folder: where to.
-        source: what was read.
+        folder: the folder that gets the receipt.
+        source: the file or folder that was read.
         outputs: the files that were written.
-        details: what else to say, in values that JSON has.
-        name: of the receipt.
+        details: further entries, as values that JSON supports.
+        name: file name of the receipt.
     """
     content = {
         "source": about(source),
