@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(prepared, tmp_p
         ({"batch_size": 12}, "batch of 12 does not divide over 8 devices"),
         ({"task": "dreaming"}, "Unknown name 'dreaming' in tasks. Known: completion"),
         ({"total": "0"}, "is 0 steps of a batch of 8"),
-        ({"total": "a while"}, "Duration 'a while' is none of"),
+        ({"total": "a while"}, "Duration 'a while' must have the form"),
         ({"loss__region": "some"}, "Unknown config.loss.region 'some'"),
         ({"model__image": (64, 60)}, "64x60 picture does not divide into 16x16 patches"),
         ({"model__encoder__heads": 5}, "Width 64 does not divide into 5 heads"),
