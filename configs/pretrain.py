@@ -132,7 +132,7 @@ def data(rule, multiple, held_out_pairs):
         "rule": rule,  # chooses the number of visible patches: max_human, max_kept, fixed
         "visible": 0,  # that number for rule=fixed; 0 derives a multiple from the ratio
         "multiple": multiple,  # numbers of visible patches are multiples of it
-        "scope": "global",  # pictures that share one number; or per_host, per_device
+        "scope": "global",  # pictures with one common number; or per_host, per_device
         "shortage": "clamp",  # if background runs out; or reveal_human, drop_pair
     }
     config.augment = {

@@ -121,8 +121,8 @@ def test_matrices_of_another_mesh_or_of_other_levels_are_refused(hand, tmp_path)
     output = tmp_path / "sampling.npz"
     taken(published(tmp_path / "mano_downsampling.npz", hand), output)
     for levels, message in (
-        ((190,), r"meshes of \(1611, 195\) vertices, but .* head.levels need \(1611, 190\)"),
-        ((195, 49, 13), "faces F0, ... of 3 levels; of 4 is asked"),
+        ((190,), r"meshes of \(1611, 195\) vertices, but .*head.levels need \(1611, 190\)"),
+        ((195, 49, 13), "faces F0, ... of 3 levels, but 4 levels are needed"),
     ):
         config = configured(**{"head.sampling": str(output), "head.levels": levels})
         with pytest.raises(ValueError, match=message):
