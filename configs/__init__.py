@@ -1,1 +1,1 @@
-"""One file an experiment: only names and numbers."""
+"""One file per experiment, with nothing but names and numbers."""

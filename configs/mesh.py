@@ -1,17 +1,18 @@
-"""Mesh recovery of bodies and hands, fine-tuned from a pre-trained encoder or from nothing.
+"""Mesh recovery of bodies and hands, from a pre-trained encoder or from random weights.
 
 Options after the colon: variant (micro, tiny, small, base, large, huge), body (open_body,
 open_hand_right; or the path of a converted SMPL or MANO file), head (iterative, metro), recipe
-(own, spin: how the iterative head is parameterised and learned), second (none, view, pose, same:
-where a second picture comes from), data (a name of MIXTURES) and root (the folder in which its
-parts were prepared), decoder, position, size, batch, debug.
+(own, spin: parameters and loss of the iterative head), second (none, view, pose, same: source of a
+second picture), data (a name of MIXTURES) and root (the folder with its prepared parts), decoder,
+position, size, batch, debug.
 
 The method's published setting is the base encoder on 224x224 pictures with the iterative
-regressor, learned from COCO-Part-EFT: 57.5 mm PA-MPJPE and 111.5 mm MPVPE on 3DPW; from random
-weights 80.2 and 180.0. With Mix* it is 46.2, with METRO's head 44.2. Two pictures with the decoder
-reach 55.0 and 108.4. Optimizer, epochs and batch size are not published: those below are this
-project's choices, and so is the default recipe of the iterative head; `recipe=spin` is SPIN's with
-its loss weights. Augmentation is SPIN's, METRO's loss weights are its own.
+regressor, trained on COCO-Part-EFT. It reaches 57.5 mm PA-MPJPE and 111.5 mm MPVPE on 3DPW; from
+random weights 80.2 and 180.0. PA-MPJPE is 46.2 with Mix*, and 44.2 with METRO's head. Two pictures
+with the decoder reach 55.0 and 108.4. Optimizer, epochs and batch size are not published, so those
+below are this project's choices, and so is the default recipe of the iterative head. `recipe=spin`
+is SPIN's recipe with its loss weights. Augmentation is that of SPIN, and METRO's loss weights are
+those of METRO.
 
     python -m crocohuman_jax.train --config=configs/mesh.py:base \
         --config.data.folders=PREPARED --config.init_from=PRETRAINED --workdir=RUN
@@ -21,7 +22,7 @@ The published recipe, with prepared folders DATA/coco_part and so on and a conve
     --config=configs/mesh.py:base,body=SMPL_NEUTRAL.npz,data=coco_part,root=DATA \
         --config.body.extra=J_regressor_extra.npz --config.body.h36m=J_regressor_h36m.npz
 
-`:tiny` is for two CPU cores, `:debug` for seconds.
+`:tiny` suits two CPU cores, `:debug` takes seconds.
 """
 
 import pathlib
@@ -31,8 +32,9 @@ import ml_collections
 from configs import variants
 from crocohuman_jax.configuration import options
 
-# Of what the method learns, {name: ((folder, share), ...)}; without shares by numbers of frames.
-# How Mix was mixed is not published: SPIN's shares, those in the wild by their sizes.
+# Training data of the method, {name: ((folder, share), ...)}; with shares of 0, folders are sampled
+# by their numbers of frames. The shares of Mix are not published. These are SPIN's, and datasets in
+# the wild share theirs by their sizes.
 _WILD = (("coco_all", 0.6 * 74834 / 89195), ("mpii", 0.6 * 14361 / 89195))
 _MIX = (("h36m", 0.3), *_WILD, ("mpi_inf_3dhp", 0.1))
 MIXTURES = {
@@ -46,11 +48,11 @@ MIXTURES = {
     "hanco": (("hanco", 0.0),),
 }
 
-RECIPES = {"own": False, "spin": True}  # of the iterative head: whether it is SPIN's to the letter
+RECIPES = {"own": False, "spin": True}  # whether the iterative head is exactly that of SPIN
 
 
 def get_config(arg=None):
-    """Returns the locked config; see the module for what `arg` may say."""
+    """Returns the locked config; the module's docstring lists the options in `arg`."""
     arg = options.parse(
         arg,
         variant="base",
@@ -78,9 +80,9 @@ def get_config(arg=None):
     config.seed = 0
     config.total = "2000" if small else "50ep"
     config.batch_size = arg.batch or (32 if small else 64)
-    config.accumulate = 1  # parts a batch is computed in
+    config.accumulate = 1  # number of parts in which a batch is computed, one after the other
     config.ema = 0.0
-    # Workdir of a run, or what `convert import` wrote; "" for random weights.
+    # Workdir of a run, or folder that `convert import` wrote; "" for random weights.
     config.init_from = ""
     config.init_parts = ("encoder",) if arg.second == "none" else ("encoder", "decoder")
 
@@ -108,60 +110,60 @@ def get_config(arg=None):
 
 
 def _model(arg, encoder, decoder):
-    """Returns the sizes of the network and how it is computed."""
+    """Returns the sizes of the network and the settings of its computation."""
     config = ml_collections.ConfigDict()
     config.encoder = dict(encoder)
-    config.decoder = dict(decoder)  # used with a second picture only
+    config.decoder = dict(decoder)  # used only with a second picture
     config.image = options.size(arg.size)
     config.patch = 16
     config.position = arg.position
     config.drop_path = 0.0
-    config.keep_cls = False  # keep the class token of MAE's encoder, imported with it
-    config.dtype = "auto"  # bfloat16 on GPUs and TPUs, float32 on CPUs; or one of them
-    config.attention = "auto"  # xla, cudnn
-    config.remat = "none"  # dots, full
+    config.keep_cls = False  # use MAE's encoder with its class token, imported with it
+    config.dtype = "auto"  # bfloat16 on GPUs and TPUs, float32 on CPUs; or one of the two
+    config.attention = "auto"  # or xla, cudnn
+    config.remat = "none"  # or dots, full
     config.unroll = 1
     return config
 
 
 def _body(arg, hand):
-    """Returns which body model is learned, and by which points it is measured."""
+    """Returns the settings of the body model and of its points for evaluation."""
     config = ml_collections.ConfigDict()
     config.model = arg.body
     config.gender = "neutral"
-    config.truth = "annotated"  # own: true meshes and shapes by this model whatever the gender
+    config.truth = "annotated"  # or own: this model gives true meshes, whatever the gender
     config.betas = 10
-    config.male = config.female = ""  # files for gendered truth, in training and evaluations
+    config.male = config.female = ""  # models for people annotated with that gender
     config.extra = ""  # SPIN's J_regressor_extra, converted; for SMPL
     config.h36m = ""  # Human3.6M's regressor, converted; for SMPL
-    config.h36m_order = "spin"  # metro: whose file it is
-    config.tips = "freihand"  # manopth
+    config.h36m_order = "spin"  # or metro: the project that the file comes from
+    config.tips = "freihand"  # or manopth
     config.joints = "model" if hand and arg.head == "iterative" else "mesh"
-    config.mean = ""  # smpl_mean_params, converted; "" for the mean of the training people
+    config.mean = ""  # smpl_mean_params, converted; "" for the mean of the training data
     return config
 
 
 def _iterative(hand, small, spin):
-    """Returns head and loss of the iterative regressor: this project's, or SPIN's own."""
+    """Returns head and loss of the iterative regressor: this project's or SPIN's."""
     del hand
     head = ml_collections.ConfigDict()
     head.kind = "iterative"
-    short = small and not spin  # short runs on processors
+    short = small and not spin  # short runs on CPUs
     head.hidden = 512 if short else 1024
     head.steps = 3
     head.dropout = 0.0 if short else 0.5
-    head.activation = "none" if spin else "gelu"  # relu
+    head.activation = "none" if spin else "gelu"  # or relu
     # relative: log of the scale, so that it cannot change sign; direct: the scale itself
     head.camera = "direct" if spin else "relative"
-    head.supervise = "last"  # all
+    head.supervise = "last"  # or all
     if spin:
-        # Points as the camera sees them, in metres. SPIN's mean in the picture runs over 49
-        # keypoints, of which it counts 24; here over those that there are.
+        # Points are compared in camera axes and in metres. SPIN averages the 2D error over 49
+        # keypoints, of which 24 have a weight; here the mean runs over existing keypoints only.
         loss = {"keypoints_2d": 5.0 * 24 / 49, "keypoints_3d": 5.0, "pose": 1.0, "root": 0.0}
         loss |= {"betas": 0.001, "vertices": 0.0, "depth": 1.0, "total": 60.0}
         return head, loss | {"frame": "camera", "unit": "metre"}
-    # The orientation has a term of its own, apart from the pose, and lengths are relative to the
-    # model's size: bodies and hands begin with terms of the same order.
+    # The orientation has its own term, apart from the pose, and lengths are relative to the model's
+    # size, so that the terms of bodies and hands start with similar values.
     loss = {"keypoints_2d": 2.5, "keypoints_3d": 20.0, "pose": 4.0, "root": 1.0}
     loss |= {"betas": 0.01, "vertices": 0.0, "depth": 0.0, "total": 1.0}
     return head, loss | {"frame": "root", "unit": "size"}
@@ -181,26 +183,27 @@ def _metro(hand, small, spin):
     head.mask_share = 0.3
     head.feature_width = 0
     head.levels = (195,) if hand else (1723, 431)  # vertices of the coarse meshes
-    head.sampling = ""  # METRO's file of them, converted; "" to compute them
-    # The levels of vertices count alike, bodies' three and hands' two: their mean is weighted.
+    head.sampling = ""  # METRO's file of the coarse meshes, converted; "" to compute them
+    # The weight of vertices applies to the mean over the levels, three of bodies and two of hands.
     weights = (1.0, 1.0, 1.0) if hand else (100.0, 1000.0, 100.0)
     terms = ("keypoints_2d", "keypoints_3d", "vertices")
     return head, {"total": 1.0} | dict(zip(terms, weights, strict=True))
 
 
 def _data(hand, small, second):
-    """Returns who is learned from and how the pictures are changed."""
+    """Returns the training data and how its pictures are augmented."""
     config = ml_collections.ConfigDict()
     config.folders = ""  # prepared folders, comma-separated
-    config.weights = ()  # their shares; () for their numbers of frames
-    config.fraction = 1.0  # of the frames; shares of one seed are nested
+    config.weights = ()  # shares of the folders; () for their numbers of frames
+    # Share of the frames used; for one seed, a smaller share is a subset of a larger one.
+    config.fraction = 1.0
     config.second = second  # none, view, pose, same
-    config.gap = (1, 10)  # least and greatest distance of the second picture in time
-    # Short runs of small variants learn more without: they see each picture a few times only.
+    config.gap = (1, 10)  # least and greatest distance in time of the second picture
+    # Short runs of small variants learn more without, because they see each picture rarely.
     config.augment = {
         "flip": 0.0 if hand else 0.5,
         "scale": 0.0 if small else 0.25,
-        "rotation": 0.0 if small else 30.0,  # degrees, one deviation
+        "rotation": 0.0 if small else 30.0,  # standard deviation in degrees
         "still": 0.6,
         "noise": 0.0 if small else 0.4,
     }
@@ -222,13 +225,13 @@ def _optimizer(small):
     config.weight_decay = 0.05
     config.no_decay = r"(bias|scale|mean|mask_token|class_token|positions)$"
     config.clip = 0.0  # largest gradient norm; 0 is no limit
-    config.layer_decay = 1.0  # factor on the rate from each block to the one below
-    config.freeze = ()  # patterns of parameters that stay: ("encoder/",)
+    config.layer_decay = 1.0  # factor on the rate from each encoder block to the one below
+    config.freeze = ()  # patterns of the paths of parameters that are not trained: ("encoder/",)
     return config
 
 
 def _shrink(config, hand):
-    """Makes a config one of seconds."""
+    """Changes a config so that its run takes seconds."""
     config.model.image = (64, 64)
     config.model.encoder.update(width=64, depth=2, heads=2)
     config.model.decoder.update(width=32, depth=1, heads=2)
@@ -244,9 +247,9 @@ def _shrink(config, hand):
 
 
 def sweep():
-    """Yields the overrides of the method's study of how much data is needed.
+    """Yields the overrides for the method's study of the amount of training data.
 
-    All learn for as many steps: as fifty epochs of all the data.
+    All runs have the same number of steps, that of fifty epochs of all the data.
     """
     for fraction in (0.1, 0.25, 0.5, 0.75, 1.0):
         yield {"data.fraction": fraction, "total": f"{50 / fraction:g}ep"}

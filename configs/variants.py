@@ -14,7 +14,7 @@ DECODERS = {
     "small": {"width": 512, "depth": 8, "heads": 16},
     "base": {"width": 768, "depth": 12, "heads": 12},
 }
-# The decoder an encoder gets when none is named: the pairs that were released, and their like.
+# The default decoder of each encoder: the pairs that were released, and similar ones.
 DECODER_OF = {"micro": "micro", "tiny": "tiny", "small": "small"}
 DECODER_OF |= {"base": "small", "large": "base", "huge": "base"}
-SMALL = ("micro", "tiny")  # for processors: their runs are short, their rates high
+SMALL = ("micro", "tiny")  # for CPUs, with short runs and high learning rates

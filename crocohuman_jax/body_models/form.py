@@ -1,4 +1,4 @@
-"""How a body model's numbers are arranged, for data that is read without the model."""
+"""Describes a body model's parameters and points, so that data can be read without the model."""
 
 import dataclasses
 import functools
@@ -12,21 +12,21 @@ GENDERS = ("neutral", "male", "female")
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """What a body model is trained with, in numpy: no mesh, only how its numbers are arranged.
+    """The layout of a body model's parameters and points, in numpy and without its mesh.
 
     Attributes:
-        kind: of the body model: "open_body", "smpl", "mano_right", ...
-        names: of the points it is trained on.
-        aliases: {name elsewhere: name here} for points that stand in for others.
-        joints: K.
-        betas: S.
-        root: [3] the root joint at rest of mean shape, metres.
-        root_shapes: [S, 3] what each beta adds to it.
-        mean_pose: [K, 3] added to poses that labels give without (MANO's).
-        gender: of the model, as "neutral".
-        genders: those whose shape can be made a mesh of, to learn from and to be measured by.
-        own: whether shapes of every gender are taken for the model's own.
-        vertices: V, where true meshes are wanted as they come with a dataset; 0 where not.
+        kind: kind of the body model: "open_body", "smpl", "mano_right", ...
+        names: names of the points on which it is trained.
+        aliases: {missing point: the model's point that replaces it}.
+        joints: K, number of joints.
+        betas: S, number of shape components.
+        root: [3], root joint at rest of the mean shape, metres.
+        root_shapes: [S, 3], change of the root joint per unit of each beta.
+        mean_pose: [K, 3], rotation vectors added to annotated poses that exclude them (MANO).
+        gender: gender of the model, as "neutral".
+        genders: genders whose annotated shapes give true meshes, for training and evaluation.
+        own: whether shapes annotated for any gender are used with this model.
+        vertices: V if the true meshes that come with a dataset are wanted, else 0.
     """
 
     kind: str
@@ -48,10 +48,10 @@ class Form:
 
     @functools.cached_property
     def mirror(self) -> tuple[int, ...]:
-        """Each point's partner on the other side; a hand's own, for it changes sides itself."""
+        """Index of each point's partner on the other side; for hands, the point itself."""
         return tuple(range(len(self.names))) if self.is_hand else joint_names.mirror(self.names)
 
     @functools.cached_property
     def pose_mirror(self) -> tuple[int, ...]:
-        """Each joint's partner."""
+        """Index of each joint's partner on the other side; for hands, the joint itself."""
         return tuple(range(self.joints)) if self.is_hand else joint_names.mirror(joint_names.SMPL)

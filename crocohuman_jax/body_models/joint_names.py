@@ -6,16 +6,16 @@ SMPL = (
     *("right_collar", "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow"),
     *("left_wrist", "right_wrist", "left_hand", "right_hand"),
 )
-# The 24 that SPIN trains with: LSP's 14, MPII's and Human3.6M's additions, COCO's face. Those that
-# other definitions put elsewhere carry the name of theirs.
+# The 24 keypoints that SPIN trains with: LSP's 14, additions of MPII and Human3.6M, COCO's face. A
+# suffix names the dataset if datasets define the point differently.
 PEOPLE = (
     *("right_ankle", "right_knee", "right_hip_lsp", "left_hip_lsp", "left_knee", "left_ankle"),
     *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
     *("neck_lsp", "head_top", "pelvis_mpii", "thorax_mpii", "spine_h36m", "jaw_h36m", "head_h36m"),
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
 )
-# The rows of Human3.6M's regressors. Files of one shape differ: METRO's, as the dataset itself,
-# has the right leg first, SPIN's the left one.
+# The rows of Human3.6M's regressors. Files of the same shape differ: METRO's file, like the dataset
+# itself, has the right leg first, SPIN's the left leg.
 _RIGHT, _LEFT = (
     tuple(f"{side}_{j}" for j in ("hip", "knee", "ankle")) for side in ("right", "left")
 )
@@ -25,7 +25,7 @@ _UPPER = (
 )
 H36M = ("pelvis", *_RIGHT, *_LEFT, *_UPPER)
 H36M_SPIN = ("pelvis", *_LEFT, *_RIGHT, *_UPPER)
-# The 14 of LSP, in the order of evaluations on 3DPW and Human3.6M.
+# The 14 joints of LSP, in the order of evaluations on 3DPW and Human3.6M.
 LSP = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
     *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
@@ -44,7 +44,7 @@ HAND = (
 
 
 def mirrored(name: str) -> str:
-    """Returns the name of a joint's partner on the other side; its own for one in the middle."""
+    """Returns the name of a joint's partner on the other side; middle joints keep their name."""
     for side, other in (("left_", "right_"), ("right_", "left_")):
         if name.startswith(side):
             return other + name.removeprefix(side)
@@ -52,17 +52,17 @@ def mirrored(name: str) -> str:
 
 
 def mirror(names: tuple[str, ...]) -> tuple[int, ...]:
-    """Returns the index of every joint's partner.
+    """Returns the index of every joint's partner on the other side.
 
     Raises:
         ValueError: a joint's partner is not among the names.
     """
     lone = [name for name in names if mirrored(name) not in names]
     if lone:
-        raise ValueError(f"No mirrored partner of {', '.join(lone)} among {', '.join(names)}.")
+        raise ValueError(f"Mirrored partners of {', '.join(lone)} are not in {', '.join(names)}.")
     return tuple(names.index(mirrored(name)) for name in names)
 
 
 def positions(wanted: tuple[str, ...], among: tuple[str, ...]) -> list[int]:
-    """Returns where each wanted name stands among others, -1 where it does not."""
+    """Returns the index of each wanted name in `among`, -1 if it is missing there."""
     return [among.index(name) if name in among else -1 for name in wanted]

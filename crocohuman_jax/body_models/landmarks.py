@@ -1,4 +1,4 @@
-"""Named points of a body model: its joints, some of its vertices, and what regressors find."""
+"""Named points of a body model: its joints, some vertices, and points that regressors give."""
 
 import dataclasses
 import hashlib
@@ -10,7 +10,7 @@ import numpy as np
 
 from crocohuman_jax.body_models import joint_names, lbs
 
-# Vertices of SMPL's mesh, those of SMPLify's and SPIN's joint lists.
+# Vertices of SMPL's mesh that are points of the face, as in SMPLify's and SPIN's joint lists.
 _SMPL_VERTICES = {"nose": 332, "right_eye": 6260, "left_eye": 2800, "right_ear": 4071}
 _SMPL_VERTICES |= {"left_ear": 583}
 # The nine rows of SPIN's J_regressor_extra, in its order.
@@ -25,7 +25,7 @@ TIPS = {
 }
 H36M_ORDERS = {"spin": joint_names.H36M_SPIN, "metro": joint_names.H36M}
 MANO_VERTICES, SMPL_VERTICES = 778, 6890
-# Where a model has no joint of a name, the one that stands for it: its own, a little apart.
+# {missing point: the model's joint that replaces it}, though it lies a little apart.
 ALIASES = {
     "right_hip_lsp": "right_hip",
     "left_hip_lsp": "left_hip",
@@ -36,12 +36,12 @@ ALIASES = {
 
 @dataclasses.dataclass(frozen=True)
 class Landmarks:
-    """Points that are found from a posed mesh and its joints.
+    """Points that are computed from a posed mesh and its joints.
 
     Attributes:
-        names: [L], one a point.
-        joints: [L] which joint of the model each is; -1 for one that is found from the mesh.
-        matrix: [L, V] weights of the vertices; rows of joints are zero.
+        names: [L], name of each point.
+        joints: [L], index of each point among the model's joints; -1 if the mesh gives the point.
+        matrix: [L, V], weights of the vertices; rows of joints are zero.
     """
 
     names: tuple[str, ...]
@@ -51,7 +51,7 @@ class Landmarks:
     def __call__(self, vertices: jax.Array, places: jax.Array | None) -> jax.Array:
         """Returns the points [B, L, 3] of vertices [B, V, 3] and joints [B, K, 3].
 
-        `places` may be None where all points are found from the mesh.
+        `places`, the joints, may be None if the mesh gives all points.
         """
         found = jnp.zeros((len(vertices), len(self.names), 3))
         joints_, rows = np.flatnonzero(self.joints >= 0), np.flatnonzero(self.joints < 0)
@@ -65,11 +65,11 @@ class Landmarks:
         return found
 
     def used(self) -> np.ndarray:
-        """Returns the vertices that any of the points is found from."""
+        """Returns the indices of the vertices on which at least one point depends."""
         return np.flatnonzero(self.matrix.any(0))
 
     def within(self, vertices: np.ndarray) -> "Landmarks":
-        """Returns the same points for a mesh of some of the vertices, see `lbs.part`."""
+        """Returns the same points for a mesh with only these vertices, see `lbs.part`."""
         return dataclasses.replace(self, matrix=self.matrix[:, vertices])
 
     @property
@@ -79,10 +79,10 @@ class Landmarks:
         return hashlib.sha256(content).hexdigest()
 
     def select(self, names: tuple[str, ...]) -> "Landmarks":
-        """Returns some of the points.
+        """Returns the points with the given names.
 
         Raises:
-            ValueError: one is not among them.
+            ValueError: a name is not among the points.
         """
         unknown = [name for name in names if name not in self.names]
         if unknown:
@@ -94,15 +94,16 @@ class Landmarks:
 
 
 def keypoints(body: lbs.Body, extra: np.ndarray | None = None, tips: str = "freihand") -> Landmarks:
-    """Returns the points that a model is trained on.
+    """Returns the points on which a model is trained.
 
-    Of SMPL these are SPIN's 24 (without `extra` those that need no regressor), of the open body its
-    24 joints and the top of its head, of hands 16 joints and five tips in FreiHAND's order.
+    For SMPL these are SPIN's 24 (without `extra`, those that need no regressor), for the open body
+    its 24 joints and the top of its head, for hands 16 joints and five tips in FreiHAND's order.
 
     Args:
         body: the model.
         extra: [9, V], SPIN's J_regressor_extra.
-        tips: of MANO's fingers: "freihand" or "manopth". Other hands have their own farthest ones.
+        tips: convention for MANO's finger tips, "freihand" or "manopth". In other hands the tip is
+            the farthest vertex of each finger.
 
     Raises:
         ValueError: a regressor of another shape.
@@ -128,21 +129,22 @@ def evaluated(
     tips: str = "freihand",
     from_mesh: bool = True,
 ) -> tuple[Landmarks, int]:
-    """Returns the points that a model is measured by, and how many at the front are only the root.
+    """Returns the points for evaluation, and the number of leading points used only as the root.
 
-    Of bodies these are the pelvis, which is the root alone, and LSP's 14: of SMPL by Human3.6M's
-    regressor, of the open body by its own. Of hands the 21, the wrist being the root as well.
+    For bodies these are the pelvis, used only as the root, and LSP's 14 joints, which Human3.6M's
+    regressor gives for SMPL and its own regressor for the open body. For hands these are 21 points,
+    of which the wrist is also the root.
 
     Args:
         body: the model.
         h36m: [17, V], Human3.6M's regressor for SMPL.
-        order: of its rows: "spin" or "metro".
+        order: order of its rows: "spin" or "metro".
         tips: see `keypoints`.
-        from_mesh: find joints of hands from the posed mesh, as models that predict a mesh have to;
-            else those of the chain. Bodies are always measured from the mesh.
+        from_mesh: find the joints of hands from the posed mesh, as heads that predict a mesh must;
+            else take those of the model's chain. Joints of bodies always come from the mesh.
 
     Raises:
-        ValueError: SMPL without the regressor, or one of another shape or order.
+        ValueError: SMPL without the regressor, or a regressor of another shape or order.
     """
     own = dict(zip(body.names, np.asarray(body.regressor), strict=True))
     if len(body.names) == len(joint_names.MANO):
@@ -153,23 +155,23 @@ def evaluated(
         return _build(body, names, own | _top(body)), 1
     if h36m is None:
         raise ValueError(
-            "Bodies of SMPL are measured by the joints of Human3.6M: name the regressor in "
-            "config.body.h36m (J_regressor_h36m.npy, through `convert body`) and the order of its "
-            f"rows in config.body.h36m_order: {', '.join(H36M_ORDERS)}."
+            "SMPL is evaluated on the joints of Human3.6M, which need a regressor: convert "
+            "J_regressor_h36m.npy with `convert body`, name the result in config.body.h36m and the "
+            f"order of its rows in config.body.h36m_order: {', '.join(H36M_ORDERS)}."
         )
     if order not in H36M_ORDERS:
-        raise ValueError(f"Unknown order {order!r} of rows. Known: {', '.join(H36M_ORDERS)}.")
+        raise ValueError(f"Unknown row order {order!r}. Known: {', '.join(H36M_ORDERS)}.")
     shape = (len(joint_names.H36M), len(body.template))
     rows = dict(zip(H36M_ORDERS[order], checked(h36m, shape, "h36m"), strict=True))
     return _build(body, names, rows), 1
 
 
 def checked(matrix: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:
-    """Returns a regressor of the shape wanted, or raises a ValueError."""
+    """Returns the regressor; raises a ValueError if it does not have this shape."""
     if matrix.shape != shape:
         raise ValueError(
-            f"The regressor config.body.{name} is {matrix.shape}, expected {shape}: files of one "
-            "name differ from project to project."
+            f"The regressor config.body.{name} has shape {matrix.shape}, expected {shape}. Files "
+            "of the same name differ between projects."
         )
     return matrix
 
@@ -196,7 +198,7 @@ def _tips(body: lbs.Body, kind: str) -> dict[str, int]:
 
 
 def _build(body, names: tuple[str, ...], found: Mapping) -> Landmarks:
-    """Returns landmarks: what is found by vertex or by row, and else the model's joints."""
+    """Returns landmarks, by the vertex or matrix row in `found`, else by the model's joint."""
     matrix = np.zeros((len(names), len(body.template)), np.float32)
     which = np.full(len(names), -1)
     for i, name in enumerate(names):

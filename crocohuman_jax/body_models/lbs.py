@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Products run in whole float32: half a millimetre is lost in what accelerators do by default.
+# Products run in full float32; the default precision of accelerators costs half a millimetre.
 PRECISION = "highest"
 
 
@@ -21,21 +21,21 @@ PRECISION = "highest"
 )
 @dataclasses.dataclass(frozen=True)
 class Body:
-    """A body or hand model in SMPL's or MANO's form; metres.
+    """A body or hand model in SMPL's or MANO's form, with lengths in metres.
 
     Attributes:
         kind: "smpl", "mano_right", "open_body", ...
-        names: of the K joints.
-        parents: of the joints, -1 for the root; a parent comes before its children.
+        names: names of the K joints.
+        parents: index of each joint's parent, -1 for the root; parents come before their children.
         faces: the triangles, as a hashable array.
-        template: [V, 3], the mesh at rest of mean shape.
-        shapes: [S, V, 3], what each beta adds to it.
-        poses: [9 (K - 1), V, 3], what the turns of the joints add; None for nothing.
-        joints: [K, 3], the joints at rest of mean shape.
-        joint_shapes: [S, K, 3], what each beta adds to them.
-        weights: [V, K], rows summing to one.
-        regressor: [K, V], finds the joints of a mesh at rest.
-        mean_pose: [K, 3] rotation vectors, added to poses that are given without (MANO's).
+        template: [V, 3], the mesh at rest of the mean shape.
+        shapes: [S, V, 3], change of the mesh per unit of each beta.
+        poses: [9 (K - 1), V, 3], change of the mesh with the joints' rotations; None for no change.
+        joints: [K, 3], the joints at rest of the mean shape.
+        joint_shapes: [S, K, 3], change of the joints per unit of each beta.
+        weights: [V, K], skinning weights; each row sums to one.
+        regressor: [K, V], gives the joints of a mesh at rest.
+        mean_pose: [K, 3], rotation vectors added to poses that exclude them (MANO); else zeros.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class Body:
 
 
 class Faces:
-    """Triangles [F, 3] int32 that can be compared, so that a model can be static in a program."""
+    """Triangles [F, 3] int32 that can be hashed and compared, as static inputs of jit must be."""
 
     def __init__(self, array: np.ndarray):
         self.array = np.ascontiguousarray(array, np.int32)
@@ -67,11 +67,11 @@ class Faces:
 
 
 def part(body: Body, vertices: np.ndarray) -> Body:
-    """Returns a model of some vertices only, with all joints, which is posed faster.
+    """Returns a model with all joints but only some vertices and no faces, which poses faster.
 
     Args:
         body: the whole model.
-        vertices: [U], which ones; its mesh has no faces.
+        vertices: [U], indices of the vertices.
     """
     return dataclasses.replace(
         body,
@@ -119,15 +119,15 @@ def pose(
 def chain(
     parents: tuple[int, ...], joints: jax.Array, turns: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns where a chain of joints lies, one generation after the other.
+    """Returns the rotations and positions of a chain of joints, one generation after the other.
 
     Args:
-        parents: of the joints.
+        parents: index of each joint's parent.
         joints: [B, K, 3] at rest.
         turns: [B, K, 3, 3], relative to the parent.
 
     Returns:
-        The rotations [B, K, 3, 3] and places [B, K, 3] in the model's frame.
+        The rotations [B, K, 3, 3] and positions [B, K, 3] in the model's frame.
     """
     parents = np.asarray(parents)
     rotations, places = [None] * len(parents), [None] * len(parents)
@@ -145,7 +145,7 @@ def chain(
 
 
 def _generations(parents: np.ndarray) -> list[np.ndarray]:
-    """Returns the joints by their distance from the root."""
+    """Returns the joints grouped by their depth below the root."""
     depth = np.zeros(len(parents), int)
     for k in range(1, len(parents)):
         depth[k] = depth[parents[k]] + 1

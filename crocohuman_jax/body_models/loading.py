@@ -1,4 +1,4 @@
-"""Body models by name or from a converted file."""
+"""Loads body models by name or from a converted file."""
 
 import functools
 import pathlib
@@ -19,7 +19,7 @@ def load(name: str, components: int = 10) -> lbs.Body:
 
     Args:
         name: one of OPEN, which are built in, or the path of a file that `convert body` wrote.
-        components: how many betas.
+        components: number of betas.
 
     Raises:
         ValueError: there is no such model; the message says how to get one.
@@ -41,20 +41,20 @@ def arrays(path: str) -> dict[str, np.ndarray]:
     """Returns the arrays of a converted file.
 
     Raises:
-        ValueError: it is missing or of another form; the message says what to do.
+        ValueError: the file is missing or has another format; the message says what to do.
     """
     file = pathlib.Path(path)
     source, output = file.with_suffix(".pkl"), file.with_suffix(".npz")
     convert = f"python -m crocohuman_jax.convert body --source={source} --output={output}"
     if file.suffix in (".pkl", ".pickle"):
         raise ValueError(
-            f"{path} is a pickle, which is never loaded as it is. Convert it: {convert}"
+            f"{path} is a pickle, which is never loaded directly. Convert it: {convert}"
         )
     if not file.is_file():
         raise ValueError(
-            f"There is no body model {path!r}. SMPL and MANO are given out by their authors after "
-            f"a registration; convert their file once: {convert}. Built in, and free of that: "
-            f"{', '.join(OPEN)}."
+            f"There is no body model {path!r}. SMPL and MANO are available from their authors "
+            f"after registration; convert their file once: {convert}. Built-in models need no "
+            f"file: {', '.join(OPEN)}."
         )
     return smpl_model.read(file)
 
@@ -66,21 +66,21 @@ def from_arrays(
 
     Args:
         found: the fields.
-        kind: its name; "" to tell it from the fields.
-        components: how many betas.
-        path: named in errors.
+        kind: kind of the model; "" to derive it from the fields.
+        components: number of betas.
+        path: path of the file, for errors.
 
     Raises:
-        ValueError: a field is missing, or it has fewer shape components.
+        ValueError: a field is missing, or the model has fewer shape components.
     """
     missing = [name for name in _NEEDED if name not in found]
     if missing:
-        raise ValueError(f"{path or kind} is no body model: it lacks {', '.join(missing)}.")
+        raise ValueError(f"{path or kind} is not a body model: it lacks {', '.join(missing)}.")
     available = found["shapedirs"].shape[-1]
     if not 1 <= components <= available:
         raise ValueError(f"{path or kind} has {available} betas, not {components}.")
     parents = np.asarray(found["kintree_table"])[0].astype(np.int64)
-    parents[0] = -1  # SMPL's files have 2**32 - 1
+    parents[0] = -1  # SMPL's files store 2**32 - 1
     kind = kind or _kind(found, len(parents), path)
     regressor = np.asarray(found["J_regressor"], np.float64)
     shapes = np.asarray(found["shapedirs"], np.float64)[..., :components]
@@ -110,20 +110,20 @@ def from_arrays(
 
 
 def components(path: str) -> np.ndarray:
-    """Returns MANO's directions of hand poses, [C, 45], one a row.
+    """Returns MANO's principal components of hand poses, [C, 45].
 
     Raises:
-        ValueError: the model has none.
+        ValueError: the model has no such components.
     """
     found = open_models.hand(path.rpartition("_")[2]) if path in OPEN[1:] else arrays(path)
     if "hands_components" not in found:
-        raise ValueError(f"{path} has no hands_components: it is no hand model.")
+        raise ValueError(f"{path} has no hands_components, so it is not a hand model.")
     return np.asarray(found["hands_components"])
 
 
 def _kind(found, count: int, path: str) -> str:
     if count not in KINDS:
-        raise ValueError(f"{path} has {count} joints. Known: {KINDS}.")
+        raise ValueError(f"{path} has {count} joints. Known numbers of joints: {KINDS}.")
     if count != 16:
         return KINDS[count]
     # A right hand's fingers point along -x from the wrist, a left one's along x.

@@ -1,20 +1,21 @@
-"""Merging the vertices of a triangle mesh into neighbours, the least visible merge first."""
+"""Simplifies a triangle mesh: merges vertices into neighbours, the least visible merge first."""
 
 import heapq
 import math
 
 import numpy as np
 
-BORDER = 100.0  # how much more than the surface its border counts
-SPREAD = 3e-3  # how much the way of a vertex counts beside its distance from the surface
-STEEPEST = 0.2  # cosine of the angle by which one merge may turn a triangle
+BORDER = 100.0  # weight of the distance from the border, relative to that from the surface
+SPREAD = 3e-3  # weight of a vertex's displacement, relative to its distance from the surface
+STEEPEST = 0.2  # cosine of the largest angle by which one merge may turn a triangle
 
 
 class Surface:
-    """A mesh that gets smaller.
+    """A mesh whose number of vertices can be reduced.
 
-    Plain numbers and no sums of numpy's within: merges that cost nearly the same would otherwise
-    come in another order on another machine, and a trained network knows its vertices by number.
+    It computes with Python's floats, without numpy's sums. Otherwise merges of nearly equal cost
+    could come in another order on another machine, and a trained network relies on the order of
+    its vertices.
 
     Args:
         vertices: [V, 3] float64.
@@ -32,7 +33,7 @@ class Surface:
         self.count = len(self.points)
         self.loose = [v for v in range(self.count) if not self.around[v]]
         self._quadrics()
-        self.turns = [0] * len(self.points)  # how often each vertex has taken another in
+        self.turns = [0] * len(self.points)  # number of merges into each vertex
         self.refused: dict[int, set[int]] = {}
         self.heap: list[tuple] = []
         for vertex in range(len(self.points)):
@@ -43,7 +44,7 @@ class Surface:
         """Merges vertices until `size` of them are left.
 
         Raises:
-            ValueError: no merge is allowed any more.
+            ValueError: no further merge is allowed.
         """
         while self.loose and self.count > size:
             self.into[self.loose.pop()] = self.faces[0][0]
@@ -52,7 +53,7 @@ class Surface:
             if not self.heap:
                 raise ValueError(
                     f"The mesh of {len(self.points)} vertices cannot be reduced to {size}: "
-                    f"{self.count} are needed to keep its pieces, holes and borders. Ask for more."
+                    f"{self.count} are needed to keep its pieces, holes and borders. Use more."
                 )
             _, gone, stays, *turns = heapq.heappop(self.heap)
             if not self.around[gone] or not self.around[stays]:
@@ -65,7 +66,7 @@ class Surface:
                 self.refused.setdefault(gone, set()).add(stays)
 
     def state(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the vertices left, the one that each has been merged into, and the faces left."""
+        """Returns the vertices left, the vertex into which each was merged, and the faces left."""
         into = np.array(self.into)
         while (into[into] != into).any():
             into = into[into]
@@ -73,7 +74,10 @@ class Surface:
         return np.unique(into), into, np.array([self.faces[number] for number in sorted(left)])
 
     def _quadrics(self) -> None:
-        """Fills in what each vertex remembers: the planes it lay in, as ten sums and their area."""
+        """Sets each vertex's quadric: ten sums that describe the planes of its faces, and an area.
+
+        The cost of a merge is computed from the quadrics of both vertices.
+        """
         sides: dict[tuple[int, int], list[int]] = {}
         self.quadrics = [(0.0,) * 11 for _ in self.points]
         for number, (a, b, c) in enumerate(self.faces):
@@ -112,7 +116,7 @@ class Surface:
         return sorted({v for number in self.around[vertex] for v in self.faces[number]} - {vertex})
 
     def _offer(self, gone, stays) -> None:
-        """Puts a merge among those to choose from, at its cost."""
+        """Adds a merge and its cost to the candidates."""
         xx, xy, xz, xd, yy, yz, yd, zz, zd, dd, area = (
             a + b for a, b in zip(self.quadrics[gone], self.quadrics[stays], strict=True)
         )
@@ -125,7 +129,7 @@ class Surface:
         heapq.heappush(self.heap, entry)
 
     def _allowed(self, gone, stays) -> bool:
-        """Returns whether a merge keeps the surface a surface, its border, and its sides."""
+        """Returns whether a merge keeps a valid surface and its border, and turns no face over."""
         shared = self.around[gone] & self.around[stays]
         if self.border[gone] and not (self.border[stays] and len(shared) == 1):
             return False
@@ -133,7 +137,7 @@ class Surface:
         common = set(self._neighbours(gone)) & set(self._neighbours(stays))
         if common != opposite or any(self.around[v] <= shared for v in opposite):
             return False
-        if self.around[gone] | self.around[stays] <= shared:  # there would be nothing left
+        if self.around[gone] | self.around[stays] <= shared:  # no face would be left
             return False
         there = {frozenset(self.faces[number]) for number in self.around[stays]}
         for number in self.around[gone] - shared:
@@ -163,7 +167,7 @@ class Surface:
         for vertex in self._neighbours(stays):
             self._offer(vertex, stays)
             self._offer(stays, vertex)
-            # What was not allowed may now be: the faces there are others.
+            # The faces have changed, so merges that were refused may be allowed now.
             for other in sorted(self.refused.pop(vertex, set()) - {gone, stays}):
                 if self.around[other]:
                     self._offer(vertex, other)
@@ -182,6 +186,6 @@ def _cross(a, b):
 
 
 def _unit(a):
-    """Returns a vector of length one, or zero, and the length it had."""
+    """Returns the vector scaled to length one (zero stays zero) and its original length."""
     length = math.sqrt(_dot(a, a))
     return (a[0] / length, a[1] / length, a[2] / length) if length else (0.0, 0.0, 0.0), length

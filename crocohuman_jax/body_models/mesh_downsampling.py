@@ -1,4 +1,4 @@
-"""Coarse versions of a triangle mesh, and the matrices that lead from one to the next and back."""
+"""Coarse versions of a triangle mesh, and the matrices that convert vertices between them."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ import numpy as np
 
 from crocohuman_jax.body_models import mesh_decimation
 
-VERSION = 1  # of what `compute` finds; part of the key under which it is kept
+VERSION = 1  # version of the results of `compute`; part of the name of cached results
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,9 +21,9 @@ class Matrix:
     """A sparse matrix with at most K entries in a row.
 
     Args:
-        columns: [R, K] int32; where a row has fewer entries, any column.
-        values: [R, K] float32; there zero.
-        width: how many columns the matrix has.
+        columns: [R, K] int32, column of each entry; any column for unused entries.
+        values: [R, K] float32, value of each entry; 0 for unused entries.
+        width: number of columns of the matrix.
     """
 
     columns: np.ndarray
@@ -36,9 +36,9 @@ class Coarse:
     """A mesh in several sizes, from fine to coarse.
 
     Args:
-        levels: how many vertices each level has, as (13718, 1723, 431).
-        down: matrices that take the vertices of each level to those of the next.
-        up: matrices that take them back.
+        levels: number of vertices of each level, as (13718, 1723, 431).
+        down: matrices from the vertices of each level to those of the next coarser one.
+        up: matrices from the coarser levels back.
         faces: [F, 3] int32 of each level.
     """
 
@@ -53,13 +53,13 @@ def apply(matrix: Matrix, x):
 
     Args:
         matrix: [R, V].
-        x: [..., V, 3] or any other number of values a vertex.
+        x: [..., V, 3], or another number of values per vertex.
 
     Returns:
         [..., R, 3].
 
     Raises:
-        ValueError: another number of vertices than the matrix has columns.
+        ValueError: the number of vertices is not the number of the matrix's columns.
     """
     if x.ndim < 2 or x.shape[-2] != matrix.width:
         raise ValueError(f"The matrix takes [..., {matrix.width}, 3], not {tuple(x.shape)}.")
@@ -79,22 +79,22 @@ def pyramid(coarse: Coarse, x) -> list:
 
 
 def compute(vertices: np.ndarray, faces: np.ndarray, sizes: tuple[int, ...]) -> Coarse:
-    """Thins a mesh out by merging vertices into neighbours where that changes the surface least.
+    """Returns coarser meshes, made by merging vertices where that changes the surface least.
 
-    A merge moves nothing, so every coarse vertex is one of the finer ones. None turns a
-    triangle over, opens or closes a hole, or joins or removes a piece: each of them, such as an
-    eyeball or a tooth, shrinks to a tetrahedron and stays. All pieces are thinned out together,
-    so small and strongly curved ones keep more vertices for their size. A vertex of no face goes
+    A merge moves no vertex, so every coarse vertex is also one of the finer ones. No merge turns a
+    triangle over, opens or closes a hole, or joins or removes a connected piece: a piece such as an
+    eyeball or a tooth keeps at least a tetrahedron. All pieces are reduced together, so small and
+    strongly curved ones keep more vertices for their size. Vertices without a face are merged
     first. The same mesh gives the same result on every machine.
 
     Args:
         vertices: [V, 3].
         faces: [F, 3].
-        sizes: how many vertices each coarse level has, as (1723, 431).
+        sizes: number of vertices of each coarse level, as (1723, 431).
 
     Raises:
-        ValueError: sizes that do not decrease or that the mesh cannot be reduced to; faces that
-            name vertices that there are not.
+        ValueError: sizes that do not decrease or to which the mesh cannot be reduced; faces that
+            refer to vertices that do not exist.
     """
     vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
     _check(vertices, faces, sizes)
@@ -119,30 +119,32 @@ def compute(vertices: np.ndarray, faces: np.ndarray, sizes: tuple[int, ...]) -> 
 
 def _check(vertices, faces, sizes) -> None:
     if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
-        raise ValueError(f"A mesh is [V, 3] and [F, 3], not {vertices.shape} and {faces.shape}.")
+        raise ValueError(
+            f"Vertices and faces must be [V, 3] and [F, 3], not {vertices.shape} and {faces.shape}."
+        )
     if not np.isfinite(vertices).all():
         raise ValueError("The mesh has vertices that are not finite.")
     if not len(faces) or faces.min() < 0 or faces.max() >= len(vertices):
-        raise ValueError(f"The faces name vertices beyond the {len(vertices)} that there are.")
+        raise ValueError(f"The faces refer to vertices beyond the {len(vertices)} of the mesh.")
     steps = (len(vertices), *sizes)
     if len(steps) < 2 or any(a <= b for a, b in itertools.pairwise(steps)):
         raise ValueError(
-            f"Sizes {tuple(sizes)} of a mesh of {len(vertices)} vertices: each is to be smaller "
+            f"Sizes {tuple(sizes)} of a mesh of {len(vertices)} vertices: each must be smaller "
             "than the one before."
         )
 
 
 def _lift(fine: np.ndarray, points: np.ndarray, faces: np.ndarray, into: np.ndarray) -> Matrix:
-    """Returns the matrix that takes coarse vertices back to the fine ones.
+    """Returns the matrix from coarse vertices back to the fine ones.
 
-    Each becomes the nearest point on the triangles around the vertex it was merged into, up to
-    the second ring. So a hand that touches the thigh is still a hand.
+    Each fine vertex becomes the nearest point on the triangles around the coarse vertex into which
+    it was merged, up to the second ring. So a hand that touches the thigh stays on the hand.
 
     Args:
-        fine: [V, 3].
-        points: [R, 3].
+        fine: [V, 3], the fine vertices.
+        points: [R, 3], the coarse vertices.
         faces: [F, 3], rows of `points`.
-        into: [V], rows of `points`.
+        into: [V], the row of `points` into which each fine vertex was merged.
     """
     vertex, face = _candidates(faces, into, len(points))
     corners = points[faces[face]]  # [P, 3, 3]
@@ -165,14 +167,14 @@ def _candidates(faces, into, count: int) -> tuple[np.ndarray, np.ndarray]:
         ring = np.array(sorted(around[vertex]), np.int64)
         near = set(faces[ring].ravel().tolist())
         found = sorted(set().union(*(around[other] for other in near)))
-        # A vertex of no face: the faces are all as near as any.
+        # A vertex without a face has no neighbours, so all faces are candidates.
         rings.append(np.array(found or range(len(faces)), np.int64))
     lengths = np.array([len(ring) for ring in rings])[into]
     return np.repeat(np.arange(len(into)), lengths), np.concatenate([rings[i] for i in into])
 
 
 def _nearest(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Returns the weights [P, 3] of the corners [P, 3, 3] whose sum is nearest to points [P, 3]."""
+    """Returns weights [P, 3] of the corners [P, 3, 3] that sum nearest to the points [P, 3]."""
     a, b, c = (corners[:, k] for k in range(3))
     normal = np.cross(b - a, c - a)
     size = np.maximum(_square(normal), np.finfo(float).tiny)
@@ -203,17 +205,17 @@ def _square(x: np.ndarray) -> np.ndarray:
 def cached(
     vertices: np.ndarray, faces: np.ndarray, sizes: tuple[int, ...], folder: pathlib.Path | None
 ) -> Coarse:
-    """Returns what `compute` does, which it asks once for each mesh and sizes.
+    """Returns the result of `compute`, which runs once for each mesh and sizes.
 
     Args:
         vertices: [V, 3].
         faces: [F, 3].
-        sizes: how many vertices each coarse level has.
-        folder: where results are kept as files, named by what they are of; None keeps them in
-            this process only.
+        sizes: number of vertices of each coarse level.
+        folder: folder in which results are cached, in files named by a hash of mesh and sizes; None
+            caches them in this process only.
 
     Raises:
-        ValueError: as `compute`; or a file there is damaged.
+        ValueError: as `compute`, or a cached file is damaged.
     """
     vertices, faces = np.asarray(vertices, "<f8"), np.asarray(faces, "<i8")
     _check(vertices, faces, sizes)
@@ -246,15 +248,15 @@ def _kept(path: pathlib.Path) -> Coarse:
         with np.load(path, allow_pickle=False) as file:
             return from_arrays(dict(file))
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged ({error}). Delete it: it is made again.") from error
+        raise ValueError(f"{path} is damaged ({error}). Delete it to compute it again.") from error
 
 
 def to_arrays(coarse: Coarse) -> dict[str, np.ndarray]:
     """Returns a mesh's coarse versions as plain arrays.
 
-    F0, F1, ... are the faces [F, 3] of each level. D0, D1, ... are the matrices from each level
-    to the next and U0, U1, ... those back, each as D0_rows, D0_columns and D0_values of its
-    entries and D0_shape = (rows, columns).
+    F0, F1, ... are the faces [F, 3] of each level. D0, D1, ... are the matrices from each level to
+    the next coarser one, U0, U1, ... those back. Matrix D0 is stored as D0_rows, D0_columns and
+    D0_values of its entries and D0_shape = (rows, columns).
     """
     arrays = {f"F{level}": faces for level, faces in enumerate(coarse.faces)}
     for kind, matrices in (("D", coarse.down), ("U", coarse.up)):
@@ -271,16 +273,16 @@ def from_arrays(arrays: Mapping[str, np.ndarray], levels: int | None = None) -> 
     """Returns a mesh's coarse versions from the plain arrays of `to_arrays`.
 
     Args:
-        arrays: by name; others than those named there are not looked at.
-        levels: how many levels to take, the finest among them; None for all.
+        arrays: the arrays by name; other names are ignored.
+        levels: number of levels to take, from the finest on; None for all.
 
     Raises:
-        ValueError: arrays that are missing, of another kind, or that do not fit together.
+        ValueError: arrays that are missing, have another type, or do not fit together.
     """
     there = sum(f"F{level}" in arrays for level in range(len(arrays)))
     levels = there if levels is None else levels
     if not 2 <= levels <= there:
-        raise ValueError(f"There are the faces F0, ... of {there} levels; of {levels} is asked.")
+        raise ValueError(f"Found faces F0, ... of {there} levels, but {levels} levels are needed.")
     down, up = (
         tuple(_matrix(arrays, f"{kind}{level}") for level in range(levels - 1)) for kind in "DU"
     )
@@ -290,12 +292,16 @@ def from_arrays(arrays: Mapping[str, np.ndarray], levels: int | None = None) -> 
         for name, matrix, expected in (("D", down, (small, fine)), ("U", up, (fine, small))):
             shape = len(matrix[level].columns), matrix[level].width
             if shape != expected or small >= fine:
-                raise ValueError(f"{name}{level} is {shape} between {fine} and {small} vertices.")
+                raise ValueError(
+                    f"{name}{level} is {shape}, but converts between {fine} and {small} vertices."
+                )
     faces = tuple(arrays[f"F{level}"] for level in range(levels))
     for level, (one, size) in enumerate(zip(faces, sizes, strict=True)):
         whole = one.ndim == 2 and one.shape[1] == 3 and one.dtype.kind in "iu" and one.size
         if not whole or one.min() < 0 or one.max() >= size:
-            raise ValueError(f"F{level}, {one.dtype} {one.shape}, are no faces of {size} vertices.")
+            raise ValueError(
+                f"F{level}, {one.dtype} {one.shape}, must be [F, 3] indices of {size} vertices."
+            )
     return Coarse(sizes, down, up, tuple(one.astype(np.int32) for one in faces))
 
 
@@ -303,7 +309,7 @@ def _matrix(arrays, name: str) -> Matrix:
     parts = [f"{name}_{part}" for part in ("rows", "columns", "values", "shape")]
     missing = [part for part in parts if part not in arrays]
     if missing:
-        raise ValueError(f"There is no {', '.join(missing)}.")
+        raise ValueError(f"The arrays {', '.join(missing)} are missing.")
     rows, columns, values, shape = (np.asarray(arrays[part]) for part in parts)
     whole = all(array.dtype.kind in "iu" for array in (rows, columns, shape))
     if not whole or shape.shape != (2,) or not rows.shape == columns.shape == (len(values),):

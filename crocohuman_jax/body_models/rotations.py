@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import jaxlie
 
-_TINY = 1e-12  # least length that is divided by
+_TINY = 1e-12  # smallest length used as a divisor
 
 
 def exp(vectors: jax.Array) -> jax.Array:  # [..., 3] -> [..., 3, 3]
@@ -18,11 +18,11 @@ def log(matrices: jax.Array) -> jax.Array:  # [..., 3, 3] -> [..., 3]
 
 
 def from_6d(six: jax.Array) -> jax.Array:  # [..., 6] -> [..., 3, 3]
-    """Returns the rotation nearest in order to two columns (Zhou et al., 2019).
+    """Returns rotations made of two columns by Gram-Schmidt (Zhou et al., 2019).
 
-    The six numbers are interleaved, as in HMR's descendants: entries 0, 2, 4 are the first column
-    and 1, 3, 5 the second, so the identity is (1, 0, 0, 1, 0, 0). Columns that are zero or parallel
-    give no rotation but finite values.
+    The six numbers are interleaved, as in methods based on HMR: entries 0, 2, 4 are the first
+    column and 1, 3, 5 the second, so the identity is (1, 0, 0, 1, 0, 0). Columns that are zero or
+    parallel give finite values, but no rotation.
     """
     first, second = six[..., 0::2], six[..., 1::2]
     x = _unit(first)
@@ -44,6 +44,6 @@ def angle(first: jax.Array, second: jax.Array) -> jax.Array:  # [..., 3, 3] twic
     """Returns the angle between rotations in radians, in [0, pi]."""
     turn = jnp.swapaxes(first, -1, -2) @ second
     skew = jnp.stack([turn[..., i, j] - turn[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))], -1)
-    # Both halves of the angle, so that it is exact near zero and near pi.
+    # Sine and cosine of the angle, so that it is exact near zero and near pi.
     sine = jnp.linalg.norm(skew, axis=-1)
     return jnp.arctan2(sine, jnp.trace(turn, axis1=-2, axis2=-1) - 1)

@@ -1,4 +1,4 @@
-"""What every command starts with: options, registered modules, the command line, names of files.
+"""Parts that every command needs: its flags, config options, finding modules, safe file names.
 
-Nothing here knows networks, data or tasks.
+Nothing here depends on networks, data or tasks.
 """

@@ -1,4 +1,4 @@
-"""How every command starts: its flags are read, and a wrong one is one line, not a traceback."""
+"""Starts every command: reads its flags, and reports a wrong flag in one line, not a traceback."""
 
 import pathlib
 import sys
@@ -8,7 +8,7 @@ from absl import app, flags
 
 
 def run(main: Callable) -> None:
-    """Runs a command's `main` with what is left of the command line after its flags."""
+    """Runs a command's `main` with the arguments that remain after its flags."""
     app.run(main, flags_parser=_parse)
 
 
@@ -18,12 +18,12 @@ def _parse(argv: list[str]) -> list[str]:
         return flags.FLAGS(argv)
     except flags.Error as error:
         fault = str(error)
-        if "Traceback" in fault:  # of what the config file raised; its last line says what
+        if "Traceback" in fault:  # the config file raised an error, which the last line names
             fault = fault.strip().splitlines()[-1]
         if "Unknown command line flag" in fault and "config" in flags.FLAGS:
             fault += "\nA key of the config is set with --config.KEY=VALUE."
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # ml_collections, of a key that the config has not: the text lies within two errors.
+        # ml_collections raises two nested errors for an unknown key; the inner one has the text.
         cause = error.args[0] if error.args else error
         text = cause.args[0] if isinstance(cause, Exception) and cause.args else cause
         fault = f"The config has no {' '.join(str(text).split())}"

@@ -1,4 +1,4 @@
-"""The config's durations in steps."""
+"""Converts the durations in a config to steps."""
 
 import dataclasses
 
@@ -7,16 +7,16 @@ from crocohuman_jax.configuration import options
 
 @dataclasses.dataclass(frozen=True)
 class Durations:
-    """How many steps a run takes, and how often it does what; see `options.duration`.
+    """Length and intervals of a run in steps; see `options.duration`.
 
     Attributes:
-        total: of the run.
-        warmup: of the learning rate's rise.
-        cosine: at which the learning rate's cosine ends.
-        log: between two log lines.
-        evaluate: between two evaluations of what is held out; 0 for the end alone.
-        save: between two checkpoints; 0 for the end alone.
-        keep_every: at whose multiples checkpoints are kept; 0 for none.
+        total: steps of the run.
+        warmup: steps in which the learning rate rises.
+        cosine: step at which the cosine of the learning rate ends.
+        log: steps between two log lines.
+        evaluate: steps between two evaluations on held-out data; 0 evaluates only at the end.
+        save: steps between two checkpoints; 0 saves only at the end.
+        keep_every: checkpoints at multiples of this step are kept; 0 for none.
     """
 
     total: int
@@ -32,18 +32,18 @@ def of(config, epoch: int) -> Durations:
     """Returns the durations of a config.
 
     Args:
-        config: with `total`, `batch_size`, `optimizer`, `report` and `checkpoint`.
-        epoch: how many examples an epoch has.
+        config: a config with `total`, `batch_size`, `optimizer`, `report` and `checkpoint`.
+        epoch: number of examples in an epoch.
 
     Raises:
-        ValueError: a duration that cannot be read, or a run of no step.
+        ValueError: a duration that cannot be read, or a run without a step.
     """
     scale = {"epoch": epoch, "batch_size": config.batch_size}
     total = options.duration(config.total, name="config.total", **scale)
     if total < 1:
         raise ValueError(
             f"config.total={config.total} is {total} steps of a batch of {config.batch_size} (an "
-            f"epoch has {epoch} examples): at least one is needed."
+            f"epoch has {epoch} examples). Set it to at least one step."
         )
 
     def steps(group: str, name: str) -> int:

@@ -1,18 +1,18 @@
-"""Names that come out of files, made safe: as names of files, and as paths within a folder."""
+"""Makes names that come from files safe to use as file names and as paths within a folder."""
 
 import pathlib
 import unicodedata
 
-LONGEST = 100  # bytes of a cleaned name; file systems take 255 with everything around it
-LONGEST_WHOLE = 200
+LONGEST = 100  # bytes of a cleaned name, which is a part of a file name
+LONGEST_WHOLE = 200  # bytes of a file name without its ending; file systems take 255 in all
 SEPARATORS = " ._-"
 
 
 def clean(name: str) -> str:
-    """Returns a name as part of a file's name: letters, digits and `SEPARATORS`, never a path.
+    """Returns a name that can be part of a file name: letters, digits and `SEPARATORS` only.
 
-    Everything else becomes "_". What is left has no dots or spaces at its ends, at most LONGEST
-    bytes, and is "unnamed" if nothing is left. Several names may become the same: see `Distinct`.
+    Other characters become "_". The result has no dots or spaces at its ends and at most LONGEST
+    bytes; if nothing remains, it is "unnamed". Different names may give one result: see `Distinct`.
     """
     composed = unicodedata.normalize("NFC", name)
     # L, M and N are Unicode's letters, marks and numbers.
@@ -27,19 +27,20 @@ class LeadsOut(ValueError):
 
 
 class Distinct:
-    """Gives everything that is written a file's name of its own.
+    """Returns a different file name at each call.
 
-    No two are equal, not even on file systems that take upper and lower case for the same.
+    No two are equal, not even on file systems that ignore upper and lower case.
     """
 
     def __init__(self):
         self._taken: set[str] = set()
 
     def __call__(self, name: str) -> str:
-        """Returns a name, with a number after it if it was returned before.
+        """Returns the name, with a number appended if it was returned before.
 
         Args:
-            name: a file's name without its ending, whose parts from elsewhere went through `clean`.
+            name: a file name without its ending; parts of it that come from files must have passed
+                through `clean`.
         """
         name = found = _shortened(printable(name), LONGEST_WHOLE)
         number = 1
@@ -51,23 +52,22 @@ class Distinct:
 
 
 def within(folder: pathlib.Path, name: str, follow_links: bool = False) -> pathlib.Path:
-    """Returns the path of a file that something names, which must lie in the folder.
+    """Returns the path of a named file, which must lie in the folder but need not exist.
 
     Args:
-        folder: which may itself be reached by links.
-        name: relative to the folder, with "/" between its parts.
-        follow_links: also take what a link within the folder leads to elsewhere.
+        folder: the folder, which may itself be reached through links.
+        name: path of the file relative to the folder, with "/" between its parts.
+        follow_links: accept links within the folder that lead out of it.
 
     Raises:
         LeadsOut: a link leads out of the folder.
-        ValueError: the name is empty, absolute, has "..", or is no text that a file system takes.
-            That there is no such file is no error.
+        ValueError: the name is empty, absolute, has "..", or is not valid in the file system.
     """
     path = pathlib.PurePosixPath(name)
     if not path.parts:
         raise ValueError(f"{name!r} is not the name of a file")
     if path.is_absolute() or ".." in path.parts or pathlib.PureWindowsPath(name).drive:
-        raise ValueError(f"{name!r} is absolute or has '..': names stay within {folder}")
+        raise ValueError(f"{name!r} is absolute or has '..', but must stay within {folder}")
     try:
         found = folder / path
         resolved, root = found.resolve(), folder.resolve()
@@ -79,7 +79,7 @@ def within(folder: pathlib.Path, name: str, follow_links: bool = False) -> pathl
 
 
 def printable(text: str) -> str:
-    """Returns a text that can be printed and stored: bytes that are not UTF-8 as \\udc80."""
+    """Returns a text that can be printed and stored: bytes that are not UTF-8 become \\udc80."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Reads what a user writes in a config: options after the colon, durations, and what changed."""
+"""Reads and checks values of a config: options after the colon, durations, and differences."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from typing import Any
 def parse(arg: str | None, **defaults: Any) -> types.SimpleNamespace:
     """Returns `defaults` as a namespace, overridden by the words of `arg`.
 
-    A bare word switches a boolean on, or else gives the first option:
+    A bare word switches a boolean on, or else sets the first option:
     parse("large,debug", variant="base", debug=False) has variant="large", debug=True.
 
     Raises:
@@ -36,23 +36,23 @@ def parse(arg: str | None, **defaults: Any) -> types.SimpleNamespace:
 def _cast(key: str, text: str, default: Any) -> Any:
     if isinstance(default, bool):
         if text not in ("true", "false"):
-            raise ValueError(f"Config option {key!r} is true or false, not {text!r}.")
+            raise ValueError(f"Config option {key!r} must be true or false, not {text!r}.")
         return text == "true"
     try:
         return type(default)(text)
     except ValueError as error:
         kind = type(default).__name__
-        raise ValueError(f"Config option {key!r} is of type {kind}, not {text!r}.") from error
+        raise ValueError(f"Config option {key!r} must be of type {kind}, not {text!r}.") from error
 
 
 def choose(kind: str, table: Mapping[str, Any], name: str, or_switch: str = "") -> Any:
     """Returns `table[name]`, or raises a ValueError that lists the known names.
 
     Args:
-        kind: what the names are of.
-        table: the choices.
-        name: the one that was made.
-        or_switch: a switch that might have been meant.
+        kind: what the names stand for, as "variant".
+        table: the choices by name.
+        name: the chosen name.
+        or_switch: a switch that the user may have meant.
     """
     if name not in table:
         known = ", ".join(table) + (f"; a switch: {or_switch}" if or_switch else "")
@@ -74,9 +74,10 @@ def check_number(
 
     Args:
         name: the setting, as the user writes it: config.ema, --batch.
-        value: what it is set to.
-        least, above, most, below: the ends of the range, with and without themselves.
-        whole: whether only whole numbers will do.
+        value: its value.
+        least, most: ends of the range, which are allowed values themselves.
+        above, below: ends of the range, which are not allowed values.
+        whole: whether the value must be a whole number.
     """
     fits = isinstance(value, numbers.Integral if whole else numbers.Real)
     fits = fits and not isinstance(value, bool) and math.isfinite(value)
@@ -95,8 +96,8 @@ def check_numbers(name: str, values: Any, count: int | None = None, **limits: An
 
     Args:
         name: the setting.
-        values: what it is set to.
-        count: how many numbers it has; None for any.
+        values: its value.
+        count: number of numbers in it; None for any.
         limits: see `check_number`.
     """
     listed = isinstance(values, Sequence) and not isinstance(values, str)
@@ -116,11 +117,11 @@ def duration(
         text: the duration.
         epoch: examples in one epoch.
         batch_size: examples in one step.
-        total: steps of the run, what a percentage refers to.
+        total: steps of the run, to which a percentage refers.
         name: the setting, for the message.
 
     Raises:
-        ValueError: another form, a negative value, or a percentage where no total is known.
+        ValueError: another format, a negative value, or a percentage without a total.
     """
     text = str(text).strip()
     try:
@@ -136,23 +137,23 @@ def duration(
             raise ValueError("negative")
     except (OverflowError, ValueError) as error:
         raise ValueError(
-            f"{name and f'{name}: '}Duration {text!r} is none of: '2000' (steps), '300ep' "
-            f"(epochs), '5%' (of the run): {error}."
+            f"{name and f'{name}: '}Duration {text!r} must have the form '2000' (steps), '300ep' "
+            f"(epochs) or '5%' (of the run): {error}."
         ) from error
     return steps
 
 
 def _whole(steps: float) -> int:
-    """Returns the nearest number of steps, but never none for what is more than none."""
+    """Returns the nearest whole number of steps, but at least 1 for a positive duration."""
     return max(round(steps), 1) if steps > 0 else round(steps)
 
 
 def compute_type(asked: str, platform: str) -> str:
-    """Returns what a model is computed in: "auto" is bfloat16 on GPUs and TPUs, float32 elsewhere.
+    """Returns the dtype of computation: "auto" is bfloat16 on GPUs and TPUs, float32 elsewhere.
 
     Args:
         asked: config.model.dtype.
-        platform: of the devices, as "cpu", "gpu" or "tpu".
+        platform: platform of the devices, as "cpu", "gpu" or "tpu".
     """
     if asked != "auto":
         return asked
@@ -160,8 +161,8 @@ def compute_type(asked: str, platform: str) -> str:
 
 
 def computed_in(settings: Mapping[str, Any]) -> str:
-    """Returns the dtype that a run of these settings, as its config.json has them, computed in."""
-    # Runs of before "auto" have the dtype in their config alone.
+    """Returns the dtype in which a run was computed, given the settings in its config.json."""
+    # Runs from before "auto" existed have the dtype in their config only.
     return settings.get("computed", settings["config"]["model"])["dtype"]
 
 
@@ -205,7 +206,7 @@ def save(config: Mapping[str, Any], path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path) -> dict[str, Any]:
-    """Reads what `save` wrote, and adds what earlier versions did without having a key for it."""
+    """Returns a config that `save` wrote; keys that earlier versions did not have are added."""
     if not path.exists():
         raise ValueError(f"{path} does not exist: {path.parent} is not the workdir of a run.")
     saved = json.loads(path.read_text())
@@ -217,8 +218,8 @@ def load(path: pathlib.Path) -> dict[str, Any]:
 def _complete(config: dict[str, Any]) -> None:
     """Brings a config of an earlier version up to date, in place.
 
-    Keys that it lacks are added with the value that its version acted by, and `buckets`, which had
-    no effect with rule=fixed, is removed there.
+    Missing keys are added with the value that gives the behaviour of that version. `buckets`, which
+    had no effect with rule=fixed, is removed from configs with that rule.
     """
     missing = {}
     if config["task"] == "mesh":
@@ -237,14 +238,16 @@ def _complete(config: dict[str, Any]) -> None:
 
 
 def size(text: str, name: str = "size") -> tuple[int, int]:
-    """Returns (height, width) from "224" or "256x192", the value of a setting of some name.
+    """Returns (height, width) from "224" or "256x192", the value of the setting `name`.
 
     Raises:
-        ValueError: another form.
+        ValueError: another format.
     """
     try:
         sides = [int(side) for side in text.split("x")]
         height, width = sides * 2 if len(sides) == 1 else sides
     except ValueError as error:
-        raise ValueError(f"{name} is a side or HEIGHTxWIDTH in pixels, not {text!r}.") from error
+        raise ValueError(
+            f"{name} must be a side or HEIGHTxWIDTH in pixels, not {text!r}."
+        ) from error
     return height, width

@@ -11,12 +11,12 @@ def find(kind: str, name: str, setting: str = "") -> types.ModuleType:
     Names that begin with an underscore are helpers and are not found.
 
     Args:
-        kind: the package.
-        name: the module.
-        setting: where the name was given, for the message: config.task.
+        kind: name of the package.
+        name: name of the module.
+        setting: the setting that gave the name, for the message: config.task.
 
     Raises:
-        ValueError: there is no such module; the message lists those there are.
+        ValueError: there is no such module; the message lists the known names.
     """
     package = importlib.import_module(f"crocohuman_jax.{kind}")
     found = (module.name for module in pkgutil.iter_modules(package.__path__))

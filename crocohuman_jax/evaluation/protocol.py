@@ -1,4 +1,4 @@
-"""How a number was measured, kept with it: results of different protocols do not mix in a table."""
+"""Stores results with the protocol of their measurement; one table shows only one protocol."""
 
 import dataclasses
 import hashlib
@@ -10,33 +10,33 @@ from typing import Any
 
 import numpy as np
 
-# Fields that earlier versions did not write: at these values a stamp is what it was without them.
+# Fields that earlier versions did not write. With these values they do not change the stamp.
 ADDED = {"non_finite": 0}
 ADDED_TO_RESULTS = {"non_finite": ()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """All that two numbers must share to be comparable.
+    """All the conditions that two results must share to be comparable.
 
     Args:
-        task: what was predicted, "mesh".
-        dataset: on what, "3dpw".
-        split: which part of it, "test".
-        crop: how the pictures were cut, "1.2 x box of the keypoints, 224 px".
-        frames: how many examples were measured.
-        skipped: how many frames of the split were not.
-        fingerprint: of the data, as its preparation recorded it.
-        joints: the name of the joint set, "lsp14". This and what follows up to `alignment` is
-            "none" for tasks without meshes.
-        regressor: `array_hash` of the array that makes joints of vertices, or "none".
-        root: what was put together before unaligned errors, "pelvis of h36m".
-        truth_model: the body model of the truth, "smpl of the annotated gender".
-        predicted_model: the body model of the prediction, "smpl neutral".
-        alignment: of the aligned errors, "similarity".
-        units: of the errors.
-        left_out: lines in the list of what the preparation of the folder left out, in any split.
-        non_finite: how many people are not among `frames` because their prediction is not finite.
+        task: name of the task, as "mesh".
+        dataset: name of the dataset, as "3dpw".
+        split: part of the dataset, as "test".
+        crop: how pictures were cropped, as "1.2 x box of the keypoints, 224 px".
+        frames: number of examples measured.
+        skipped: number of frames of the split that were not measured.
+        fingerprint: fingerprint of the data, as recorded by its preparation.
+        joints: name of the joint set, as "lsp14". This field and those up to `alignment` are "none"
+            for tasks without meshes.
+        regressor: `array_hash` of the array that gives joints from vertices, or "none".
+        root: origin of the errors without alignment, as "pelvis of h36m".
+        truth_model: body model of the truth, as "smpl of the annotated gender".
+        predicted_model: body model of the prediction, as "smpl neutral".
+        alignment: alignment of the aligned errors, as "similarity".
+        units: unit of the errors.
+        left_out: number of entries that the preparation of the folder left out, in all splits.
+        non_finite: number of people left out of `frames` because their prediction is not finite.
 
     Raises:
         ValueError: a field is empty, of another type or out of range.
@@ -67,7 +67,7 @@ class Protocol:
             elif not isinstance(value, str) or not value.strip() or "\n" in value:
                 raise ValueError(
                     f"Protocol field {name!r} is {value!r}: one line of text is expected, "
-                    '"none" where there is nothing to say.'
+                    '"none" if the field does not apply.'
                 )
         digits = set(self.regressor) <= set("0123456789abcdef") and len(self.regressor) == 64
         if self.regressor != "none" and not digits:
@@ -78,26 +78,26 @@ class Protocol:
 
     @property
     def stamp(self) -> str:
-        """Twelve hexadecimal digits that differ where any field does."""
+        """Hash of all fields, twelve hexadecimal digits."""
         return _stamp(dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """Numbers, how they were measured, and what they are of.
+    """The metrics of a run, with the protocol of their measurement.
 
     Args:
-        protocol: how.
-        metrics: {name: value}, finite unless predictions are not.
-        run: the path of the run or checkpoint that was measured.
-        step: its step.
-        name: what a table calls it.
-        non_finite: the frames whose prediction is not finite. The means over them are NaN, unless
-            the protocol says how many were left out.
+        protocol: how the metrics were measured.
+        metrics: {name: value}, finite unless a prediction is not finite.
+        run: path of the run or checkpoint that was measured.
+        step: step of the checkpoint.
+        name: name of the result in tables.
+        non_finite: the frames whose prediction is not finite. Means over them are NaN, unless
+            `protocol.non_finite` counts them as left out.
 
     Raises:
-        ValueError: no metric, one that is not finite without such frames, an empty name or a
-            negative step.
+        ValueError: no metrics, a metric that is not finite although all predictions are, an empty
+            name or a negative step.
     """
 
     protocol: Protocol
@@ -111,21 +111,22 @@ class Result:
         for field in ("run", "name"):
             value = getattr(self, field)
             if not isinstance(value, str) or not value.strip() or "\n" in value:
-                raise ValueError(f"A result's {field} is one line of text, not {value!r}.")
+                raise ValueError(f"A result's {field} must be one line of text, not {value!r}.")
         _check_count("A result's step", self.step, 0)
         if not isinstance(self.metrics, dict) or not self.metrics:
-            raise ValueError(f"A result has metrics, {{name: value}}, not {self.metrics!r}.")
+            raise ValueError(f"A result needs metrics, {{name: value}}, not {self.metrics!r}.")
         for metric, value in self.metrics.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             hidden = self.non_finite and not self.protocol.non_finite and math.isnan(value)
             if not number or not (math.isfinite(value) or hidden):
                 raise ValueError(
                     f"Metric {metric!r} of {self.name!r} is {value!r}: a finite float is expected. "
-                    "Leave out of the mean what could not be measured, and count it as skipped."
+                    "Leave examples that cannot be measured out of the mean, and count them as "
+                    "skipped."
                 )
 
     def save(self, path: pathlib.Path) -> None:
-        """Writes the result and its stamp as JSON, whole or not at all; makes the folder."""
+        """Writes the result and its stamp as JSON, whole or not at all; creates the folder."""
         path = pathlib.Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         record = {**dataclasses.asdict(self), "stamp": self.protocol.stamp}
@@ -137,10 +138,10 @@ class Result:
 
     @classmethod
     def load(cls, path: pathlib.Path) -> "Result":
-        """Reads what `save` wrote.
+        """Returns a result that `save` wrote.
 
         Raises:
-            ValueError: no such file, not a result, or one whose protocol was edited.
+            ValueError: the file is missing or not a result, or its protocol was edited.
         """
         path = pathlib.Path(path)
         if not path.is_file():
@@ -161,7 +162,7 @@ class Result:
             )
         if not isinstance(record["non_finite"], list | tuple):
             raise ValueError(
-                f"{path}: non_finite lists frames, it is not {record['non_finite']!r}."
+                f"{path}: non_finite must be a list of frames, not {record['non_finite']!r}."
             )
         record["non_finite"] = tuple(map(str, record["non_finite"]))
         if isinstance(record["metrics"], dict):
@@ -176,13 +177,13 @@ class Result:
 def array_hash(array: Any) -> str:
     """Returns the sha256 of an array's type, shape and numbers, in hexadecimal.
 
-    The order in memory and of bytes does not matter; the type does.
+    Memory layout and byte order do not matter; the dtype does.
 
     Args:
-        array: what numpy makes an array of numbers of.
+        array: anything that numpy converts to an array of numbers.
 
     Raises:
-        ValueError: it does not hold numbers; make a sparse array dense first.
+        ValueError: the array does not hold numbers; make a sparse array dense first.
     """
     array = np.asarray(array)
     if array.dtype.kind not in "biufc":
@@ -198,16 +199,17 @@ def table(results: Sequence[Result]) -> str:
     """Returns the protocol and a Markdown table of results that share it, one row each.
 
     Args:
-        results: in the order of the rows; a metric that one lacks is a dash.
+        results: in the order of the rows; a missing metric is shown as a dash.
 
     Raises:
-        ValueError: no results, or results of different protocols; names the fields that differ.
+        ValueError: no results, or results of different protocols; the message names the fields
+            that differ.
     """
     if not results:
         raise ValueError("A table needs at least one result.")
     if len({result.protocol.stamp for result in results}) > 1:
         raise ValueError(
-            "These results were not measured in the same way, so they share no table:\n"
+            "These results were not measured in the same way, so one table cannot show them:\n"
             + "\n".join(_differences(results))
             + "\nMeasure again under one protocol, or print one table each with "
             "`protocol.grouped`."
@@ -245,7 +247,7 @@ def grouped(results: Sequence[Result]) -> str:
 
 
 def _failures(result: Result) -> str:
-    """Returns a line about the predictions that are not finite, "" where all are."""
+    """Returns a line about the predictions that are not finite, "" if all are finite."""
     if not result.non_finite:
         return ""
     some = "; ".join(result.non_finite[:5]) + ("; ..." if len(result.non_finite) > 5 else "")
@@ -256,7 +258,7 @@ def _failures(result: Result) -> str:
 
 
 def _of_now(record: Any, added: dict) -> Any:
-    """Returns a record of any version with the fields of this one."""
+    """Returns a record of any version, with the fields added that its version did not have."""
     return added | record if isinstance(record, dict) else record
 
 

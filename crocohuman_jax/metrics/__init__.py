@@ -1,1 +1,1 @@
-"""Formulas of losses and errors on arrays, one topic a file. Nothing here reads or writes files."""
+"""Formulas of losses and errors on arrays, one topic per file, without reading or writing files."""

@@ -1,26 +1,27 @@
-"""Moves predicted points onto the true ones, as the published protocols do before they measure."""
+"""Aligns predicted points to the true ones, as published protocols do before measuring errors."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 
-# Nothing here may run in the lower precision that accelerators give matrix products by default.
+# Accelerators compute matrix products in lower precision by default, which is not enough here.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 def similarity(points, target, weights=None) -> jax.Array:
     """Returns the points after the rotation, scale and shift that bring them nearest to a target.
 
-    The alignment of PA-MPJPE on bodies: nearest in the sum of squared distances, and a rotation
-    is never a reflection. Equal points have scale 0 and land on the target's centre. Where the
-    best rotation is not unique (collinear points), one of the best is taken, and the gradient
-    through what is free is 0.
+    This is the alignment of PA-MPJPE on bodies. It minimises the sum of squared distances and never
+    reflects. If all points are equal, they get scale 0 and move to the target's centre. If the best
+    rotation is not unique (collinear points), one of the best is taken, and the gradient along
+    undetermined directions is 0.
 
     Args:
         points: [..., N, 3].
         target: [..., N, 3], in the same unit.
-        weights: [..., N], at least 0, or None for equal ones. Points of weight 0 move along.
+        weights: [..., N], at least 0; None for equal weights. Points of weight 0 do not affect the
+            alignment but are moved by it.
 
     Returns:
         [..., N, 3] float32.
@@ -42,13 +43,14 @@ def similarity(points, target, weights=None) -> jax.Array:
 def freihand(points, target, weights=None) -> jax.Array:
     """Returns the points aligned to a target as FreiHAND's `align_w_scale` does it.
 
-    Other than `similarity` it may reflect the points, and it adds 1e-8 to the norms, so its unit
-    matters: metres.
+    Unlike `similarity`, it may reflect the points. It adds 1e-8 to the norms, so the unit matters:
+    metres.
 
     Args:
         points: [..., N, 3] metres.
         target: [..., N, 3] metres.
-        weights: [..., N], at least 0, or None for equal ones. Points of weight 0 move along.
+        weights: [..., N], at least 0; None for equal weights. Points of weight 0 do not affect the
+            alignment but are moved by it.
 
     Returns:
         [..., N, 3] metres, float32.
@@ -68,15 +70,16 @@ def freihand(points, target, weights=None) -> jax.Array:
 
 
 def scaled(points, target, weights=None) -> jax.Array:
-    """Returns the points with the centre and the RMS distance from it that the target has.
+    """Returns the points shifted and scaled to the target's centre and RMS distance from it.
 
-    The scale correction of PVE-SC and PVE-T-SC (Sengupta et al., STRAPS, 2020). Equal points
-    land on the target's centre.
+    This is the scale correction of PVE-SC and PVE-T-SC (Sengupta et al., STRAPS, 2020). If all
+    points are equal, they move to the target's centre.
 
     Args:
         points: [..., N, 3].
         target: [..., N, 3], in the same unit.
-        weights: [..., N], at least 0, or None for equal ones. Points of weight 0 move along.
+        weights: [..., N], at least 0; None for equal weights. Points of weight 0 do not affect the
+            alignment but are moved by it.
 
     Returns:
         [..., N, 3] float32.
@@ -91,12 +94,12 @@ def scaled(points, target, weights=None) -> jax.Array:
 
 
 def paired(points, target, weights=None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns points, target and weights (ones for None) as float32 arrays of axes that fit.
+    """Returns points, target and weights (ones for None) as float32 arrays of matching shapes.
 
     Args:
         points: [..., N, 3].
         target: [..., N, 3].
-        weights: what broadcasts to [..., N], or None.
+        weights: an array that broadcasts to [..., N], or None.
 
     Returns:
         points and target as they are, and weights [..., N] whose leading axes may be 1.
@@ -117,10 +120,10 @@ def paired(points, target, weights=None) -> tuple[jax.Array, jax.Array, jax.Arra
     )
     if not fits:
         raise ValueError(
-            f"Weights {weights.shape} do not fit points {points.shape}: one per point, "
+            f"Weights {weights.shape} do not fit points {points.shape}: expected one per point, "
             f"{points.shape[:-1]}."
         )
-    # Equal weights stay one small row: the compiler computes with constants of the whole size.
+    # Leading axes of 1 stay, because the compiler would evaluate constants of the full size.
     lead = (1,) * (points.ndim - 1 - weights.ndim) + weights.shape[:-1]
     return points, target, jnp.broadcast_to(weights, (*lead, points.shape[-2]))
 
@@ -130,9 +133,10 @@ def centred(points: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array
 
     Args:
         points: [..., N, 3] float32.
-        weights: [..., N], leading axes may be 1; what has weight 0 may have any coordinates.
+        weights: [..., N], leading axes may be 1; points of weight 0 may have any coordinates.
     """
-    # From one of the points: equal points become exact zeros, and a far origin costs no digits.
+    # Relative to one of the points first: equal points become exact zeros, and a distant origin
+    # costs no precision.
     first = jnp.argmax(weights > 0, -1)[..., None, None]
     anchor = jnp.take_along_axis(points, first, -2)
     points = points - anchor
@@ -145,12 +149,12 @@ def centred(points: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array
 def nearest_orthogonal(matrix: jax.Array, proper: bool) -> jax.Array:
     """Returns the orthogonal matrix nearest to each 3x3 matrix, of determinant +1 if `proper`.
 
-    Its derivative is defined where that of a singular value decomposition is not (equal or
-    vanishing singular values); along what is not determined it is 0.
+    Its derivative exists also where that of a singular value decomposition does not (equal or
+    vanishing singular values); it is 0 along undetermined directions.
 
     Args:
         matrix: [..., 3, 3].
-        proper: whether only rotations are allowed, or reflections too.
+        proper: True for rotations only, False to allow reflections too.
     """
     return _nearest(matrix, proper)[0]
 
@@ -170,7 +174,7 @@ def _nearest_orthogonal_jvp(proper, primals, tangents):
 
 
 def _nearest(matrix: jax.Array, proper: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns (Q, V, p) of matrix = Q V diag(p) V', Q orthogonal; p falls, its last may be < 0."""
+    """Returns (Q, V, p) of matrix = Q V diag(p) V', Q orthogonal, p falling, its last maybe < 0."""
     left, stretch, right = jnp.linalg.svd(matrix)
     if proper:
         flip = jnp.where(jnp.linalg.det(left) * jnp.linalg.det(right) < 0, -1.0, 1.0)
@@ -180,19 +184,19 @@ def _nearest(matrix: jax.Array, proper: bool) -> tuple[jax.Array, jax.Array, jax
 
 
 def _present(values: jax.Array, weights: jax.Array) -> jax.Array:
-    """Returns the values times their weights, 0 for whatever has weight 0."""
+    """Returns the values times their weights; 0 for weight 0, whatever the value."""
     weights = weights[..., None]
     return jnp.where(weights > 0, weights * values, 0)
 
 
 def _product(target: jax.Array, points: jax.Array, weights: jax.Array) -> jax.Array:
-    """Returns the sum of target point times point, [..., 3, 3]."""
+    """Returns the weighted sum of outer products of target and point, [..., 3, 3]."""
     points = jnp.where(weights[..., None] > 0, points, 0)
     return _einsum("...ni,...nj->...ij", _present(target, weights), points)
 
 
 def _unit(points: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns points of norm 1, or zeros for zeros, and their norm, [..., 1, 1].
+    """Returns the points scaled to norm 1 (zeros stay zeros) and their original norm, [..., 1, 1].
 
     The norm is the root of the weighted sum of squares. Its gradient at 0 is 0.
     """
@@ -206,5 +210,5 @@ def _unit(points: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _or_one(value: jax.Array) -> jax.Array:
-    """Returns a divisor: the value, or 1 for 0."""
+    """Returns the value, or 1 if it is 0, to divide by."""
     return jnp.where(value == 0, 1, value)

@@ -1,4 +1,4 @@
-"""What predictions of meshes are compared by: one value per example, nothing reduced further."""
+"""Loss terms of predicted meshes, each with one value per example."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from crocohuman_jax.configuration import options
 
 FRAMES = ("root", "camera")
 UNITS = ("size", "metre")
-STEEPEST = 40.0  # exponent from which the depth term goes on as a straight line
+STEEPEST = 40.0  # exponent above which the depth term continues as a straight line
 
 
 def regressor(
@@ -24,29 +24,29 @@ def regressor(
     frame: str,
     unit: float,
 ) -> dict[str, jax.Array]:
-    """Returns every term of an iterative regressor's estimate, {name: [B]}.
+    """Returns every loss term of an iterative regressor's estimate, {name: [B]}.
 
-    In the frame "camera" points are compared as the camera sees them, which is SPIN's form. A
-    network that is not sure which way a person faces then lowers its error by folding the limbs.
-    In the frame "root" the pose is compared apart from the orientation, for people whose
-    orientation is known: 3D points and vertices are those of the unturned body, and keypoints in
-    the picture move orientation and camera only. Others are compared as the camera sees them.
+    In the frame "camera", points are compared in camera axes, as in SPIN. A network that is unsure
+    which way a person faces then lowers its error by folding the limbs. In the frame "root", pose
+    and global orientation are compared separately for people whose orientation is known: 3D points
+    and vertices are those of the body without its global rotation, and 2D keypoints train only the
+    orientation and the camera. Other people are compared in camera axes.
 
     Args:
         estimate: pose [B, K, 6], shape [B, S], camera [B, 3].
         truth: turns [B, K, 3, 3], betas [B, S], vertices [B, V, 3], keypoints [B, L, 3] and joints
             [B, L, 4] with confidences, has_pose [B].
-        body: the body model, of the vertices that are looked at.
-        landmarks: its L points.
-        hips: whose mean 3D points are centred at.
+        body: the body model, with the vertices that the loss compares.
+        landmarks: its L landmarks.
+        hips: indices of the landmarks whose mean is the origin of 3D points.
         frame: "root" or "camera".
-        unit: length in metres that errors in 3D are measured in.
+        unit: length in metres that is the unit of 3D errors.
     """
     turns, betas = rotations.from_6d(estimate["pose"]), estimate["shape"]
     vertices, places = lbs.pose(body, betas, turns.at[:, 0].set(jnp.eye(3)))
-    points, centre = landmarks(vertices, places), places[:, :1]  # a root's turn is about its joint
+    points, centre = landmarks(vertices, places), places[:, :1]  # the root rotates about its joint
     known = truth["has_pose"][:, None, None] > 0 if frame == "root" else False
-    # The true orientation taken back: from the camera's axes to the unturned body's.
+    # The inverse of the true orientation: from camera axes to those of the unrotated body.
     back = jnp.where(known, jnp.swapaxes(truth["turns"][:, 0], 1, 2), jnp.eye(3))
     joints = jnp.concatenate([turned(truth["joints"][..., :3], back), truth["joints"][..., 3:]], -1)
     true_centre = truth["places"][:, :1]
@@ -67,14 +67,14 @@ def regressor(
 
 
 def turned(points: jax.Array, turns: jax.Array) -> jax.Array:  # [B, N, 3], [B, 3, 3]
-    """Returns points turned about the origin, [B, N, 3]."""
+    """Returns points rotated about the origin, [B, N, 3]."""
     return jnp.einsum("bac,bnc->bna", turns, points, precision=lbs.PRECISION)
 
 
 def checked(weights: Mapping[str, float]) -> Mapping[str, float]:
-    """Returns config.loss as it is, or raises a ValueError that names what does not fit.
+    """Returns config.loss unchanged; raises a ValueError that names a wrong value in it.
 
-    Weights are numbers of at least zero; `frame` and `unit` are names, where there are such.
+    Weights are numbers of at least zero; `frame` and `unit`, if present, are names.
     """
     known = {"frame": FRAMES, "unit": UNITS}
     for name, weight in weights.items():
@@ -101,7 +101,7 @@ def keypoints_3d(predicted: jax.Array, truth: jax.Array, root: tuple[int, ...]) 
     Args:
         predicted: [B, K, 3] metres.
         truth: [B, K, 4], the last column the confidence.
-        root: whose mean both sides are centred at.
+        root: indices of the points whose mean is the origin of both sides.
     """
     places, confidence = truth[..., :3], truth[..., 3:]
     error = centred(predicted, root) - centred(places, root)
@@ -109,7 +109,7 @@ def keypoints_3d(predicted: jax.Array, truth: jax.Array, root: tuple[int, ...]) 
 
 
 def centred(points: jax.Array, root: tuple[int, ...]) -> jax.Array:  # [..., N, 3]
-    """Returns points about the mean of some of them; as they are for no root."""
+    """Returns points relative to the mean of those that `root` lists; unchanged for ()."""
     if not root:
         return points
     return points - jnp.mean(points[..., jnp.array(root), :], -2, keepdims=True)
@@ -128,8 +128,8 @@ def absolute(predicted: jax.Array, truth: jax.Array) -> jax.Array:
 def depth_sign(camera: jax.Array) -> jax.Array:  # [B, 3] -> [B]
     """Returns exp(-10 s)^2, which keeps a weak-perspective camera's scale s above zero (SPIN).
 
-    Below s = -2 it goes on along its tangent, so that it stays finite: from -4.4 on the formula
-    overflows float32, and an infinite loss says nothing about the way back.
+    Below s = -2 it continues along its tangent. The formula itself overflows float32 below -4.4,
+    and an infinite loss has no useful gradient.
     """
     exponent = -20 * camera[:, 0]
     near = jnp.minimum(exponent, STEEPEST)
@@ -137,13 +137,13 @@ def depth_sign(camera: jax.Array) -> jax.Array:  # [B, 3] -> [B]
 
 
 def share(each: jax.Array, counts: jax.Array, whole: jax.Array) -> jax.Array:
-    """Returns what some examples add to the mean over a batch; zero if none of them counts.
+    """Returns the contribution of some values to the weighted mean over a batch.
 
     Args:
         each: values, of any shape.
-        counts: how much each of them counts, of the same shape.
-        whole: the sum of the counts over the whole batch, of which these may be a part.
+        counts: weight of each value, of the same shape; if all are 0, the contribution is 0.
+        whole: sum of the weights over the whole batch, of which these values may be a part.
     """
     counts = counts.astype(each.dtype)
-    # What does not count may hold anything; a product with zero would keep what is not finite.
+    # Values of weight 0 may be NaN or infinite, and a product with zero would keep that.
     return jnp.sum(jnp.where(counts > 0, each, 0) * counts) / jnp.maximum(whole, 1)

@@ -1,4 +1,4 @@
-"""The errors of meshes and joints by the published protocols, one value per example."""
+"""Errors of meshes and joints as the published protocols define them, one value per example."""
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,12 @@ from crocohuman_jax.configuration import options
 from crocohuman_jax.metrics import alignment as alignment_lib
 
 ALIGNMENTS = {"similarity": alignment_lib.similarity, "freihand": alignment_lib.freihand}
-# Of FreiHAND's curve.
+# The thresholds of FreiHAND's PCK curve.
 PCK_THRESHOLDS_MM = np.linspace(0, 50, 100)
 
 
 def distances(predicted, truth) -> jax.Array:
-    """Returns how far every point is from the true one, [..., N] mm, of gradient 0 at 0.
+    """Returns each point's distance from the true one, [..., N] mm; the gradient at 0 is 0.
 
     Args:
         predicted: [..., N, 3] metres.
@@ -29,7 +29,7 @@ def distances(predicted, truth) -> jax.Array:
 
 
 def rooted(points, root: tuple[int, ...]) -> jax.Array:
-    """Returns the points less the mean of those that `root` lists; as they are for ().
+    """Returns the points minus the mean of those that `root` lists; unchanged for ().
 
     Args:
         points: [..., N, 3].
@@ -43,21 +43,22 @@ def rooted(points, root: tuple[int, ...]) -> jax.Array:
         return points
     count = points.shape[-2]
     if not all(0 <= joint < count for joint in root):
-        raise ValueError(f"Root joints {tuple(root)} are not all among the {count}, from 0.")
-    points = points - points[..., root[0], None, :]  # first, so that a far origin costs no digits
+        raise ValueError(f"Root joints {tuple(root)} are not all among the {count} joints from 0.")
+    # First relative to one joint, so that a distant origin costs no precision.
+    points = points - points[..., root[0], None, :]
     return points - jnp.mean(points[..., list(root), :], -2, keepdims=True)
 
 
 def mpjpe(predicted, truth, *, root: tuple[int, ...] = (), weights=None) -> jax.Array:
-    """Returns the mean distance of the joints after their roots were put together, [...] mm.
+    """Returns the mean distance of the joints relative to their roots, [...] mm.
 
     Args:
         predicted: [..., J, 3] metres.
         truth: [..., J, 3] metres.
-        root: joints whose mean is the root; () compares where they are.
-        weights: [..., J], 0 for a joint that is missing, whose coordinates then do not matter;
-            None for equal ones. An example in which all joints or one of the root's are missing
-            has no error: NaN, for the caller to leave out.
+        root: joints whose mean is the root; () compares absolute positions.
+        weights: [..., J], 0 for a missing joint, whose coordinates are then ignored; None for equal
+            weights. An example without joints, or without one of the root's, has the error NaN,
+            which the caller must leave out.
 
     Raises:
         ValueError: the shapes or the root do not fit.
@@ -70,14 +71,14 @@ def mpjpe(predicted, truth, *, root: tuple[int, ...] = (), weights=None) -> jax.
 def pa_mpjpe(predicted, truth, *, alignment: str = "similarity", weights=None) -> jax.Array:
     """Returns the mean distance after the prediction was aligned to the truth, [...] mm.
 
-    With vertices for joints this is PA-MPVPE: each set of points has an alignment of its own.
+    With vertices instead of joints this is PA-MPVPE. Each set of points is aligned separately.
 
     Args:
         predicted: [..., N, 3] metres.
         truth: [..., N, 3] metres.
-        alignment: "similarity" (bodies; never a reflection) or "freihand" (its toolbox's).
-        weights: [..., N], 0 for a point that is missing, whose coordinates then do not matter;
-            None for equal ones. NaN for an example in which all are missing.
+        alignment: "similarity" (bodies; never reflects) or "freihand" (as in FreiHAND's toolbox).
+        weights: [..., N], 0 for a missing point, whose coordinates are then ignored; None for equal
+            weights. An example without points has the error NaN.
 
     Raises:
         ValueError: the shapes do not fit, or an unknown alignment.
@@ -87,7 +88,7 @@ def pa_mpjpe(predicted, truth, *, alignment: str = "similarity", weights=None) -
 
 
 def mpvpe(predicted, truth, *, roots=None, weights=None) -> jax.Array:
-    """Returns the mean distance of the vertices, [...] mm; PVE where no roots are given.
+    """Returns the mean distance of the vertices, [...] mm; without roots this is PVE.
 
     Args:
         predicted: [..., V, 3] metres.
@@ -104,15 +105,15 @@ def mpvpe(predicted, truth, *, roots=None, weights=None) -> jax.Array:
         wanted = (*predicted.shape[:-2], 3)
         if [point.shape for point in roots] != [wanted, wanted]:
             found = ", ".join(str(point.shape) for point in roots)
-            raise ValueError(f"The roots are two of shape {wanted}, not {found}.")
+            raise ValueError(f"The roots must be two arrays of shape {wanted}, not {found}.")
         predicted, truth = predicted - roots[0][..., None, :], truth - roots[1][..., None, :]
     return _mean(distances(predicted, truth), weights)
 
 
 def scaled_mpvpe(predicted, truth, *, weights=None) -> jax.Array:
-    """Returns the mean distance after centre and size were made the truth's, [...] mm.
+    """Returns the mean distance after matching the truth's centre and size, [...] mm.
 
-    PVE-SC of posed meshes; PVE-T-SC of the meshes of both shapes in the T-pose.
+    This is PVE-SC for posed meshes, and PVE-T-SC for the meshes of both shapes in the T-pose.
 
     Args:
         predicted: [..., V, 3] metres.
@@ -126,11 +127,11 @@ def scaled_mpvpe(predicted, truth, *, weights=None) -> jax.Array:
 
 
 def f_score(predicted, truth, thresholds) -> jax.Array:
-    """Returns the F-scores of two sets of points, [..., T] of 0 to 1.
+    """Returns the F-scores of two sets of points, [..., T] in [0, 1].
 
     Precision is the share of predicted points nearer than a threshold to a true one, recall the
-    reverse, and F their harmonic mean, 0 where both are 0. For the aligned score of FreiHAND,
-    give vertices that `alignment.freihand` returned.
+    reverse, and F their harmonic mean, 0 if both are 0. For the aligned score of FreiHAND, pass
+    vertices that `alignment.freihand` returned.
 
     Args:
         predicted: [..., N, 3] metres.
@@ -162,12 +163,12 @@ def f_score(predicted, truth, thresholds) -> jax.Array:
 
 
 def pck_hits(distances_mm, thresholds=PCK_THRESHOLDS_MM, weights=None):
-    """Returns what to sum over a dataset for `pck_curve`: hits [..., N, T] and seen [..., N].
+    """Returns hits [..., N, T] and seen [..., N], whose sums over a dataset `pck_curve` takes.
 
     Args:
-        distances_mm: [..., N], of every point.
-        thresholds: [T] mm; a distance counts if it is at most that.
-        weights: [..., N], 0 for a point that is missing; None if none is.
+        distances_mm: [..., N], error of every point.
+        thresholds: [T] mm; a point is a hit if its error is at most the threshold.
+        weights: [..., N], 0 for a missing point; None if no point is missing.
     """
     distances_mm = jnp.asarray(distances_mm)
     weights = jnp.asarray(1.0 if weights is None else weights)
@@ -177,10 +178,10 @@ def pck_hits(distances_mm, thresholds=PCK_THRESHOLDS_MM, weights=None):
 
 
 def pck_curve(hits, seen) -> np.ndarray:
-    """Returns the share of correct points at every threshold, [T], meaned over the points seen.
+    """Returns the share of correct points at every threshold, [T], averaged over the points seen.
 
     Args:
-        hits: [N, T], the sum over a dataset of what `pck_hits` returns.
+        hits: [N, T], the hits of `pck_hits` summed over a dataset.
         seen: [N], likewise.
 
     Raises:
@@ -188,7 +189,7 @@ def pck_curve(hits, seen) -> np.ndarray:
     """
     hits, seen = np.asarray(hits, np.float64), np.asarray(seen, np.float64)
     if not seen.any():
-        raise ValueError(f"None of the {seen.size} points was ever seen: there is no PCK curve.")
+        raise ValueError(f"None of the {seen.size} points was ever seen, so there is no PCK curve.")
     return np.mean(hits[seen > 0] / seen[seen > 0, None], 0)
 
 
@@ -204,15 +205,15 @@ def auc(curve, thresholds=PCK_THRESHOLDS_MM) -> float:
 
 
 def acceleration_error(predicted, truth, *, fps: float | None = None, valid=None) -> jax.Array:
-    """Returns the mean distance of the joints' second differences in time, [...].
+    """Returns the mean distance between predicted and true second differences in time, [...].
 
     Args:
         predicted: [..., T, J, 3] metres, the frames of one sequence in order.
         truth: [..., T, J, 3] metres.
-        fps: frames per second, for mm/s^2; None gives mm per frame^2, which is what tables in
-            the literature hold, often under the name of the former.
-        valid: [..., T] bool; a second difference counts if its three frames are valid. NaN where
-            none counts.
+        fps: frames per second, for mm/s^2; None for mm per frame^2, which published tables use,
+            often labelled mm/s^2.
+        valid: [..., T] bool; a second difference counts if its three frames are valid. The result
+            is NaN if none counts.
 
     Raises:
         ValueError: fewer than three frames, or shapes that do not fit.
@@ -221,7 +222,7 @@ def acceleration_error(predicted, truth, *, fps: float | None = None, valid=None
     frames = predicted.shape[-3] if predicted.ndim > 2 else 0
     if frames < 3:
         raise ValueError(
-            f"An acceleration needs [..., T, J, 3] of at least 3 frames, not {predicted.shape}."
+            f"Acceleration needs joints [..., T, J, 3] of at least 3 frames, not {predicted.shape}."
         )
     valid = jnp.ones(predicted.shape[:-2], bool) if valid is None else jnp.asarray(valid, bool)
     if valid.shape != predicted.shape[:-2]:
@@ -237,19 +238,19 @@ def acceleration_error(predicted, truth, *, fps: float | None = None, valid=None
 def _after(align, predicted, truth, weights) -> jax.Array:
     """Returns the weighted mean distance after an alignment, [...] mm."""
     predicted, truth, weights = _present(predicted, truth, weights)
-    truth, _ = alignment_lib.centred(truth, weights)  # where float32 is finest
+    truth, _ = alignment_lib.centred(truth, weights)  # float32 is most precise near 0
     return _mean(distances(align(predicted, truth, weights), truth), weights)
 
 
 def _present(predicted, truth, weights) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the arrays with zeros for the points of weight 0, whatever stood there."""
+    """Returns the arrays with zeros for the points of weight 0, whatever their values."""
     predicted, truth, weights = alignment_lib.paired(predicted, truth, weights)
     there = weights[..., None] > 0
     return jnp.where(there, predicted, 0), jnp.where(there, truth, 0), weights
 
 
 def _mean(values: jax.Array, weights: jax.Array) -> jax.Array:
-    """Returns the weighted mean over the last axis; NaN where nothing has a weight."""
+    """Returns the weighted mean over the last axis; NaN if all weights are 0."""
     return jnp.sum(jnp.where(weights > 0, values * weights, 0), -1) / jnp.sum(weights, -1)
 
 

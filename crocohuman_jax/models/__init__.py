@@ -10,7 +10,7 @@ from flax import nnx
 def functional(
     build: Callable[[jax.Array], nnx.Module],
 ) -> tuple[Callable[[jax.Array], dict], Callable[[Any], nnx.Module]]:
-    """Splits a module into its parameters and the rest.
+    """Returns functions that initialise a module's parameters and bind parameters to the module.
 
     Args:
         build: makes the module from a random key.
@@ -33,12 +33,12 @@ def functional(
 
 
 def bound(part: Callable[..., nnx.Module], params: Any, **sizes: Any) -> nnx.Module:
-    """Returns a part of a network around its parameters, to be called inside jit.
+    """Returns one module of a network with its parameters in place, to be called inside jit.
 
     Args:
-        part: its class, as `croco.Encoder`.
-        params: its own parameters, a plain nested dict.
-        sizes: what its class is given, but for random keys.
+        part: class of the module, as `croco.Encoder`.
+        params: the module's own parameters, a plain nested dict.
+        sizes: keyword arguments of the class, except `rngs`.
     """
     _, bind = functional(lambda key: part(rngs=nnx.Rngs(params=key), **sizes))
     return bind(params)

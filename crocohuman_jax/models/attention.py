@@ -1,4 +1,4 @@
-"""Multi-head attention, of tokens among themselves or towards a memory."""
+"""Multi-head self-attention and cross-attention."""
 
 import functools
 import logging
@@ -22,8 +22,8 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, impl: str = "auto") -> jax.
         q: [B, N, H, d].
         k: [B, M, H, d].
         v: [B, M, H, d].
-        impl: "xla" (any device and type), "cudnn" (fused, NVIDIA, 16 bit, even lengths) or "auto":
-            cudnn where it can run, else xla; each call chooses by its own lengths.
+        impl: "xla" (any device and dtype), "cudnn" (fused kernel: NVIDIA GPU, 16 bit, even lengths)
+            or "auto": cudnn where it can run, else xla. Each call decides from its own lengths.
 
     Returns:
         [B, N, H, d].
@@ -36,8 +36,9 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, impl: str = "auto") -> jax.
     return _attend(q, k, v)
 
 
-# The derivative is written out to keep q, k, v, the output and one number a row, as fused
-# kernels do, instead of the scores. Heads come before tokens: each head is then one product.
+# The derivative is written by hand so that the backward pass stores q, k, v, the output and one
+# number per query, as fused kernels do, instead of the scores. Heads come before tokens because
+# each head is then one matrix product.
 
 
 @jax.custom_vjp
@@ -78,14 +79,14 @@ _attend.defvjp(_attend_forward, _attend_backward)
 
 
 def choose(impl: str, dtype, head_width: int, lengths: tuple[int, ...] = ()) -> str:
-    """Returns "xla" or "cudnn" for heads of a type and width.
+    """Returns the implementation, "xla" or "cudnn", for heads of a dtype and width.
 
     Args:
         impl: see `attend`.
-        dtype: of the heads.
+        dtype: dtype of the heads.
         head_width: d.
-        lengths: (queries, keys) of one call, whose choice is logged when it is new; () to ask
-            about heads alone.
+        lengths: numbers of (queries, keys) in one call; () to check the heads alone. With lengths,
+            the choice that "auto" makes is logged once.
 
     Raises:
         ValueError: an unknown implementation, or cudnn where it cannot run.
@@ -105,25 +106,25 @@ def choose(impl: str, dtype, head_width: int, lengths: tuple[int, ...] = ()) -> 
     return found
 
 
-@functools.cache  # once a sentence
+@functools.cache  # logs each sentence once
 def _say(sentence: str) -> None:
     log.info("%s", sentence)
 
 
 def _odd_length(lengths: tuple[int, ...]) -> str:
-    """Returns why cuDNN's backward pass cannot take these lengths, or an empty text."""
+    """Returns why cuDNN's backward pass cannot take these lengths, or "" if it can."""
     odd = [length for length in lengths if length % 2]
     if not odd:
         return ""
     return (
         f"its backward pass takes even lengths only, not {odd[0]}; config.data.mask.visible and "
-        "config.model.image set the lengths, multiples of 8 are best, and config.model.keep_cls "
-        "adds one token to the encoder's"
+        "config.model.image set the lengths (multiples of 8 are best), and config.model.keep_cls "
+        "adds one token to those of the encoder"
     )
 
 
 def _cudnn_obstacle(dtype, head_width: int) -> str:
-    """Returns why cuDNN's fused attention cannot take these heads, or an empty text."""
+    """Returns why cuDNN's fused attention cannot take these heads, or "" if it can."""
     device = jax.devices()[0]
     if device.platform != "gpu":
         return f"the device is a {device.platform}, not an NVIDIA GPU"
@@ -141,7 +142,7 @@ def _cudnn_obstacle(dtype, head_width: int) -> str:
 
 
 class SelfAttention(nnx.Module):
-    """Attention of tokens among themselves, queries, keys and values in one product."""
+    """Self-attention; one matrix product computes queries, keys and values."""
 
     def __init__(self, width: int, heads: int, *, impl: str, dtype, rngs: nnx.Rngs):
         self.qkv = layers.Linear(width, (3, heads, width // heads), dtype=dtype, rngs=rngs)
@@ -151,7 +152,7 @@ class SelfAttention(nnx.Module):
     def __call__(
         self, x: jax.Array, angles: jax.Array | None = None, border: int = 0
     ) -> jax.Array:  # [B, N, D]
-        """Returns [B, N, D]; tokens before and after the `border` do not see each other."""
+        """Returns [B, N, D]; the first `border` tokens and the rest do not attend to each other."""
         q, k, v = jnp.moveaxis(self.qkv(x), 2, 0)  # [B, N, H, d] each
         if angles is not None:
             q, k = position_embeddings.rotate(q, angles), position_embeddings.rotate(k, angles)
@@ -162,7 +163,7 @@ class SelfAttention(nnx.Module):
 
 
 class CrossAttention(nnx.Module):
-    """Attention of tokens towards a memory, each with its own rotary angles."""
+    """Cross-attention from the tokens of one picture to a memory, the tokens of another."""
 
     def __init__(self, width: int, heads: int, *, impl: str, dtype, rngs: nnx.Rngs):
         shape = (heads, width // heads)
@@ -176,6 +177,6 @@ class CrossAttention(nnx.Module):
         self, x: jax.Array, memory: jax.Array, angles: jax.Array | None = None
     ) -> jax.Array:  # [B, N, D], [B, M, D] -> [B, N, D]
         q, k, v = self.query(x), self.key(memory), self.value(memory)
-        if angles is not None:  # both pictures lie on the same grid
+        if angles is not None:  # both pictures have the same grid of patches
             q, k = position_embeddings.rotate(q, angles), position_embeddings.rotate(k, angles)
         return self.out(attend(q, k, v, self.impl).reshape(x.shape))

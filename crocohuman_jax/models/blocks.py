@@ -11,13 +11,14 @@ from jax.sharding import PartitionSpec
 from crocohuman_jax.models import attention, layers
 
 REMAT = ("none", "dots", "full")
-# What remat="dots" keeps, by the names that `checkpoint_name` gives: in `attention` its output and
-# one number a row, which its written-out derivative wants, and here what the GELU is taken of.
+# The arrays that remat="dots" stores for the backward pass, by the names that `checkpoint_name`
+# gives: "attention" is attention's output and one number per query, which its derivative needs;
+# "hidden" is the input of the MLP's GELU.
 KEPT = ("attention", "hidden")
 
 
 class Mlp(nnx.Module):
-    """Two linear layers around an exact GELU, four times as wide inside."""
+    """Two linear layers with an exact GELU between them; the hidden width is four times `width`."""
 
     def __init__(self, width: int, *, dtype, rngs: nnx.Rngs):
         self.up = layers.Linear(width, 4 * width, dtype=dtype, rngs=rngs)
@@ -40,16 +41,17 @@ class EncoderBlock(nnx.Module):
     def __call__(
         self, x: jax.Array, angles: jax.Array | None, border: int, keep: jax.Array | None = None
     ) -> jax.Array:
-        """Returns [B, N, D]; tokens before and after the `border` do not see each other.
+        """Returns [B, N, D]; the first `border` tokens and the rest do not attend to each other.
 
-        `keep` [3, B] are factors on the branches; all of them count without it.
+        `keep` [3, B] holds the factors of each example's attention, cross-attention and MLP
+        branches (stochastic depth); None keeps every branch.
         """
         x = x + _kept(self.attention(self.norm1(x), angles, border), keep, 0)
         return x + _kept(self.mlp(self.norm2(x)), keep, 2)
 
 
 class DecoderBlock(nnx.Module):
-    """Pre-norm self-attention, cross-attention to a memory that never changes, and MLP."""
+    """Pre-norm self-attention, cross-attention to a memory that all blocks share, and MLP."""
 
     def __init__(self, width: int, heads: int, *, impl: str, dtype, rngs: nnx.Rngs):
         options = {"impl": impl, "dtype": dtype, "rngs": rngs}
@@ -81,7 +83,7 @@ def _kept(branch: jax.Array, keep: jax.Array | None, which: int) -> jax.Array:
 
 
 def stack(make: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
-    """Builds `depth` equal blocks as one module whose leaves have a leading axis of that length."""
+    """Returns `depth` blocks as one module whose parameters have a leading axis of that length."""
     return nnx.split_rngs(splits=depth)(nnx.vmap(make, in_axes=0, out_axes=0))(rngs)
 
 
@@ -97,21 +99,22 @@ def run(
     """Runs stacked blocks one after the other, in one scan.
 
     Args:
-        stacked: what `stack` built.
+        stacked: a module that `stack` returned.
         x: [B, N, D].
         context: further inputs, the same for every block.
-        unroll: blocks per turn of the scan; their number leaves no loop at all.
-        remat: what the backward pass computes again: "none" (next to nothing), "dots" (all but the
-            input of each block, what attention returns and the MLP's first product: the norms,
-            the GELU and the products around attention) or "full" (all but the input of each
-            block).
+        unroll: blocks per iteration of the scan; the number of all blocks removes the loop.
+        remat: what the backward pass computes again instead of storing it. "none": almost nothing.
+            "dots": the norms, the GELU and the products around attention; the input of each block,
+            the output of attention and the MLP's first product are stored. "full": everything but
+            the input of each block.
         collect: also return every block's output.
-        drop: (share, random key): each branch of an example is left out with a probability that
-            rises in equal steps from none in the first block to the share in the last (stochastic
-            depth); those kept count the more.
+        drop: (rate, random key) of stochastic depth, or None. Each residual branch of an example is
+            dropped with a probability that rises linearly from 0 in the first block to the rate in
+            the last; branches that are kept are scaled up so that the mean stays the same.
 
     Returns:
-        The last output [B, N, D], or (that, every block's output [depth, B, N, D]).
+        The last block's output [B, N, D]; with `collect`, (that output, every block's output
+        [depth, B, N, D]).
 
     Raises:
         ValueError: an unknown remat.
@@ -124,7 +127,7 @@ def run(
         return x, x if collect else None
 
     if remat == "dots":
-        # By names: a policy of all products would keep attention's scores too, the largest of all.
+        # A policy that stores all products would also store attention's scores, the largest array.
         policy = jax.checkpoint_policies.save_only_these_names(*KEPT)
         body = jax.checkpoint(body, policy=policy)
     elif remat == "full":
@@ -145,10 +148,10 @@ def _branches(share: float, key: jax.Array, params, batch: int) -> jax.Array:
 
 
 def keep_batch_split(x: jax.Array) -> jax.Array:
-    """Keeps the examples of x [B, ...] split over the devices of the mesh in use, if there is one.
+    """Returns x [B, ...] with its examples split over the devices of the mesh in use, if any.
 
-    Without it the partitioner may split the width where a parameter is split, which costs an
-    exchange of activations in every layer.
+    Without this constraint the partitioner may split activations along their width where a
+    parameter is split, which costs an exchange between devices in every layer.
     """
     axes = tuple(a for a in jax.sharding.get_abstract_mesh().axis_names if a in ("data", "fsdp"))
     if not axes or jnp.ndim(x) == 0:

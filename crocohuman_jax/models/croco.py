@@ -17,7 +17,7 @@ DTYPES = ("auto", "float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """Size of a stack of blocks."""
+    """Width, depth and number of attention heads of a stack of transformer blocks."""
 
     width: int
     depth: int
@@ -26,9 +26,9 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-    """How the blocks run; none of it changes what they compute beyond rounding.
+    """How the blocks are computed; these settings change results by rounding only.
 
-    A dtype of "auto" becomes that of the platform that runs by default, see `options.compute_type`.
+    The dtype "auto" is replaced by that of the default platform, see `options.compute_type`.
     """
 
     dtype: str = "float32"
@@ -59,8 +59,9 @@ class Encoder(nnx.Module):
         shape: width, depth and heads.
         patch: side of a patch in pixels.
         grid: (rows, columns) of patches in a picture.
-        position: "cosine" (added once) or "rope100" (turns queries and keys in every block).
-        compute: types and switches.
+        position: "cosine" (a table added to the tokens once) or "rope100" (rotary: turns queries
+            and keys in every block).
+        compute: how the blocks are computed.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Encoder(nnx.Module):
         check(shape, position, compute, math.prod(grid))
         pixels, dtype = 3 * patch**2, jnp.dtype(compute.dtype)
         self.embed = layers.Linear(pixels, shape.width, dtype=dtype, rngs=rngs)
-        # The one bias that does not start at zero, as in the reference.
+        # The only bias that is not initialised with zeros, as in the reference implementation.
         limit = 1 / math.sqrt(pixels)
         self.embed.bias = nnx.Param(
             jax.random.uniform(rngs.params(), (shape.width,), jnp.float32, -limit, limit)
@@ -92,9 +93,9 @@ class Encoder(nnx.Module):
         collect: bool = False,
         drop: tuple[float, jax.Array] | None = None,
     ):
-        """Encodes patches [B, N, P*P*3]; with `visible` [B, K], only those and nothing of the rest.
+        """Encodes patches [B, N, P*P*3]; with `visible` [B, K], only the patches at these indices.
 
-        `drop` is (share of branches that the last block leaves out, random key), see `blocks.run`.
+        `drop` is (rate of stochastic depth, random key), see `blocks.run`.
 
         Returns:
             [B, N or K, D], normalised; with `collect`, also every block's output before the norm.
@@ -110,10 +111,10 @@ class Encoder(nnx.Module):
     def pair(
         self, target: jax.Array, reference: jax.Array, visible: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Encodes the visible patches of one picture and all of another, as two calls would.
+        """Encodes the visible patches of one picture and all patches of another.
 
-        Both go through the blocks side by side, so each linear layer is one product of all
-        their rows; only attention keeps them apart.
+        The result equals that of two calls, but both sets of tokens pass through the blocks
+        together, so each linear layer is one matrix product. Attention treats them separately.
 
         Returns:
             [B, K, D] and [B, N, D], normalised.
@@ -129,7 +130,7 @@ class Encoder(nnx.Module):
         return x[:, :count], x[:, count:]
 
     def _positions(self, visible=None):
-        """Returns table and angles (one is None), of all patches or of the visible ones."""
+        """Returns (table, angles) of all or of the visible patches; one of the two is None."""
         found = _positions(self.position, self.grid, self.shape)
         if visible is None:
             return found
@@ -144,7 +145,7 @@ def _side_by_side(some: jax.Array, every: jax.Array) -> jax.Array:  # [B, K, ...
 class Decoder(nnx.Module):
     """Completes the tokens of one picture from those of another.
 
-    Args: as for `Encoder`; `memory_width` is the encoder's.
+    Args: as for `Encoder`; `memory_width` is the width of the encoder's tokens.
     """
 
     def __init__(
@@ -178,8 +179,8 @@ class Decoder(nnx.Module):
         Args:
             seen: [B, K, D_e], the first picture's tokens.
             memory: [B, N, D_e], the second picture's tokens.
-            visible: [B, K], where `seen` lies; the mask token stands everywhere else. None if
-                `seen` has all N tokens.
+            visible: [B, K], patch indices of `seen`; the mask token fills all other places. None
+                if `seen` has all N tokens.
             collect: also return every block's output before the norm.
             drop: see `Encoder`.
 
@@ -198,8 +199,8 @@ class Decoder(nnx.Module):
 class CroCo(nnx.Module):
     """Encoder, decoder and pixel head.
 
-    Every part draws its weights from its own key, so a part's first weights do not depend on
-    which other parts there are.
+    Each part draws its initial weights from its own random key, so they do not depend on which
+    other parts the network has.
 
     Args:
         encoder: size of the encoder.
@@ -207,7 +208,7 @@ class CroCo(nnx.Module):
         image: (height, width) of the pictures in pixels.
         patch: side of a patch in pixels.
         position: "cosine" (v1) or "rope100" (v2).
-        compute: types and switches.
+        compute: how the blocks are computed.
         key: random key.
 
     Raises:
@@ -240,9 +241,9 @@ class CroCo(nnx.Module):
         """Predicts patches of the target picture.
 
         Args:
-            target: [B, N, P*P*3], normalised patches; only the visible ones are looked at.
-            reference: [B, N, P*P*3], all of them looked at.
-            visible: [B, K], sorted.
+            target: [B, N, P*P*3], normalised patches, of which only the visible ones are used.
+            reference: [B, N, P*P*3], normalised patches, all of which are used.
+            visible: [B, K], indices of the visible patches, sorted.
             wanted: [B, M], the patches to predict; None for all.
 
         Returns:
@@ -266,7 +267,7 @@ def patch_grid(image: tuple[int, int], patch: int) -> tuple[int, int]:
     if height % patch or width % patch or min(height, width) < patch:
         raise ValueError(
             f"A {height}x{width} picture does not divide into {patch}x{patch} patches. "
-            f"The nearest that does is {_nearest(height, patch)}x{_nearest(width, patch)}."
+            f"The nearest size that does is {_nearest(height, patch)}x{_nearest(width, patch)}."
         )
     return height // patch, width // patch
 
@@ -278,12 +279,12 @@ def shapes(
     encoder: Mapping[str, int],
     decoder: Mapping[str, int],
 ) -> tuple[Shape, Shape]:
-    """Returns the sizes of encoder and decoder of which a network can be built.
+    """Returns the sizes of encoder and decoder, checked to give a network that can be built.
 
-    Args: as config.model has them.
+    Args: the values of the same names in config.model.
 
     Raises:
-        ValueError: a network cannot be built; the message names the key.
+        ValueError: no network can be built; the message names the config key.
     """
     found = {"encoder": Shape(**encoder), "decoder": Shape(**decoder)}
     options_lib.check_number("config.model.patch", patch, least=1, whole=True)
@@ -313,7 +314,7 @@ def _nearest(side: int, patch: int) -> int:
 
 
 def check(shape: Shape, position: str, compute: Compute, patches: int = 0) -> None:
-    """Raises a ValueError if sizes do not fit, or the attention asked for cannot run here."""
+    """Raises a ValueError if the sizes do not fit or the chosen attention cannot run here."""
     if shape.width % shape.heads:
         raise ValueError(f"Width {shape.width} does not divide into {shape.heads} heads.")
     if position not in POSITIONS:
@@ -339,14 +340,15 @@ def _run(module, x, *context, collect: bool, drop=None):
 
 
 def _positions(position: str, grid: tuple[int, int], shape: Shape):
-    """Returns (table to add or None, angles to turn by or None)."""
+    """Returns (table of positions or None, rotary angles or None)."""
     if position == "cosine":
         return position_embeddings.cosine(grid, shape.width), None
     return None, position_embeddings.rotary(grid, shape.width // shape.heads, 100.0)
 
 
-# The axes of every split parameter, by its path: what each means, not where it goes. A parameter
-# that matches none is kept whole on every device; the leading axis of a stack is never split.
+# What each axis of a parameter means, by a pattern of the parameter's path; config.sharding says
+# over which axis of the device mesh a meaning is split. A parameter that matches no pattern is kept
+# whole on every device. The leading axis of a stack of blocks is never split.
 AXES = (
     (r"blocks/attention/qkv/kernel$", (None, "width", None, "heads", None)),
     (r"blocks/attention/qkv/bias$", (None, None, "heads", None)),

@@ -1,4 +1,4 @@
-"""From one or two pictures to a mesh: encoder, decoder if there are two, and a head."""
+"""The network of mesh recovery: an encoder, a decoder if there are two pictures, and a head."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,11 +12,11 @@ from crocohuman_jax.models import croco, parameters, vit
 
 PARTS = ("encoder", "decoder", "head", "mean")
 HEADS = ("iterative", "metro")
-SUPERVISED = ("last", "all")  # which of the iterative head's estimates the loss looks at
+SUPERVISED = ("last", "all")  # the estimates of the iterative head that have a loss
 
 
 def checked(head: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns config.head as it is, or raises a ValueError that names the word it does not know."""
+    """Returns config.head unchanged; raises a ValueError that names an unknown value in it."""
     for name, known in (("kind", HEADS), ("supervise", SUPERVISED)):
         if name in head and head[name] not in known:
             raise ValueError(
@@ -26,28 +26,28 @@ def checked(head: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class MeshNet(nnx.Module):
-    """Predicts a person's mesh, or what it is made from.
+    """Predicts a person's mesh, or the body model's parameters that give it.
 
-    Every part draws its weights from its own key, so the encoder's first weights do not depend on
-    the head.
+    Each part draws its initial weights from its own random key, so those of the encoder do not
+    depend on the head.
 
     Args:
         encoder: size of the encoder.
-        decoder: size of the decoder for two pictures; None for one.
+        decoder: size of the decoder for two pictures; None for a network of one picture.
         head: (width of the tokens, random keys) -> the head.
-        mean: length of the mean estimate.
+        mean: number of values in the mean estimate, at which the head's estimates start.
         image: (height, width) of the pictures in pixels.
         patch: side of a patch in pixels.
         position: "cosine" or "rope100".
-        compute: types and switches.
-        drop_path: share of residual branches that training leaves out of the last block; earlier
-            blocks less, in equal steps.
-        keep_cls: the encoder is MAE's, with a class token, which heads and decoder do not see.
+        compute: how the blocks are computed.
+        drop_path: rate of stochastic depth: share of residual branches that training drops in the
+            last block; it falls linearly to 0 in the first.
+        keep_cls: use MAE's encoder, which has a class token; head and decoder do not see the token.
         key: random key.
 
     Raises:
-        ValueError: sizes that do not fit together, a share out of range, or a class token with
-            positions that turn.
+        ValueError: sizes that do not fit together, a rate out of range, or a class token with
+            rotary positions.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class MeshNet(nnx.Module):
         options_lib.check_number("config.model.drop_path", drop_path, least=0, below=1)
         if keep_cls and position != "cosine":
             raise ValueError(
-                f"config.model.keep_cls is of MAE's encoder, whose positions are a table: set "
+                f"config.model.keep_cls uses MAE's encoder, which adds a table of positions: set "
                 f"config.model.position=cosine, not {position}."
             )
         grid = croco.patch_grid(image, patch)
@@ -85,17 +85,17 @@ class MeshNet(nnx.Module):
             )
         self.two, self.special = decoder is not None, int(keep_cls)
         self.head = head((decoder or encoder).width, rngs["head"])
-        # Pose, shape and camera that estimates begin at: data, not weights.
+        # Pose, shape and camera at which estimates start. They come from data and are not learned.
         self.mean = nnx.Param(jnp.zeros(mean))
         self.drop_path = drop_path
 
     def __call__(self, first: jax.Array, second: jax.Array | None, key: jax.Array | None = None):
-        """Returns what the head predicts of the first picture.
+        """Returns the head's prediction for the first picture.
 
         Args:
             first: [B, N, P*P*3] normalised patches.
-            second: [B, N, P*P*3], where the network is one of two pictures.
-            key: in training.
+            second: [B, N, P*P*3], normalised patches; None for a network of one picture.
+            key: random key in training; None otherwise.
         """
         keys = [None] * 3 if key is None else jax.random.split(key, 3)
         if self.two:

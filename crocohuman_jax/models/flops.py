@@ -1,4 +1,4 @@
-"""Floating-point operations of networks, by formula, used to compute MFU."""
+"""Counts floating-point operations of networks by formula, for model FLOPs utilisation (MFU)."""
 
 import itertools
 
@@ -17,8 +17,8 @@ def completion(
 ) -> float:
     """Returns the floating-point operations of one pair's forward and backward pass.
 
-    Matrix products only, two operations a multiply-add, backward twice the forward; nothing
-    for what rematerialisation computes again.
+    Only matrix products are counted, with two operations per multiply-add. The backward pass counts
+    twice the forward pass, and recomputation by rematerialisation is not counted.
 
     Args:
         encoder: size of the encoder.
@@ -26,7 +26,7 @@ def completion(
         patches: N, patches of a picture.
         visible: K, patches of the first picture that are encoded.
         wanted: M, patches that the head predicts.
-        pixels: values in a patch.
+        pixels: number of values in a patch.
     """
     both = sum(encoding(encoder, patches=n, pixels=pixels) for n in (visible, patches))
     decoded = decoding(encoder, decoder, patches=patches, seen=visible)
@@ -34,18 +34,18 @@ def completion(
 
 
 def encoding(encoder: croco.Shape, *, patches: int, pixels: int) -> float:
-    """Returns the operations of one picture's way through the encoder; see `completion`."""
+    """Returns the operations of encoding one picture, forward and backward; see `completion`."""
     n, width = patches, encoder.width
     blocks_ = encoder.depth * (24 * n * width**2 + 4 * n**2 * width)
     return 3.0 * (2 * n * pixels * width + blocks_)
 
 
 def decoding(encoder: croco.Shape, decoder: croco.Shape, *, patches: int, seen: int = 0) -> float:
-    """Returns the operations of one pair's way through the decoder; see `completion`.
+    """Returns the operations of decoding one pair, forward and backward; see `completion`.
 
     Args:
         encoder, decoder: their sizes.
-        patches: N, of a picture.
+        patches: N, patches of a picture.
         seen: K, encoded patches of the first picture; 0 for all.
     """
     n, width = patches, decoder.width
@@ -72,9 +72,9 @@ def metro(
     feedforward: int = 3072,
     feature_width: int = 0,
 ) -> float:
-    """Returns the operations of one example's way through METRO's head; see `completion`.
+    """Returns METRO's operations for one example, forward and backward; see `completion`.
 
-    Args: as for `metro.Metro`; `joints` is J.
+    Args: as for `metro.Metro`; `joints` is their number J.
     """
     tokens = joints + sizes[0]
     forward = 2 * patches * width * feature_width

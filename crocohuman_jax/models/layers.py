@@ -1,4 +1,4 @@
-"""The small parts every block is made of: linear layers, LayerNorm, picking tokens."""
+"""Small parts of every network: linear layers, LayerNorm, GELU, selecting and placing tokens."""
 
 import math
 
@@ -8,15 +8,15 @@ from flax import nnx
 
 
 def xavier_uniform(key: jax.Array, fan_in: int, fan_out: int) -> jax.Array:
-    """Returns [fan_in, fan_out] drawn uniformly within sqrt(6 / (fan_in + fan_out))."""
+    """Returns [fan_in, fan_out], uniform within +-sqrt(6 / (fan_in + fan_out))."""
     limit = math.sqrt(6.0 / (fan_in + fan_out))
     return jax.random.uniform(key, (fan_in, fan_out), jnp.float32, -limit, limit)
 
 
 def apart(x: jax.Array) -> jax.Array:
-    """Keeps XLA's CPU compiler from computing x again inside every operation that uses it.
+    """Returns x, and keeps XLA's CPU compiler from computing it again in every use of it.
 
-    Elsewhere it fuses well by itself, and x is returned as it is.
+    Other compilers fuse well without help, so elsewhere this does nothing.
     """
     return jax.lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
 
@@ -24,8 +24,9 @@ def apart(x: jax.Array) -> jax.Array:
 class Linear(nnx.Module):
     """x @ kernel + bias over the last axis; `shape` may have several axes, as (3, heads, width).
 
-    The kernel is drawn as one [fan_in, prod(shape)] matrix, so a fused projection has the fan
-    of all its parts. Parameters are float32, the product runs in `dtype`.
+    The kernel is initialised as one [fan_in, prod(shape)] matrix, so the fan-out of a fused
+    projection is that of all its parts together. Parameters are float32; the product runs in
+    `dtype`.
     """
 
     def __init__(self, fan_in: int, shape: int | tuple[int, ...], *, dtype, rngs: nnx.Rngs):
@@ -36,9 +37,9 @@ class Linear(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: jax.Array, product=None) -> jax.Array:  # [..., fan_in] -> [..., *shape]
-        """Returns the layer's output; `product` replaces (rows, kernel) -> rows @ kernel."""
+        """Returns the layer's output; `product(rows, kernel)`, if given, replaces rows @ kernel."""
         kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
-        # One product of all rows: a batch of products is slower on CPUs, and equal elsewhere.
+        # One product of all rows: a batch of products is slower on CPUs and no faster elsewhere.
         rows = x.astype(self.dtype).reshape(-1, x.shape[-1])
         out = (product or _product)(rows, kernel) + bias
         return out.reshape(*x.shape[:-1], *bias.shape)
@@ -66,7 +67,7 @@ class LayerNorm(nnx.Module):
 
 @jax.custom_vjp
 def gelu_product(x: jax.Array, kernel: jax.Array) -> jax.Array:  # [R, D], [D, E] -> [R, E]
-    """Returns gelu(x) @ kernel with the exact GELU; keeps x alone for the backward pass."""
+    """Returns gelu(x) @ kernel with the exact GELU; of the activations only x is stored."""
     return _gelu_product_forward(x, kernel)[0]
 
 
@@ -82,7 +83,7 @@ def _gelu_product_backward(kept, d):
 
 
 def exact_gelu(x: jax.Array) -> jax.Array:
-    """Returns x times the normal distribution function at x, not its approximation by tanh."""
+    """Returns x times the normal cumulative distribution at x, not the tanh approximation."""
     return jax.nn.gelu(x, approximate=False)
 
 
@@ -90,23 +91,23 @@ gelu_product.defvjp(_gelu_product_forward, _gelu_product_backward)
 
 
 def take(tokens: jax.Array, index: jax.Array) -> jax.Array:
-    """Picks tokens of each example: [B, N, D], [B, K] -> [B, K, D]."""
+    """Returns the tokens of each example at the given indices: [B, N, D], [B, K] -> [B, K, D]."""
     return jnp.take_along_axis(tokens, index[..., None], 1, mode="promise_in_bounds")
 
 
 def place(tokens: jax.Array, index: jax.Array, background: jax.Array, count: int) -> jax.Array:
-    """Puts tokens at their places among `count`, and `background` everywhere else.
+    """Returns sequences with the tokens at the given indices and `background` everywhere else.
 
     Args:
         tokens: [B, K, D].
-        index: [B, K], each below `count`, no two alike in an example.
-        background: [D].
-        count: N.
+        index: [B, K], each below `count`, without duplicates in an example.
+        background: [D], the token for all other places.
+        count: N, length of the sequences.
 
     Returns:
         [B, N, D].
     """
-    # One example's scatter, vmapped: the partitioner of meshes then sees that none needs another's.
+    # The scatter of one example, vmapped, shows the partitioner that examples are independent.
     canvas = jnp.broadcast_to(background.astype(tokens.dtype), (count, tokens.shape[-1]))
 
     def place_one(tokens, index):

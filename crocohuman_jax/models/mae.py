@@ -1,4 +1,4 @@
-"""The masked autoencoder of single pictures: the encoder of `vit`, a decoder, a pixel head."""
+"""The masked autoencoder (MAE) of single pictures: `vit`'s encoder, a decoder, a pixel head."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from crocohuman_jax.models import croco, layers, parameters, vit
 class Decoder(nnx.Module):
     """Completes the tokens of a picture from the visible ones.
 
-    Args: as for `vit.Encoder`; `memory_width` is the encoder's.
+    Args: as for `vit.Encoder`; `memory_width` is the width of the encoder's tokens.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class Decoder(nnx.Module):
 
 
 class MAE(nnx.Module):
-    """Encoder, decoder and pixel head; every part draws its weights from its own key.
+    """Encoder, decoder and pixel head; each part draws its weights from its own random key.
 
     Args:
         encoder: size of the encoder.
         decoder: size of the decoder.
         image: (height, width) of the pictures in pixels.
         patch: side of a patch in pixels.
-        compute: types and switches.
+        compute: how the blocks are computed.
         key: random key.
 
     Raises:
@@ -82,8 +82,8 @@ class MAE(nnx.Module):
         """Predicts patches of a picture from some of them.
 
         Args:
-            target: [B, N, P*P*3], normalised patches; only the visible ones are looked at.
-            visible: [B, K].
+            target: [B, N, P*P*3], normalised patches, of which only the visible ones are used.
+            visible: [B, K], indices of the visible patches.
             wanted: [B, M], the patches to predict; None for all.
 
         Returns:

@@ -1,11 +1,11 @@
-"""What happens to pictures on the device: colours, normalisation, patches and back."""
+"""Processes pictures on the device: colour jitter, normalisation, patches and back."""
 
 import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# ImageNet statistics of pixels in [0, 1], the ones every released encoder was trained with.
+# ImageNet mean and deviation of pixels in [0, 1]; all released encoders were trained with them.
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 # Luma weights of ITU-R BT.601.
@@ -18,7 +18,7 @@ def to_float(image: jax.Array) -> jax.Array:
 
 
 def normalize(image: jax.Array) -> jax.Array:
-    """Returns a picture in [0, 1] with the ImageNet mean and deviation taken out."""
+    """Returns a picture in [0, 1] normalised by the ImageNet mean and standard deviation."""
     return (image - MEAN) / STD
 
 
@@ -28,15 +28,16 @@ def denormalize(image: jax.Array) -> jax.Array:
 
 
 def jitter(image: jax.Array, color: jax.Array) -> jax.Array:
-    """Changes brightness, contrast and saturation, each picture with its own factors and order.
+    """Returns pictures with changed brightness, contrast and saturation.
 
-    Each change blends with a reference picture and clips: black for brightness, the mean grey
-    for contrast, the grey picture for saturation.
+    Each picture has its own factors and order. A change blends the picture with a second one and
+    clips the result to [0, 1]. The second one is black for brightness, the mean grey for contrast
+    and the greyscale picture for saturation.
 
     Args:
         image: [B, H, W, 3] in [0, 1].
-        color: [B, 3, 2], for each of three turns (which, factor); which is 0 for brightness,
-            1 for contrast, 2 for saturation.
+        color: [B, 3, 2], the three changes in order, each as (which, factor); which is 0 for
+            brightness, 1 for contrast, 2 for saturation.
 
     Returns:
         [B, H, W, 3] in [0, 1].
@@ -65,7 +66,8 @@ def unpatchify(patches: jax.Array, patch: int, grid: tuple[int, int]) -> jax.Arr
 def patch_statistics(patches: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns mean and sqrt(variance + 1e-6) of each patch over all its values, [..., 1] each.
 
-    The variance is the unbiased one (divided by one less than the count), as in the reference.
+    The variance is the unbiased one (divided by one less than the count), as in the reference
+    implementation.
     """
     mean = jnp.mean(patches, -1, keepdims=True)
     variance = jnp.sum((patches - mean) ** 2, -1, keepdims=True) / (patches.shape[-1] - 1)

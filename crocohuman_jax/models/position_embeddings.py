@@ -1,4 +1,4 @@
-"""Tells patches apart by where they lie on their grid: tables to add and rotary angles."""
+"""Position embeddings of patches on a grid: tables to add to tokens, and rotary angles."""
 
 import functools
 
@@ -44,7 +44,9 @@ def rotary(shape: tuple[int, int], head_width: int, base: float) -> np.ndarray:
         ValueError: the width of a head is not a multiple of 4.
     """
     if head_width % 4:
-        raise ValueError(f"Rotary positions need heads of a multiple of 4, not {head_width}.")
+        raise ValueError(
+            f"Rotary positions need a head width that is a multiple of 4, not {head_width}."
+        )
     half = head_width // 2
     frequencies = 1.0 / base ** (np.arange(0, half, 2, dtype=np.float64) / half)
     angles = grid(shape)[:, :, None] * frequencies  # [N, 2, d/4]
@@ -52,24 +54,25 @@ def rotary(shape: tuple[int, int], head_width: int, base: float) -> np.ndarray:
 
 
 def resize(table: jax.Array, old: tuple[int, int], new: tuple[int, int]) -> jax.Array:
-    """Returns a stored table for another grid, as PyTorch's bicubic interpolation makes it.
+    """Returns a table of positions resampled for another grid.
 
-    That is interpolate(mode="bicubic", align_corners=False, antialias=False). A cosine table is
-    better computed for the new grid, see `cosine`: interpolated, it keeps the old one's extent.
+    It equals PyTorch's interpolate(mode="bicubic", align_corners=False, antialias=False). Compute a
+    cosine table for the new grid instead (`cosine`): an interpolated one keeps the coordinates of
+    the old grid.
 
     Args:
         table: [N, D], row by row.
         old: (rows, columns) of its grid.
-        new: (rows, columns) wanted.
+        new: (rows, columns) of the new grid.
 
     Returns:
         [M, D].
 
     Raises:
-        ValueError: the table does not have one row a patch of the old grid.
+        ValueError: the table does not have one row per patch of the old grid.
     """
     if len(table) != old[0] * old[1]:
-        raise ValueError(f"A table of {len(table)} rows is not of a {old[0]}x{old[1]} grid.")
+        raise ValueError(f"A table of {len(table)} rows does not fit a {old[0]}x{old[1]} grid.")
     if old == new:
         return table
     rows, columns = (_bicubic(a, b) for a, b in zip(old, new, strict=True))
@@ -80,7 +83,7 @@ def resize(table: jax.Array, old: tuple[int, int], new: tuple[int, int]) -> jax.
 
 @functools.cache
 def _bicubic(old: int, new: int) -> np.ndarray:  # [new, old]
-    """Returns the weights of Keys' cubic convolution with a = -0.75, borders repeated."""
+    """Returns the weights of Keys' cubic convolution with a = -0.75 and repeated border values."""
     at = (np.arange(new) + 0.5) * old / new - 0.5
     first = np.floor(at).astype(int)
     weights = np.zeros((new, old))
@@ -94,7 +97,10 @@ def _bicubic(old: int, new: int) -> np.ndarray:  # [new, old]
 
 
 def rotate(x: jax.Array, table: jax.Array) -> jax.Array:
-    """Turns heads x [B, N, H, d] by the angles of `rotary`, [N, 2, 2, d/4] or [B, N, 2, 2, d/4]."""
+    """Returns heads x [B, N, H, d] turned by the angles of `rotary`.
+
+    The table is [N, 2, 2, d/4], or [B, N, 2, 2, d/4] if examples differ.
+    """
     halves = x.reshape(*x.shape[:-1], 2, 2, x.shape[-1] // 4)  # [B, N, H, half, pair, d/4]
     first, second = halves[..., 0, :], halves[..., 1, :]
     cos, sin = (jnp.expand_dims(table[..., i, :, :], -3).astype(x.dtype) for i in (0, 1))

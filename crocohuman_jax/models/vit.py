@@ -1,4 +1,4 @@
-"""The encoder of MAE and of vision transformers: a class token and a table of positions."""
+"""The encoder of MAE and of vision transformers, with a class token and a table of positions."""
 
 import math
 
@@ -13,17 +13,18 @@ from crocohuman_jax.models import blocks, croco, layers, position_embeddings
 class Encoder(nnx.Module):
     """Vision transformer over a class token and patches, all of them or only the visible ones.
 
-    Its table of positions is a parameter, one row for the class token and one for each patch;
-    it begins as MAE's, zeros and the cosine table.
+    The table of positions is a parameter, with one row for the class token and one for each patch.
+    It is initialised as in MAE: zeros for the class token, the cosine table for the patches.
 
     Args:
         shape: width, depth and heads.
         patch: side of a patch in pixels.
         grid: (rows, columns) of patches in a picture.
-        compute: types and switches.
+        compute: how the blocks are computed.
 
     Raises:
-        ValueError: sizes that do not fit, or cudnn by name where 1 + N tokens are odd.
+        ValueError: sizes that do not fit together, or attention "cudnn" with an odd number 1 + N of
+            tokens.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Encoder(nnx.Module):
         collect: bool = False,
         drop: tuple[float, jax.Array] | None = None,
     ):
-        """Encodes patches [B, N, P*P*3]; with `visible` [B, K], only those and nothing of the rest.
+        """Encodes patches [B, N, P*P*3]; with `visible` [B, K], only the patches at these indices.
 
         `drop` is as in `croco.Encoder`.
 
@@ -73,14 +74,14 @@ class Encoder(nnx.Module):
 
 
 def table(grid: tuple[int, int], width: int) -> np.ndarray:
-    """Returns MAE's table, [1 + N, D]: zeros for the class token, the cosine table for patches."""
+    """Returns MAE's initial table, [1 + N, D]: a row of zeros and the cosine table of patches."""
     return np.concatenate(
         [np.zeros((1, width), np.float32), position_embeddings.cosine(grid, width)]
     )
 
 
 def stack(shape: croco.Shape, compute: croco.Compute, rngs: nnx.Rngs) -> nnx.Module:
-    """Builds the blocks of an encoder or of MAE's decoder.
+    """Returns the stacked blocks of an encoder or of MAE's decoder.
 
     Raises:
         ValueError: the heads do not divide the width.
@@ -96,7 +97,7 @@ def stack(shape: croco.Shape, compute: croco.Compute, rngs: nnx.Rngs) -> nnx.Mod
 
 
 def run(module: nnx.Module, x: jax.Array, collect: bool = False, drop=None):
-    """Runs the blocks of a module that has `shape` and `compute`, see `blocks.run`."""
+    """Runs the blocks of a module with attributes `shape` and `compute`, see `blocks.run`."""
     unroll = min(module.compute.unroll, module.shape.depth)
     options = {"unroll": unroll, "remat": module.compute.remat, "collect": collect}
     options["drop"] = drop

@@ -1,4 +1,4 @@
-"""Pre-training: complete the hidden patches of one picture of a person from another picture."""
+"""Pre-training: completes the hidden patches of one picture of a person from another picture."""
 
 import logging
 
@@ -19,7 +19,7 @@ GREY = 0.5  # shown in place of hidden patches
 
 
 def make(config) -> Task:
-    """Returns the task of `config.model`, `config.loss` and `config.data`."""
+    """Returns the task that `config.model`, `config.loss` and `config.data` describe."""
     model, data, seed = config.model, config.data, config.seed
     sizes = croco.shapes(model.image, model.patch, model.position, model.encoder, model.decoder)
     options = {name: model[name] for name in ("dtype", "attention", "remat", "unroll")}
@@ -34,7 +34,7 @@ def make(config) -> Task:
         norm_pix=config.loss.norm_pix,
         region=config.loss.region,
     )
-    # Earlier versions' configs have `buckets`, by which held-out pairs were never masked.
+    # Configs of earlier versions have `buckets`, which did not affect held-out pairs.
     mask = {name: value for name, value in data.mask.items() if name != "buckets"}
     _check_visible(completion, compute, mask)
 
@@ -55,7 +55,7 @@ def make(config) -> Task:
         )
 
     def held_out():
-        # Masked alike in every run, whatever the rule of training.
+        # Every run masks held-out pairs in the same way, whatever the rule in training.
         still = mask | {"rule": "fixed", "visible": 0, "scope": "global"}
         center = augmentation.Augment(crop="center")
         try:
@@ -80,16 +80,16 @@ def make(config) -> Task:
 
 
 def _check_visible(completion: "Completion", compute: croco.Compute, mask) -> None:
-    """Raises a ValueError if the attention asked for cannot take a picture's visible patches."""
+    """Raises a ValueError if the chosen attention cannot take the number of visible patches."""
     if compute.attention != "cudnn":
         return
     nobody = np.zeros((1, completion.grid[0] * completion.grid[1]), bool)
     rule = masking.Masking(nobody.size, **mask)
     if rule.varies and rule.multiple % 2:
         raise ValueError(
-            f"config.data.mask.multiple={rule.multiple} makes lengths of the visible set that are "
-            "odd, but the backward pass of attention 'cudnn' takes even lengths only: set an even "
-            "multiple, 8 is best, or config.model.attention=auto."
+            f"config.data.mask.multiple={rule.multiple} makes lengths of the visible set odd, but "
+            "the backward pass of attention 'cudnn' takes even lengths only: set an even multiple "
+            "(8 is best) or config.model.attention=auto."
         )
     drawn = rule(nobody, nobody[:, 0], np.zeros(nobody.shape))
     width = completion.encoder.width // completion.encoder.heads
@@ -102,8 +102,8 @@ class Completion:
 
     Args:
         encoder, decoder, image, patch, position, compute: see `croco.CroCo`.
-        norm_pix: predict patches with their own mean and deviation taken out.
-        region: the patches that the loss counts: "masked", "masked_human" or "all".
+        norm_pix: predict patches that are normalised by their own mean and deviation.
+        region: the patches over which the loss is averaged: "masked", "masked_human" or "all".
 
     Raises:
         ValueError: an unknown region, or sizes that do not fit together.
@@ -120,17 +120,17 @@ class Completion:
         )
 
     def counts(self, batch):
-        """Returns how many patches the loss is the mean over, and how many pairs there are."""
+        """Returns the number of patches over which the loss is averaged, and that of pairs."""
         return {"patches": jnp.sum(self._counted(batch)), "pairs": len(batch["hidden"])}
 
     def _counted(self, batch):
-        """Returns how much each patch counts whose error is computed, [B, M]."""
+        """Returns the weight of each predicted patch in the loss, [B, M]."""
         hidden = batch["hidden"]
         count = self.grid[0] * self.grid[1] if self.region == "all" else hidden.shape[1]
         weight = jnp.ones((len(hidden), count))
         if self.region == "masked_human":
             weight = jnp.take_along_axis(batch["human"], hidden, 1).astype(weight.dtype)
-        if "valid" in batch:  # padding is black, and predicted without knowing anything
+        if "valid" in batch:  # padding is black, so predicting it teaches nothing
             valid = batch["valid"]
             if self.region != "all":
                 valid = jnp.take_along_axis(valid, hidden, 1)
@@ -138,7 +138,7 @@ class Completion:
         return weight * batch["counted"][:, None] if "counted" in batch else weight
 
     def loss(self, params, batch, key, counts):
-        """Returns the share of these pairs in the mean error over the region's patches."""
+        """Returns the contribution of these pairs to the mean error over the region's patches."""
         del key  # everything random was drawn with the batch
         target = self._patches(batch["target"], batch["color"][:, 0])
         reference = self._patches(batch["reference"], batch["color"][:, 1])
@@ -153,8 +153,9 @@ class Completion:
     def metrics(self, params, batch):
         """Returns errors of each pair's hidden patches, [B] each.
 
-        masked_loss: with the true reference. zero_loss: of predicting nothing. reference_gain:
-        how much larger the error is with an unrelated reference, where the batch has one.
+        masked_loss is the error with the true reference and zero_loss the error of predicting
+        zeros. reference_gain is the increase of the error with an unrelated reference, which only
+        some batches have.
         """
         target, hidden = self._patches(batch["target"]), batch["hidden"]
 
@@ -178,7 +179,7 @@ class Completion:
         return values
 
     def predict(self, params, batch):
-        """Returns the four pictures of each pair, [B, H, W, 3] in [0, 1]."""
+        """Returns the pictures hidden, reference, completed, truth, [B, H, W, 3] in [0, 1]."""
         target, reference = self._patches(batch["target"]), self._patches(batch["reference"])
         out = self.bind(params)(target, reference, batch["visible"], None).astype(jnp.float32)
         if self.norm_pix:
@@ -199,11 +200,12 @@ class Completion:
         }
 
     def example_batch(self, count: int, mask: dict) -> dict[str, np.ndarray]:
-        """Returns a batch of noise that shows nobody.
+        """Returns a batch of random pictures without people.
 
         Args:
-            count: pairs.
-            mask: config.data.mask; a rule other than "fixed" shows what the ratio leaves.
+            count: number of pairs.
+            mask: config.data.mask; for rules other than "fixed" the ratio gives the number of
+                visible patches.
         """
         rng, patches = np.random.default_rng(0), self.grid[0] * self.grid[1]
         draw = masking.Masking(patches, **mask | {"rule": "fixed", "scope": "global"})
@@ -221,7 +223,7 @@ class Completion:
         }
 
     def flops(self, batch):
-        """Returns the operations of a batch's forward and backward pass."""
+        """Returns the floating-point operations of a batch's forward and backward pass."""
         (count, visible), hidden = batch["visible"].shape, batch["hidden"].shape[1]
         patches = self.grid[0] * self.grid[1]
         return count * flops.completion(
@@ -249,7 +251,7 @@ class Completion:
 def patch_errors(predicted: jax.Array, truth: jax.Array, norm_pix: bool) -> jax.Array:
     """Returns the mean squared error of each patch, [B, M, P*P*3] twice -> [B, M].
 
-    With `norm_pix`, the truth has its own mean and deviation taken out first.
+    With `norm_pix`, each true patch is first normalised by its own mean and deviation.
     """
     if norm_pix:
         mean, deviation = pixels.patch_statistics(truth)
@@ -258,7 +260,7 @@ def patch_errors(predicted: jax.Array, truth: jax.Array, norm_pix: bool) -> jax.
 
 
 def picture(shown: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns one row a pair: hidden | reference | completed | truth, [H, W, 3] uint8."""
+    """Returns one row per pair: hidden | reference | completed | truth, [H, W, 3] uint8."""
     columns = [shown[name] for name in ("hidden", "reference", "completed", "truth")]
     gap = ((0, 0), (0, 4), (0, 4), (0, 0))
     padded = [np.pad(column, gap, constant_values=1) for column in columns]

@@ -8,7 +8,7 @@ from orbax.checkpoint import v1 as orbax
 
 from crocohuman_jax.models import parameters
 
-# Keys of a checkpoint: the train state, and what else the loop needs to go on.
+# Keys of a checkpoint: the train state, and the loop's position in the data.
 STATE, POSITION = "state", "position"
 
 
@@ -18,9 +18,9 @@ class Checkpoints:
     A checkpoint appears whole or not at all; an unfinished one is ignored and removed.
 
     Args:
-        folder: where they lie.
-        keep: how many of the newest to keep.
-        keep_every: also keep those at multiples of this step; 0 for none.
+        folder: folder of the checkpoints.
+        keep: number of the newest checkpoints to keep.
+        keep_every: also keep checkpoints at multiples of this step; 0 for none.
     """
 
     def __init__(self, folder: pathlib.Path, *, keep: int, keep_every: int = 0):
@@ -41,10 +41,10 @@ class Checkpoints:
         return None if newest is None else newest.step
 
     def save(self, step: int, state: Any, position: dict[str, int]) -> None:
-        """Starts saving; waits first until the save before it has ended.
+        """Starts to save in the background, after waiting for the previous save to end.
 
         Raises:
-            OSError: that earlier save failed (and whatever else it failed with).
+            OSError: the previous save failed. Other errors of that save are raised as well.
         """
         self._checkpointer.wait()
         self._checkpointer.save_checkpointables_async(
@@ -52,13 +52,13 @@ class Checkpoints:
         )
 
     def restore(self, state: Any) -> tuple[int, Any, dict[str, int]] | None:
-        """Returns the newest (step, state, position), placed as `state` is, or None.
+        """Returns the newest (step, state, position), placed like `state`, or None.
 
         Args:
             state: arrays, or their shapes with shardings.
 
         Raises:
-            ValueError: a parameter has another shape there, as after a change of the network.
+            ValueError: a saved parameter has another shape, as after a change of the network.
         """
         step = self.latest()
         if step is None:
@@ -79,7 +79,7 @@ class Checkpoints:
 
 
 def load_params(run: pathlib.Path, wanted: Any, name: str = "params") -> Any:
-    """Returns parameters of a run's newest checkpoint, placed as `wanted` is.
+    """Returns parameters of a run's newest checkpoint, placed like `wanted`.
 
     Args:
         run: a workdir, or its folder of checkpoints.
@@ -87,7 +87,7 @@ def load_params(run: pathlib.Path, wanted: Any, name: str = "params") -> Any:
         name: "params" or "ema".
 
     Raises:
-        ValueError: the run has no checkpoint, or lacks a leaf, or has it in another shape.
+        ValueError: the run has no checkpoint, or a parameter is missing or has another shape.
     """
     folder = _folder(run)
     context = orbax.Context()
@@ -120,7 +120,7 @@ def load_whole(run: pathlib.Path, name: str = "params") -> Any:
         name: "params" or "ema".
 
     Raises:
-        ValueError: the run has no checkpoint, or not these.
+        ValueError: the run has no checkpoint, or the checkpoint has no such parameters.
     """
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with orbax.training.Checkpointer(_folder(run).absolute()) as checkpointer:
@@ -139,7 +139,7 @@ def newest(run: pathlib.Path) -> int:
     """Returns the step of a run's newest checkpoint.
 
     Raises:
-        ValueError: the run has none.
+        ValueError: the run has no checkpoint.
     """
     with orbax.training.Checkpointer(_folder(run).absolute()) as checkpointer:
         if checkpointer.latest is None:
@@ -158,12 +158,12 @@ def _compare(run: pathlib.Path, wanted: dict[str, Any], saved: dict[str, Any]) -
     faults = []
     for path, leaf in wanted.items():
         if path not in saved:
-            faults.append(f"{path}: missing there")
+            faults.append(f"{path}: not saved")
         elif tuple(saved[path].shape) != tuple(leaf.shape):
-            faults.append(f"{path}: {tuple(saved[path].shape)} there, {tuple(leaf.shape)} here")
+            faults.append(f"{path}: saved {tuple(saved[path].shape)}, needed {tuple(leaf.shape)}")
     if faults:
         parts = sorted({path.split("/")[0] for path in saved})
         raise ValueError(
-            f"The weights of {run} do not fit (it has {', '.join(parts)}):\n  "
+            f"The weights of {run} do not fit this network (saved: {', '.join(parts)}):\n  "
             + "\n  ".join(faults[:20])
         )

@@ -1,4 +1,4 @@
-"""What a run shows: a progress line and bar, TensorBoard, metrics.jsonl and pictures."""
+"""Writes a run's progress line and bar, TensorBoard events, metrics.jsonl and pictures."""
 
 import json
 import logging
@@ -15,13 +15,13 @@ log = logging.getLogger(__name__)
 
 
 class Report:
-    """Writes what a run shows into its workdir; on other hosts than the first, nothing.
+    """Writes a run's progress, metrics and pictures; only the first host writes.
 
     Args:
         workdir: the run's folder.
         writes: whether this host writes.
-        step: where the run starts, -1 for a new one; what an interrupted run wrote beyond it
-            is taken back.
+        step: step at which the run starts, -1 for a new run; lines that an interrupted run wrote
+            for later steps are removed.
         total: the run's last step.
         tensorboard: whether to write TensorBoard's events.
     """
@@ -42,7 +42,7 @@ class Report:
             self._bar = tqdm.tqdm(total=total, initial=max(step, 0), unit=" steps", leave=False)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Writes numbers, named group/name."""
+        """Writes numbers under names of the form group/name."""
         if not self.writes:
             return
         values = {name: float(value) for name, value in values.items()}
@@ -63,7 +63,7 @@ class Report:
         return path
 
     def line(self, step: int, parts: dict[str, str]) -> None:
-        """Says one line of progress, above the bar on a terminal."""
+        """Shows one progress line, above the bar on a terminal."""
         if not self.writes:
             return
         text = "  ".join(f"{name} {value}".strip() for name, value in parts.items())
@@ -79,7 +79,7 @@ class Report:
             self._bar.update(step - self._bar.n)
 
     def flush(self) -> None:
-        """Brings everything to disk, so that it is not older than a checkpoint."""
+        """Writes everything to disk, so that it is not older than a checkpoint."""
         if self._events:
             self._events.flush()
 
@@ -93,7 +93,7 @@ class Report:
 
 
 def held_out(workdir: pathlib.Path) -> list[str]:
-    """Returns one line for each time a run was measured: the step and its held-out numbers."""
+    """Returns one line per evaluation of a run: the step and its held-out metrics."""
     path = workdir / "metrics.jsonl"
     found = []
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -115,14 +115,14 @@ def _take_back(path: pathlib.Path, step: int) -> None:
             if json.loads(line)["step"] <= step:
                 kept.append(line)
         except (ValueError, KeyError):
-            log.warning("Dropped a line of %s that was cut short: %r", path, line)
+            log.warning("Removed a line of %s that was cut short: %r", path, line)
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(f"{line}\n" for line in kept))
     temporary.replace(path)
 
 
 def say_progress() -> logging.Logger:
-    """Makes the package's own messages visible; the libraries' stay at warnings."""
+    """Shows the package's own messages; other libraries show warnings only."""
     absl.logging.set_verbosity(absl.logging.WARNING)
     package = logging.getLogger("crocohuman_jax")
     handler = logging.StreamHandler()

@@ -1,4 +1,4 @@
-"""Builds the optimizer: AdamW with the reference's decay groups; accumulates gradients."""
+"""Builds the optimizer (AdamW, learning rate, weight decay, freezing) and accumulates gradients."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def schedule(*, peak: float, least: float, warmup: int, cosine: int) -> Callable
         peak: the rate at the end of the warm-up.
         least: the rate at the end of the cosine.
         warmup: steps of the warm-up.
-        cosine: step at which the cosine ends; it may lie beyond the run, which is then cut short.
+        cosine: step at which the cosine ends; beyond the end of the run the schedule is cut short.
 
     Raises:
         ValueError: the cosine ends before the warm-up.
@@ -58,16 +58,16 @@ def make(
         rate: learning rate of a step.
         betas: decay rates of the moments.
         eps: added to the root of the second moment.
-        weight_decay: decoupled, times the learning rate.
-        no_decay: pattern of the paths of parameters that are not decayed.
+        weight_decay: decoupled weight decay, multiplied by the learning rate.
+        no_decay: pattern of the paths of parameters without weight decay.
         clip: the largest global norm of the gradient; 0 for no limit.
-        layer_decay: factor on the rate from each block of the encoder to the one below it; the
-            embedding lies below the first block. What is no part of the encoder learns in full.
-        freeze: patterns of the paths of parameters that stay as they are.
+        layer_decay: factor on the learning rate from each block of the encoder to the one below it;
+            the embedding lies below the first block. Other parameters keep the full rate.
+        freeze: patterns of the paths of parameters that are not trained.
 
     Raises:
-        ValueError: a value out of range, or a pattern that is not one. So does its `init` if a
-            pattern of `freeze` matches no parameter.
+        ValueError: a value out of range or an invalid pattern. The optimizer's `init` raises it if
+            a pattern of `freeze` matches no parameter.
     """
     options.check_numbers("config.optimizer.betas", betas, 2, least=0, below=1)
     options.check_number("config.optimizer.eps", eps, above=0)
@@ -91,17 +91,17 @@ def make(
 
 
 def accumulated(gradient, counts, count: int):
-    """Returns the gradient of a batch as the sum over `count` equal parts of it, one at a time.
+    """Returns a function that sums the gradient over `count` equal parts of a batch, in turn.
 
-    Part i holds every count-th example, so each part is spread over the devices as the whole is.
+    Part i holds every count-th example, so each part is spread over the devices like the batch.
 
     Args:
-        gradient: (parameters, part, key, the whole batch's counts) -> the part's share.
-        counts: batch -> how much each term of the loss counts in all of it.
-        count: of the parts.
+        gradient: (parameters, part, key, counts of the whole batch) -> the part's contribution.
+        counts: batch -> the sum of weights of each loss term over the batch.
+        count: number of parts.
 
     Returns:
-        (parameters, batch, key) -> what `gradient` returns, of the whole batch.
+        (parameters, batch, key) -> the result of `gradient` for the whole batch.
     """
 
     def total(params, batch, key):
@@ -126,10 +126,10 @@ def accumulated(gradient, counts, count: int):
 
 
 def held(params: Any, freeze: tuple[str, ...]) -> Any:
-    """Returns parameters with those that match a pattern held fast: no gradient reaches them.
+    """Returns the parameters, with gradients stopped for those whose path matches a pattern.
 
     Raises:
-        ValueError: a pattern matches none.
+        ValueError: a pattern matches no parameter.
     """
     if not freeze:
         return params
@@ -147,8 +147,8 @@ def _check_pattern(name: str, pattern: str) -> None:
         fault = str(error)
     if fault:
         raise ValueError(
-            f"config.optimizer.{name} has {pattern!r}, which cannot be used: {fault}. Write a "
-            "regular expression of parameters' paths, as encoder/ or (bias|scale)$."
+            f"config.optimizer.{name} has the invalid pattern {pattern!r}: {fault}. Write a "
+            "regular expression for parameter paths, as encoder/ or (bias|scale)$."
         )
 
 
@@ -157,7 +157,7 @@ def _check(params: Any, freeze: tuple[str, ...]) -> None:
     for pattern in freeze:
         if not any(re.search(pattern, path) for path in paths):
             raise ValueError(
-                f"config.optimizer.freeze: {pattern!r} matches no parameter. Parts: "
+                f"config.optimizer.freeze: {pattern!r} matches no parameter. Paths begin with: "
                 f"{', '.join(sorted({path.split('/')[0] for path in paths}))}."
             )
 
@@ -167,7 +167,7 @@ def _frozen(path: str, freeze: tuple[str, ...]) -> bool:
 
 
 def _scaling(decay: float, freeze: tuple[str, ...]) -> optax.GradientTransformation:
-    """Returns what scales updates by their layer; a wrong pattern is found before a run begins."""
+    """Returns a transformation that scales updates by layer; its `init` checks the patterns."""
 
     def init(params):
         _check(params, freeze)
@@ -179,7 +179,7 @@ def _scaling(decay: float, freeze: tuple[str, ...]) -> optax.GradientTransformat
 
 
 def _scaled(updates: Any, decay: float, freeze: tuple[str, ...]) -> Any:
-    """Returns updates times the factor of their layer, none for what is frozen."""
+    """Returns updates times the factor of their layer, which is 0 for frozen parameters."""
     depth = {
         len(leaf)
         for path, leaf in parameters.named_leaves(updates)
@@ -192,7 +192,7 @@ def _scaled(updates: Any, decay: float, freeze: tuple[str, ...]) -> Any:
         if not path.startswith("encoder/") or path.startswith("encoder/norm/"):
             return update
         (blocks,) = depth
-        if not path.startswith(ENCODER_BLOCKS):  # what embeds
+        if not path.startswith(ENCODER_BLOCKS):  # the embedding
             return update * decay ** (blocks + 1)
         factors = decay ** (blocks - jnp.arange(blocks, dtype=update.dtype))
         return update * factors.reshape(-1, *(1,) * (update.ndim - 1))

@@ -1,4 +1,4 @@
-"""What a chip can do at most, for saying how much of it is used."""
+"""Peak speeds of chips, to compute which share of them a run uses."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Says what a run computes in: what "auto" comes to on its devices, and whether that changed."""
+"""Finds the dtype in which a run computes, also for "auto", and whether it changed on resuming."""
 
 import logging
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 
 
 def resolved(config, mesh: jax.sharding.Mesh):
-    """Returns a copy of the config whose model.dtype is what "auto" comes to on the mesh; logs it.
+    """Returns a copy of the config with the dtype for the mesh in place of "auto", and logs it.
 
     Args:
-        config: with `model.dtype`.
-        mesh: its devices are all of one platform.
+        config: a config with `model.dtype`.
+        mesh: the device mesh; its devices are all of one platform.
     """
     device, asked = mesh.devices.flat[0], config.model.dtype
     config = config.copy_and_resolve_references()
@@ -30,24 +30,24 @@ def resolved(config, mesh: jax.sharding.Mesh):
 
 
 def record(config, mesh: jax.sharding.Mesh) -> dict[str, str]:
-    """Returns what a run keeps beside its config: the platform, and the dtype of `resolved`."""
+    """Returns the platform and the dtype of `resolved`, which a run stores beside its config."""
     return {"platform": mesh.devices.flat[0].platform, "dtype": config.model.dtype}
 
 
 def compared(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Returns what a resume compares of both settings: equal where the change is allowed.
+    """Returns the dtypes of both settings for a resume to compare; equal if a change is allowed.
 
-    "auto" may come to another dtype on another platform, which is logged; a dtype that was named
-    may not change.
+    "auto" may mean another dtype on another platform; this change is allowed and logged. A dtype
+    that the config names must not change.
     """
     both = [options.computed_in(saved), options.computed_in(settings)]
     if both[0] != both[1] and all(
         s["config"]["model"]["dtype"] == "auto" for s in (saved, settings)
     ):
         log.warning(
-            "The run was computed in %s on a %s and goes on in %s on a %s, as "
-            "config.model.dtype=auto says: its numbers will differ from before by rounding. "
-            "--config.model.dtype=%s goes on as it was.",
+            "The run was computed in %s on a %s and continues in %s on a %s, because "
+            "config.model.dtype is auto: its numbers will differ from before by rounding. "
+            "Set --config.model.dtype=%s to continue as before.",
             *(both[0], saved["computed"]["platform"], both[1], settings["computed"]["platform"]),
             both[0],
         )

@@ -16,18 +16,18 @@ log = logging.getLogger(__name__)
 
 MESH = ("data", "fsdp", "tensor")
 BATCH = PartitionSpec(("data", "fsdp"))
-LARGE = 2**20  # bytes of an array of which the log says why it is whole on every device
+LARGE = 2**20  # bytes from which the log says why an array is whole on every device
 
 
 def make_mesh(sizes: Mapping[str, int], devices: list | None = None) -> jax.sharding.Mesh:
-    """Returns the mesh (data, fsdp, tensor); one size may be -1, "all that are left".
+    """Returns the device mesh (data, fsdp, tensor); one size may be -1 for all devices left.
 
     Raises:
         ValueError: the sizes do not fill the devices.
     """
     devices = devices or jax.devices()
     if set(sizes) != set(MESH):
-        raise ValueError(f"config.mesh has the sizes of {', '.join(MESH)}, not of {list(sizes)}.")
+        raise ValueError(f"config.mesh must have the keys {', '.join(MESH)}, not {list(sizes)}.")
     shape = [sizes[name] for name in MESH]
     known = math.prod(size for size in shape if size != -1)
     if shape.count(-1) == 1 and known > 0 and len(devices) % known == 0:
@@ -35,8 +35,8 @@ def make_mesh(sizes: Mapping[str, int], devices: list | None = None) -> jax.shar
     if math.prod(shape) != len(devices) or min(shape) < 1:
         wanted = ", ".join(f"{name}={sizes[name]}" for name in MESH)
         raise ValueError(
-            f"config.mesh: a mesh of {wanted} does not fill {len(devices)} devices. The sizes "
-            "multiply to the number of devices; one of them may be -1, all that are left."
+            f"config.mesh: a mesh of {wanted} does not fill {len(devices)} devices. The product of "
+            "the sizes must be the number of devices; one size may be -1 for all devices left."
         )
     return jax.make_mesh(tuple(shape), MESH, (AxisType.Auto,) * len(MESH), devices=devices)
 
@@ -45,16 +45,16 @@ def place(tree: Any, mesh: jax.sharding.Mesh, axes: tuple, rules: Mapping[str, s
     """Returns the sharding of every leaf.
 
     Args:
-        tree: arrays or their shapes; optimizer moments are placed as their parameters.
-        mesh: where to.
-        axes: ((pattern of a path, names of the leaf's axes, other choices of names), ...); the
-            first pattern that matches counts, and of it the first choice whose sizes the mesh
-            divides. A choice of nothing but None keeps a leaf whole that cannot be split. A leaf
-            that matches no pattern is whole too.
-        rules: the mesh axis for each name, None for none.
+        tree: arrays or their shapes; optimizer moments are placed like their parameters.
+        mesh: the device mesh.
+        axes: ((pattern of a path, names of the leaf's axes, other choices of names), ...). The
+            first pattern that matches a leaf's path applies, with its first choice whose sizes the
+            mesh divides. A leaf is whole on every device if that choice has only None, or if no
+            pattern matches.
+        rules: the mesh axis for each name; None does not split axes of that name.
 
     Raises:
-        ValueError: a rule names an unknown mesh axis, or the mesh divides no choice's sizes.
+        ValueError: a rule names an unknown mesh axis, or the mesh divides the sizes of no choice.
     """
     for name, axis in rules.items():
         if axis is not None and axis not in mesh.axis_names:
@@ -85,14 +85,14 @@ def place(tree: Any, mesh: jax.sharding.Mesh, axes: tuple, rules: Mapping[str, s
 
 
 def _fault(name: str, part: str | None, size: int, mesh: jax.sharding.Mesh) -> str:
-    """Returns why an axis cannot be split over a mesh axis, or an empty text."""
+    """Returns why an axis cannot be split over a mesh axis, or "" if it can."""
     if not part or size % mesh.shape[part] == 0:
         return ""
-    return f"{size} {name}, which {part}={mesh.shape[part]} does not divide"
+    return f"an axis '{name}' of size {size}, which {part}={mesh.shape[part]} does not divide"
 
 
 def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[str, jax.Array]:
-    """Turns this host's share of a batch into arrays over the whole mesh."""
+    """Returns this host's share of a batch as part of arrays over the whole mesh."""
     split = NamedSharding(mesh, BATCH)
     return {
         name: jax.make_array_from_process_local_data(split, value) for name, value in batch.items()
@@ -100,7 +100,7 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[
 
 
 def gather(mesh: jax.sharding.Mesh) -> Callable[[np.ndarray], jax.Array]:
-    """Returns what starts to collect small rows from all hosts, and does not wait for them.
+    """Returns a function that starts to collect small rows from all hosts, without waiting.
 
     Returns:
         [devices of the batch on this host, C] -> [devices of the batch, C] on every host.
@@ -111,10 +111,10 @@ def gather(mesh: jax.sharding.Mesh) -> Callable[[np.ndarray], jax.Array]:
 
 
 def replicated(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """Returns the sharding of what every device has whole."""
+    """Returns the sharding of arrays that are whole on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_devices(mesh: jax.sharding.Mesh) -> int:
-    """Returns over how many devices a batch is split."""
+    """Returns the number of devices over which a batch is split."""
     return mesh.shape["data"] * mesh.shape["fsdp"]

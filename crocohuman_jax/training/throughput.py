@@ -1,4 +1,4 @@
-"""Averages a run's scalars, measures its speed and sees that its numbers are finite."""
+"""Averages a run's scalars, measures its speed and checks that its numbers are finite."""
 
 import collections
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Meter:
-    """Averages scalars and measures speed between two lines of progress."""
+    """Averages scalars and measures speed between two progress lines."""
 
     def __init__(self, batch_size: int, total: int, dtype: str, unit: str = "pairs"):
         self.batch_size, self.total, self.unit = batch_size, total, unit
@@ -29,27 +29,27 @@ class Meter:
         self.lengths: collections.Counter[int] = collections.Counter()  # of the visible set
 
     def met(self, batch) -> None:
-        """Counts the length of a batch's visible set; each is a program of its own."""
+        """Counts a batch's number of visible patches; each number compiles its own program."""
         if "visible" in batch:
             self.lengths[batch["visible"].shape[1]] += 1
             self.visible.append(batch["visible"].shape[1])
 
     def say_lengths(self) -> None:
-        """Logs the lengths met since the start, and the share of each, where there are several."""
+        """Logs the numbers of visible patches so far with their shares, if there are several."""
         if len(self.lengths) > 1:
             total = self.lengths.total()
             shares = (f"{k} in {100 * n / total:.0f} %" for k, n in sorted(self.lengths.items()))
-            log.info("%d lengths, a program each: %s.", len(self.lengths), ", ".join(shares))
+            log.info("%d numbers of visible patches: %s.", len(self.lengths), ", ".join(shares))
 
     def started(self, flops: float) -> None:
-        """Counts a step given to the device; the clock runs from the end of the first."""
+        """Counts a step sent to the device; the clock starts when the first step has ended."""
         if self.since is None:
             return
         self.steps += 1
         self.flops += flops
 
     def pause(self) -> None:
-        """Stops the clock until the next step has ended: evaluation is not training."""
+        """Stops the clock until the next step has ended, so that evaluation is not timed."""
         if self.since is not None:
             self.seconds += time.perf_counter() - self.since
         self.since = None
@@ -58,7 +58,7 @@ class Meter:
         """Reads the scalars of finished steps, all but the newest `leave`.
 
         Raises:
-            FloatingPointError: one is not finite.
+            FloatingPointError: a scalar is not finite.
         """
         while len(waiting) > leave:
             step, scalars = waiting.pop(0)
@@ -66,8 +66,8 @@ class Meter:
             wrong = [f"{name} is {v}" for name, v in values.items() if not math.isfinite(v)]
             if wrong:
                 raise FloatingPointError(
-                    f"At step {step}, {' and '.join(wrong)}; all: {values}. The checkpoints are "
-                    "of earlier steps. A lower optimizer.base_lr, optimizer.clip=1.0 or "
+                    f"At step {step}, {' and '.join(wrong)}. All values: {values}. The checkpoints "
+                    "hold earlier steps. A lower optimizer.base_lr, optimizer.clip=1.0 or "
                     "model.dtype=float32 may help."
                 )
             for name, value in values.items():
@@ -80,7 +80,7 @@ class Meter:
             self.waited += seconds
 
     def read(self, step: int) -> dict[str, float]:
-        """Returns the means since the last call, and the speed."""
+        """Returns the means of the scalars and the speed since the last call."""
         self.pause()
         out = {f"train/{name}": float(np.mean(v)) for name, v in self.values.items()}
         out["train/lr"] = self.values["lr"][-1]
@@ -103,7 +103,7 @@ class Meter:
         return out
 
     def line(self, step: int) -> dict[str, str]:
-        """Returns the parts of a line of progress, from the values last read."""
+        """Returns the parts of a progress line, from the values last read."""
         parts = {"loss": f"{self.last['train/loss']:.4f}"}
         if "perf/tflops" in self.last:
             parts[f"{self.unit}/s"] = f"{self.last[f'perf/{self.unit}_per_second']:.1f}"

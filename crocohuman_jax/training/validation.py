@@ -1,4 +1,4 @@
-"""Measures a task on its held-out elements and draws the first of them."""
+"""Evaluates a task on its held-out elements and draws predictions for the first of them."""
 
 import math
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from crocohuman_jax.training import sharding
 
 
 class Judge:
-    """Measures the held-out elements and draws the panel.
+    """Computes metrics of the held-out elements and draws predictions for the first of them.
 
     Args:
-        task: what to measure.
-        mesh: where.
+        task: the task to evaluate.
+        mesh: the device mesh.
         stream: the held-out elements.
-        batch_size: at most so many at once.
-        threads: decoding threads; 0 for one per core.
+        batch_size: largest number of elements in a batch.
+        threads: number of decoding threads; 0 for one per core.
     """
 
     def __init__(self, task, mesh, stream: loader.Stream, *, batch_size: int, threads: int):
@@ -43,7 +43,7 @@ class Judge:
         self._predict = jax.jit(task.predict, out_shardings=whole)
 
     def _batches(self, size: int) -> Iterator[dict[str, np.ndarray]]:
-        """Yields this host's share of the held-out batches of a size."""
+        """Yields this host's share of the held-out batches of the given size."""
         return loader.evaluation(
             self.stream,
             size,
@@ -71,6 +71,6 @@ class Judge:
         batch = next(self._batches(size))
         del batch["weight"]
         shown = jax.device_get(self._predict(params, sharding.put_batch(batch, self.mesh)))
-        # Hosts hold every hosts-th element, one host after the other.
+        # Host h holds the elements h, h + hosts, ...; the batch lists one host after the other.
         order = np.arange(size).reshape(hosts, -1).T.reshape(-1)[:count]
         return self.task.picture({name: value[order] for name, value in shown.items()})

@@ -249,13 +249,13 @@ def test_entries_come_in_any_order():
 @pytest.mark.parametrize(
     "name, value, message",
     [
-        ("D0_rows", None, "There is no D0_rows"),
+        ("D0_rows", None, "arrays D0_rows are missing"),
         ("F1", None, r"F0, ... of 1 levels"),
         ("D0_shape", np.array([80, 40]), "D0_columns go beyond its shape"),
         ("U0_rows", np.zeros(3, int), "U0's rows, columns, values and shape do not fit"),
         ("U0_columns", np.zeros(3), "U0's rows, columns, values and shape do not fit"),
-        ("U0_shape", np.array([300, 80]), r"U0 is \(300, 80\) between 162 and 80"),
-        ("F1", np.full((5, 3), 80), "F1, int64 .* are no faces of 80 vertices"),
+        ("U0_shape", np.array([300, 80]), r"U0 is \(300, 80\), but converts between 162 and 80"),
+        ("F1", np.full((5, 3), 80), r"F1, int64 .* must be \[F, 3\] indices of 80 vertices"),
         ("D0_values", np.full(80, np.nan), "D0_values are not all finite"),
     ],
 )
@@ -268,7 +268,7 @@ def test_arrays_that_do_not_fit_are_refused(name, value, message):
 
 def test_levels_that_are_not_there_are_refused():
     arrays = mesh_downsampling.to_arrays(mesh_downsampling.compute(*ball(), (80,)))
-    with pytest.raises(ValueError, match="of 2 levels; of 3 is asked"):
+    with pytest.raises(ValueError, match="of 2 levels, but 3 levels are needed"):
         mesh_downsampling.from_arrays(arrays, levels=3)
 
 
@@ -290,7 +290,7 @@ def test_a_mesh_is_thinned_out_once_and_kept_by_what_it_is(tmp_path, monkeypatch
 def test_what_is_no_mesh_or_no_sizes_is_refused():
     vertices, faces = ball()
     for sizes in ((30, 80), (162,), ()):
-        with pytest.raises(ValueError, match="each is to be smaller"):
+        with pytest.raises(ValueError, match="each must be smaller than the one before"):
             mesh_downsampling.compute(vertices, faces, sizes)
     with pytest.raises(ValueError, match="beyond the 162"):
         mesh_downsampling.compute(vertices, faces + 1, (80,))

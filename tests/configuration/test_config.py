@@ -20,8 +20,8 @@ def test_options_take_the_type_of_their_defaults():
     "text, message",
     [
         ("sise=3", "Unknown config option 'sise' in 'sise=3'. Known: variant, size, debug"),
-        ("size=big", "'size' is of type int, not 'big'"),
-        ("debug=yes", "'debug' is true or false, not 'yes'"),
+        ("size=big", "'size' must be of type int, not 'big'"),
+        ("debug=yes", "'debug' must be true or false, not 'yes'"),
     ],
 )
 def test_misspelt_options_are_named(text, message):
@@ -36,7 +36,7 @@ def test_durations_are_steps_epochs_or_shares():
     assert options_lib.duration("3ep", **scale) == 300
     assert options_lib.duration("2.5%", total=400, **scale) == 10
     for text in ("many", "-3", "5%", "3 epochs"):
-        with pytest.raises(ValueError, match=f"Duration '{text}' is none of: '2000'"):
+        with pytest.raises(ValueError, match=f"Duration '{text}' must have the form '2000'"):
             options_lib.duration(text, **scale)
 
 

@@ -360,7 +360,7 @@ def test_the_command_reports_and_draws_a_sheet(tmp_path):
     )
     assert "the SHA-256 of each matches the manifest" in done.stdout
     for extra, message in (
-        (["--size=big"], "--size is a side or HEIGHTxWIDTH in pixels, not 'big'"),
+        (["--size=big"], "--size must be a side or HEIGHTxWIDTH in pixels, not 'big'"),
         (["--options=fps=3"], "Unknown config option 'fps'"),
         (["--output="], "Missing: --output"),
     ):

@@ -212,7 +212,7 @@ def test_a_submission_has_everybody_in_order(run, tmp_path):
         ({"folder": "a,b"}, "One folder"),
         ({"changes": ["body.gendre=male"]}, r"body\.gendre=male.*Keys: body\.betas"),
         ({"changes": ["head.steps=2"]}, "--set takes KEY=VALUE"),
-        ({"root": "mid_hip"}, "'open_hand_right' are measured about one of auto, wrist, none"),
+        ({"root": "mid_hip"}, "'open_hand_right' can be relative to one of auto, wrist, none"),
     ],
 )
 def test_what_cannot_be_measured_is_said(run, changes, message):

@@ -117,7 +117,7 @@ def test_an_edited_stamp_is_found(tmp_path):
         (lambda r: r.update(note="x"), r"does not hold a result: .* not .*'note'"),
         (lambda r: r["protocol"].pop("root"), r"does not hold a protocol: .*'root'.* expected"),
         (lambda r: r.update(protocol=[]), r"does not hold a protocol: .* not list"),
-        (lambda r: r.update(metrics={}), r"A result has metrics, .* not \{\}"),
+        (lambda r: r.update(metrics={}), r"A result needs metrics, .* not \{\}"),
         (lambda r: r.update(step=-1), r"step is -1: an int of at least 0"),
         (lambda r: r["metrics"].update(MPJPE="80"), r"Metric 'MPJPE' of 'ours' is '80'"),
         (lambda r: r["metrics"].update(MPJPE=float("nan")), r"Metric 'MPJPE' of 'ours' is nan"),
@@ -164,7 +164,7 @@ def test_a_metric_is_a_finite_float(value):
 
 
 def test_a_result_needs_a_name():
-    with pytest.raises(ValueError, match="A result's name is one line of text, not ''"):
+    with pytest.raises(ValueError, match="A result's name must be one line of text, not ''"):
         made(name="")
 
 
@@ -184,7 +184,7 @@ def test_a_table_has_a_row_per_result_under_its_protocol():
 
 def test_a_table_refuses_results_of_different_protocols_and_says_where_they_differ():
     results = [made("a"), made("b", frames=100, alignment="freihand"), made("c", frames=100)]
-    with pytest.raises(ValueError, match="share no table") as caught:
+    with pytest.raises(ValueError, match="one table cannot show them") as caught:
         protocol.table(results)
     lines = str(caught.value).split("\n")
     assert lines[1:-1] == [

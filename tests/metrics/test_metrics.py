@@ -225,7 +225,7 @@ def test_errors_name_what_does_not_fit():
     with pytest.raises(ValueError, match=r"Root joints \(-1,\) are not all among the 14"):
         pose.mpjpe(a, a, root=(-1,))
     with pytest.raises(
-        ValueError, match=r"roots are two of shape \(2, 3\), not \(2, 1, 3\), \(3,\)"
+        ValueError, match=r"roots must be two arrays of shape \(2, 3\), not \(2, 1, 3\), \(3,\)"
     ):
         pose.mpvpe(a, a, roots=(a[:, :1], a[0, 0]))
     with pytest.raises(ValueError, match=r"Sets \(2, 14, 3\) and \(14, 3\) must be"):

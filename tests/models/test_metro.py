@@ -270,7 +270,7 @@ def test_operations_are_those_of_the_compiled_products(monkeypatch):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"outs": (16, 4)}, "the last of width 3"),
+        ({"outs": (16, 4)}, "the last of outs being 3"),
         ({"outs": (3,)}, "do not fit"),
         ({"hidden": (32, 18)}, "18 does not divide into 4 heads"),
     ],
@@ -284,5 +284,5 @@ def test_a_template_that_does_not_fit_is_refused():
     options = {"sizes": (10, 20), "rngs": nnx.Rngs(0), **TINY}
     with pytest.raises(ValueError, match="9 coarse vertices"):
         metro.Metro(12, 9, joints=np.zeros((4, 3)), coarse=np.zeros((9, 3)), **options)
-    with pytest.raises(ValueError, match=r"joints are \[n, 3\], not \(4,\)"):
+    with pytest.raises(ValueError, match=r"joints must be \[n, 3\], not \(4,\)"):
         metro.Metro(12, 9, joints=np.zeros(4), coarse=np.zeros((10, 3)), **options)

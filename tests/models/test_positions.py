@@ -42,5 +42,5 @@ def test_channels_do_not_mix_and_constants_stay():
 
 
 def test_a_table_of_another_grid_is_named():
-    with pytest.raises(ValueError, match="table of 12 rows is not of a 4x4 grid"):
+    with pytest.raises(ValueError, match="table of 12 rows does not fit a 4x4 grid"):
         position_embeddings.resize(TABLE, (4, 4), (8, 8))

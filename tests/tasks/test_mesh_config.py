@@ -65,8 +65,11 @@ def test_unknown_words_list_the_known_ones(arg, message):
         ({"model__image": (64, 80)}, r"image=\(64, 80\): people are seen in square pictures"),
         ({"head__kind": "direct"}, "Unknown config.head.kind 'direct'. Known: iterative, metro"),
         ({"body__gender": "m"}, "Unknown config.body.gender 'm'. Known: neutral, male, female"),
-        ({"body__truth": "mine"}, "config.body.truth is 'annotated' or 'own', not 'mine'"),
-        ({"body__male": "open_body"}, "config.body.male has another mesh than config.body.model"),
+        ({"body__truth": "mine"}, "config.body.truth must be 'annotated' or 'own', not 'mine'"),
+        (
+            {"body__male": "open_body"},
+            "config.body.male and config.body.model have different triangles",
+        ),
     ],
 )
 def test_what_a_task_cannot_be_made_of_is_named(changes, message):

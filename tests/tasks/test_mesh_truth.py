@@ -185,7 +185,7 @@ def test_a_mesh_has_no_joints_of_a_chain():
 
 
 def test_a_body_without_hips_says_which_file_has_them(hands):
-    with pytest.raises(ValueError, match="have no wrist, about which they are learned: elbow"):
+    with pytest.raises(ValueError, match="have no wrist, the origin in losses: elbow"):
         hands.bodies.hips(("elbow",))
     with pytest.raises(ValueError, match=r"J_regressor_extra .* config\.body\.extra"):
         bodies.Bodies(**mesh.get_config("micro").body).hips(("nose", "left_knee"))
@@ -207,7 +207,7 @@ def test_a_body_of_other_joints_is_refused(monkeypatch):
     body = loading.load("open_body", 10)
     many = lbs.Body(**{**vars(body), "names": (*body.names, "jaw")})
     monkeypatch.setattr(loading, "load", lambda *_: many)
-    with pytest.raises(ValueError, match=r"has 25 joints\. Bodies of 24 .* and hands of 16"):
+    with pytest.raises(ValueError, match=r"has 25 joints\. Use a body of 24 .* or a hand of 16"):
         bodies.Bodies(**mesh.get_config("micro").body)
 
 

@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(prepared, tmp_p
         ({"batch_size": 12}, "batch of 12 does not divide over 8 devices"),
         ({"task": "dreaming"}, "Unknown name 'dreaming' in tasks. Known: completion"),
         ({"total": "0"}, "is 0 steps of a batch of 8"),
-        ({"total": "a while"}, "Duration 'a while' is none of"),
+        ({"total": "a while"}, "Duration 'a while' must have the form"),
         ({"loss__region": "some"}, "Unknown config.loss.region 'some'"),
         ({"model__image": (64, 60)}, "64x60 picture does not divide into 16x16 patches"),
         ({"model__encoder__heads": 5}, "Width 64 does not divide into 5 heads"),
@@ -105,7 +105,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(prepared, tmp_p
         assert not (tmp_path / "run").exists(), change
     config = runs.debug(prepared)
     config.mesh = {"data": 2, "fsdp": 1, "tensor": 4}
-    with pytest.raises(ValueError, match="has 2 heads, which tensor=4 does not divide"):
+    with pytest.raises(
+        ValueError, match="has an axis 'heads' of size 2, which tensor=4 does not divide"
+    ):
         loop.train(config, tmp_path / "run")
 
 
@@ -132,7 +134,7 @@ def test_the_meter_says_how_often_each_length_was_met(caplog):
     assert values["train/visible"] == 50 and values["perf/lengths"] == 2
     with caplog.at_level("INFO"):
         gauge.say_lengths()
-    assert "2 lengths, a program each: 48 in 75 %, 56 in 25 %." in caplog.text
+    assert "2 numbers of visible patches: 48 in 75 %, 56 in 25 %." in caplog.text
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_itself(prepared, tmp_path):

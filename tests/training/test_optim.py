@@ -136,7 +136,7 @@ def test_what_is_no_rate_and_no_parameter_is_named():
     for share in (0.0, -0.5, 1.1):
         with pytest.raises(ValueError, match=f"layer_decay is {share}. Set it to a number"):
             make(layer_decay=share)
-    message = "freeze: 'encodr/' matches no parameter. Parts: decoder, encoder, head"
+    message = "freeze: 'encodr/' matches no parameter. Paths begin with: decoder, encoder, head"
     with pytest.raises(ValueError, match=message):
         optimizer_lib.held(tree(0), ("encoder/", "encodr/"))
     with pytest.raises(ValueError, match=message):

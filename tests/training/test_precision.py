@@ -83,8 +83,8 @@ def test_going_on_elsewhere_is_said_and_a_named_dtype_may_not_change(prepared, t
         return " ".join(record.getMessage() for record in caplog.records)
 
     elsewhere = goes_on("auto", "bfloat16", "gpu")
-    assert "in bfloat16 on a gpu and goes on in float32 on a cpu" in elsewhere
-    assert "--config.model.dtype=bfloat16 goes on as it was" in elsewhere
+    assert "in bfloat16 on a gpu and continues in float32 on a cpu" in elsewhere
+    assert "--config.model.dtype=bfloat16 to continue as before" in elsewhere
     assert not goes_on("auto", "float32", "cpu")
     assert not goes_on("float32")  # of before there was "auto"
     with pytest.raises(ValueError, match="model.dtype: 'bfloat16' -> 'float32'"):

@@ -115,7 +115,7 @@ def test_named_parts_start_from_another_run(prepared, straight, tmp_path):
         loop.train(config, tmp_path / "typo")
     config.init_parts = ("encoder",)
     config.model.encoder.depth = 3
-    with pytest.raises(ValueError, match=r"(?s)do not fit .*\(2, 64\) there, \(3, 64\) here"):
+    with pytest.raises(ValueError, match=r"(?s)do not fit .*saved \(2, 64\), needed \(3, 64\)"):
         loop.train(config, tmp_path / "deeper")
     config.init_from = str(tmp_path / "nothing")
     with pytest.raises(ValueError, match="is not the workdir of a run"):
@@ -251,6 +251,6 @@ def test_a_run_whose_network_has_changed_since_is_refused_by_the_name_of_the_arr
     kernel = state["params"]["head"]["kernel"]
     other = jax.ShapeDtypeStruct((kernel.shape[0], 9), kernel.dtype, sharding=kernel.sharding)
     changed = state["params"] | {"head": state["params"]["head"] | {"kernel": other}}
-    with pytest.raises(ValueError, match=r"head/kernel: \(32, 768\) there, \(32, 9\) here"):
+    with pytest.raises(ValueError, match=r"head/kernel: saved \(32, 768\), needed \(32, 9\)"):
         checkpoints.restore(state | {"params": changed})
     checkpoints.close()

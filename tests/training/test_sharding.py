@@ -42,11 +42,13 @@ def test_an_axis_that_does_not_divide_leaves_its_place_to_the_next_choice(caplog
         assert placed((431, 1723), rows, columns, whole) == PartitionSpec(None, None)
         assert placed((431, 5), rows, columns, whole) == PartitionSpec(None, None)  # small
     said = [record.getMessage() for record in caplog.records]
-    assert said == ["a has 431 width, which fsdp=8 does not divide: it is whole on every device."]
+    fault = "a has an axis 'width' of size 431, which fsdp=8 does not divide"
+    assert said == [f"{fault}: it is whole on every device."]
 
 
 def test_an_axis_that_does_not_divide_is_refused_where_whole_is_no_choice():
-    with pytest.raises(ValueError, match="a has 431 width, which fsdp=8 does not divide: choose"):
+    fault = "a has an axis 'width' of size 431, which fsdp=8 does not divide: choose"
+    with pytest.raises(ValueError, match=fault):
         placed((431, 1723), ("width", None), (None, "width"))
 
 

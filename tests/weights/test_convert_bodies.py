@@ -121,8 +121,8 @@ def test_matrices_of_another_mesh_or_of_other_levels_are_refused(hand, tmp_path)
     output = tmp_path / "sampling.npz"
     taken(published(tmp_path / "mano_downsampling.npz", hand), output)
     for levels, message in (
-        ((190,), r"is of \(1611, 195\) vertices, the body and head.levels of \(1611, 190\)"),
-        ((195, 49, 13), "faces F0, ... of 3 levels; of 4 is asked"),
+        ((190,), r"meshes of \(1611, 195\) vertices, but .*head.levels need \(1611, 190\)"),
+        ((195, 49, 13), "faces F0, ... of 3 levels, but 4 levels are needed"),
     ):
         config = configured(**{"head.sampling": str(output), "head.levels": levels})
         with pytest.raises(ValueError, match=message):
@@ -284,5 +284,5 @@ def test_converted_mean_parameters_are_where_estimates_begin(tmp_path):
     np.testing.assert_array_equal(bodies.mean_file(path, form), np.ones(157))
     assert body_files.plain(pathlib.Path(path))[0] == "mean parameters"
     hand = bodies.Bodies(**options | {"model": "open_hand_right"}).form()
-    with pytest.raises(ValueError, match="has 144 numbers of pose and 10 of shape, expected 96"):
+    with pytest.raises(ValueError, match="144 numbers for the pose and 10 for the shape, expected"):
         bodies.mean_file(path, hand)

@@ -1,1 +1,1 @@
-"""Heads on an encoder's patches. What a head learns by is said in `tasks`."""
+"""Heads that predict from the tokens of an encoder or decoder. Their losses are in `tasks`."""

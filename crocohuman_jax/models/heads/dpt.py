@@ -1,4 +1,4 @@
-"""The dense prediction head (DPT): tokens of four blocks become one value or more a pixel."""
+"""The dense prediction head (DPT): predicts values per pixel from the tokens of four blocks."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ from flax import nnx
 class Conv(nnx.Module):
     """Convolution of [B, H, W, C] that keeps the size, or halves it with a stride of 2.
 
-    Kernel [k, k, in, out]; drawn as PyTorch draws it, uniformly within 1 / sqrt(k * k * in).
+    The kernel is [k, k, in, out], initialised as in PyTorch: uniform within +-1 / sqrt(k * k * in).
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Conv(nnx.Module):
 
 
 class Spread(Conv):
-    """Transposed convolution whose stride is its size: each place becomes size x size places."""
+    """Transposed convolution whose stride is its size: each pixel becomes size x size pixels."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         spread = jnp.einsum("bhwi,pqio->bhpwqo", x, self.kernel[...].astype(x.dtype))
@@ -53,7 +53,7 @@ class Spread(Conv):
 
 
 class Unit(nnx.Module):
-    """Two convolutions, each after a ReLU, added to what came in."""
+    """Residual unit: two convolutions, each after a ReLU, added to the input."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
         self.conv1 = Conv(3, width, width, rngs=rngs)
@@ -64,28 +64,28 @@ class Unit(nnx.Module):
 
 
 class Fuse(nnx.Module):
-    """Adds a finer level to a coarser one and doubles the size."""
+    """Adds a level to the result of the coarser levels and doubles the resolution."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
         self.unit1, self.unit2 = Unit(width, rngs=rngs), Unit(width, rngs=rngs)
         self.out = Conv(1, width, width, rngs=rngs)
 
     def __call__(self, coarse: jax.Array | None, level: jax.Array) -> jax.Array:
-        """Returns [B, 2 H, 2 W, C] for a level [B, H, W, C]; the coarsest has nothing before it."""
-        # The coarsest level has a first unit too, which the reference never uses.
+        """Returns [B, 2 H, 2 W, C] for a level [B, H, W, C]; `coarse` is None for the coarsest."""
+        # The coarsest level has an unused unit1, as in the reference implementation.
         x = level if coarse is None else coarse + self.unit1(level)
         return self.out(double(self.unit2(x)))
 
 
 class Dense(nnx.Module):
-    """The head.
+    """The DPT head.
 
     Args:
         fans: widths of the four sets of tokens.
-        widths: channels of the four levels before they are brought to one width.
+        widths: channels of the four levels before their projection to one width.
         features: that width, an even number.
-        last: channels of the last but one layer.
-        channels: values predicted for a pixel.
+        last: input channels of the last layer.
+        channels: number of values predicted per pixel.
     """
 
     def __init__(
@@ -112,10 +112,10 @@ class Dense(nnx.Module):
         self.head3 = Conv(1, last, channels, rngs=rngs)
 
     def __call__(self, tokens: list[jax.Array], grid: tuple[int, int]) -> jax.Array:
-        """Predicts from four sets of tokens.
+        """Returns a map of predictions from four sets of tokens.
 
         Args:
-            tokens: four of [B, N, D], of blocks from early to late.
+            tokens: four arrays [B, N, D], the outputs of blocks from early to late.
             grid: (rows, columns) of the N patches.
 
         Returns:
@@ -130,7 +130,7 @@ class Dense(nnx.Module):
         path = None
         for i in (4, 3, 2, 1):
             level = levels[i - 1]
-            if path is not None:  # an odd number of patches is one more after halving and doubling
+            if path is not None:  # halving and doubling an odd number of patches adds one
                 path = path[:, : level.shape[1], : level.shape[2]]
             path = getattr(self, f"fuse{i}")(path, level)
         x = self.head2(double(self.head1(path)))
@@ -138,7 +138,7 @@ class Dense(nnx.Module):
 
 
 def double(x: jax.Array) -> jax.Array:
-    """Returns [B, 2 H, 2 W, C], interpolated linearly so that the corners stay the corners."""
+    """Returns [B, 2 H, 2 W, C], interpolated bilinearly with aligned corners."""
     rows, columns = (_corners(side) for side in x.shape[1:3])
     options = {"precision": "highest"}
     x = jnp.einsum("ph,bhwc->bpwc", rows.astype(x.dtype), x, **options)

@@ -1,4 +1,4 @@
-"""A mesh transformer in the manner of METRO: image tokens become joints and vertices."""
+"""A mesh transformer after METRO: predicts joints and vertices from image tokens."""
 
 import itertools
 import math
@@ -12,38 +12,39 @@ from flax import nnx
 from crocohuman_jax.configuration import options as options_lib
 from crocohuman_jax.models import blocks, layers
 
-SPREAD = 0.02  # deviation of what the stages start with
-MASKED = 0.01  # every value of a masked token
+SPREAD = 0.02  # standard deviation of the initial weights of stages
+MASKED = 0.01  # value that fills a masked token
 CAMERA_WIDTH = 250
-SPLIT = 128  # the columns of kernels that lead to finer meshes are a multiple of this
+SPLIT = 128  # kernels that upsample meshes have a multiple of this number of columns
 
 
 class Metro(nnx.Module):
-    """Joints, vertices and a camera from the tokens of a picture.
+    """Predicts joints, vertices and a camera from the tokens of a picture.
 
-    A joint's or coarse vertex's token is its place in the template and a mixture of the picture's
-    tokens. Three transformers, each narrower than the one before, turn it into a place. A learned
-    map over the vertices leads to each finer mesh. What gives places runs in float32.
+    Each joint and coarse vertex has a token: its position in the template and a learned mixture of
+    the picture's tokens. Three transformers (stages), each narrower than the one before, turn it
+    into a 3D position. A learned linear map over the vertices gives each finer mesh. The layers
+    that output positions run in float32.
 
-    Parameters outside the stages start as PyTorch's linear layers do, but biases at zero.
+    Kernels outside the stages are initialised as PyTorch's linear layers, biases with zeros.
 
     Args:
-        width: D, of the tokens.
-        patches: N, how many tokens there are.
-        joints: [J, 3], of the template, in metres about its root.
+        width: D, width of the tokens.
+        patches: N, number of tokens.
+        joints: [J, 3], the template's joints in metres relative to its root.
         coarse: [V0, 3], the template's coarse vertices, likewise.
-        sizes: how many vertices each mesh has, from coarse to fine, as (431, 1723, 6890).
-        hidden: width of each stage inside.
+        sizes: number of vertices of each mesh, from coarse to fine, as (431, 1723, 6890).
+        hidden: hidden width of each stage.
         outs: width of each stage's output; the last is 3.
-        depth: blocks of a stage.
-        heads: of their attention.
-        feedforward: width within their MLP; 0 for four times the hidden width.
+        depth: blocks per stage.
+        heads: attention heads per block.
+        feedforward: hidden width of the blocks' MLPs; 0 for four times the hidden width.
         dropout: share of values dropped in training.
-        mask_share: at most this share of joints, and of vertices, is masked in training.
-        feature_width: tokens are brought to this width first; 0 to take them as they are.
-        camera: (scale, x, y) that the camera's bias starts at. METRO has no such start; this one
+        mask_share: largest share of joints, and of vertices, that is masked in training.
+        feature_width: width to which tokens are projected first; 0 for no projection.
+        camera: (scale, x, y), initial bias of the camera layer. METRO has no such bias; this one
             puts the whole body into the picture, as the mean camera of regressors does.
-        dtype: of the products.
+        dtype: dtype of the other products.
         rngs: random keys.
 
     Raises:
@@ -110,12 +111,12 @@ class Metro(nnx.Module):
         self.has_feature, self.mask_share, self.dtype = bool(feature_width), mask_share, dtype
 
     def __call__(self, tokens: jax.Array, mean: Any = None, key: jax.Array | None = None) -> dict:
-        """Predicts from tokens [B, N, D].
+        """Returns joints, vertices and camera.
 
         Args:
-            tokens: [B, N, D], of a picture each.
-            mean: unused; the template is where estimates begin.
-            key: in training; None for no dropout and no masks.
+            tokens: [B, N, D], the tokens of each picture.
+            mean: unused; estimates start from the template.
+            key: random key in training; None for no dropout and no masks.
 
         Returns:
             joints: [B, J, 3] in metres; vertices: a list of [B, V, 3], from coarse to fine;
@@ -144,14 +145,14 @@ class Metro(nnx.Module):
 
 
 class Stage(nnx.Module):
-    """Transformer between two linear layers, with a linear layer around all of it.
+    """Transformer between two linear layers, with a linear skip connection around all three.
 
     Args:
-        widths: of what comes in, inside, and of what goes out.
-        tokens: T, each of which has a learned position.
+        widths: widths of the input, of the blocks and of the output.
+        tokens: T, number of tokens; each has a learned position embedding.
         depth, heads, feedforward, dropout: as for `Metro`.
-        gives_places: whether the output comes from float32 products.
-        dtype: of all others.
+        gives_places: whether the output is positions, which float32 products compute.
+        dtype: dtype of all other products.
         rngs: random keys.
     """
 
@@ -182,7 +183,7 @@ class Stage(nnx.Module):
         self.product = _exact if gives_places else None
 
     def __call__(self, tokens: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Returns [B, T, out] of [B, T, in]."""
+        """Returns [B, T, out] for tokens [B, T, in]."""
         x = self.embed(tokens)
         x = x + self.position[...].astype(x.dtype)
         keys = None
@@ -201,7 +202,7 @@ class Stage(nnx.Module):
 
 
 class Block(nnx.Module):
-    """BERT's: attention and MLP, each added to what came in and then normalised."""
+    """Block as in BERT: attention and MLP, each added to its input and then normalised."""
 
     def __init__(
         self,
@@ -226,7 +227,7 @@ class Block(nnx.Module):
 
 
 class Mlp(nnx.Module):
-    """Two linear layers around an exact GELU."""
+    """Two linear layers with an exact GELU between them."""
 
     def __init__(self, width: int, inside: int, *, dtype, rngs: nnx.Rngs):
         self.up = _linear(width, inside, dtype=dtype, rngs=rngs)
@@ -237,7 +238,7 @@ class Mlp(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Attention of tokens among themselves, with dropout of its weights."""
+    """Self-attention with dropout of the attention weights."""
 
     def __init__(self, width: int, heads: int, *, dropout: float, dtype, rngs: nnx.Rngs):
         self.qkv = _linear(width, (3, heads, width // heads), dtype=dtype, rngs=rngs)
@@ -247,7 +248,7 @@ class Attention(nnx.Module):
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:  # [B, T, D]
         q, k, v = jnp.moveaxis(self.qkv(x), 2, 0)  # [B, T, H, d] each
 
-        # The weights of all blocks would be most of what the backward pass keeps.
+        # Recomputed in the backward pass: storing the weights of all blocks takes most memory.
         def attend(q, k, v):
             q = q * q.shape[-1] ** -0.5
             scores = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
@@ -258,10 +259,10 @@ class Attention(nnx.Module):
 
 
 class Finer(layers.Linear):
-    """A linear layer from vertices to more vertices, its kernel a little wider than its output.
+    """A linear layer from coarse to finer vertices, with more columns in the kernel than outputs.
 
-    No number of devices divides 1723, 6890 or 13718 vertices. With columns of zeros that nothing
-    reads, the largest array of the network is split over devices like the others.
+    Numbers of devices such as 8 do not divide 1723, 6890 or 13718 vertices. Unused columns of zeros
+    make it possible to split this kernel, the network's largest array, over devices.
     """
 
     def __init__(self, few: int, many: int, *, rngs: nnx.Rngs):
@@ -274,7 +275,7 @@ class Finer(layers.Linear):
         rows = x.astype(self.dtype).reshape(-1, x.shape[-1])
         bias = self.bias[...]
         out = (product or jnp.matmul)(rows, self.kernel[...])
-        # Before the columns of nothing are cut off: the kernel is gathered, not the rows.
+        # Before the unused columns are cut off, so that the kernel is gathered, not the rows.
         out = blocks.keep_batch_split(out.reshape(*x.shape[:-1], -1))
         return out[..., : len(bias)] + bias
 
@@ -290,7 +291,7 @@ class Norm(layers.LayerNorm):
 
 
 def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Returns x with a share of its values zero and the others larger for it; without a key, x."""
+    """Returns x with a share of values set to 0 and the others scaled up; without a key, x."""
     if key is None or not rate:
         return x
     keep = jax.random.bernoulli(key, 1 - rate, x.shape)
@@ -298,12 +299,12 @@ def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def masks(key: jax.Array, batch: int, counts: tuple[int, ...], share: float) -> jax.Array:
-    """Draws which tokens of each group are masked.
+    """Returns which tokens of each group are masked, drawn at random.
 
     Args:
         key: random key.
-        batch: B.
-        counts: how many tokens each group has.
+        batch: B, number of examples.
+        counts: number of tokens in each group.
         share: of a group of n, floor(u * share * n) are masked, with u from [0, 1) for each
             example and group.
 
@@ -318,8 +319,9 @@ def masks(key: jax.Array, batch: int, counts: tuple[int, ...], share: float) -> 
     return jnp.concatenate(found, 1)
 
 
-# What `croco.AXES` is for its networks; the blocks of the stages match there. A choice of None
-# alone keeps whole what cannot be split: small kernels, as one of 196 patches to 445 tokens.
+# Meanings of this head's axes, as in `croco.AXES`, which also covers the blocks of stages. The
+# second and third choices are for kernels that cannot be split by the first, such as one of 196
+# patches to 445 tokens; a choice of only None keeps a parameter whole.
 AXES = (
     (r"stages\d+/(embed|skip)/kernel$", (None, "width"), (None, None)),
     (r"stages\d+/out/kernel$", ("width", None), (None, None)),
@@ -332,16 +334,16 @@ AXES = (
 def _check(joints, coarse, sizes, hidden, outs, heads) -> None:
     for name, value in (("joints", joints), ("coarse vertices", coarse)):
         if np.ndim(value) != 2 or np.shape(value)[1] != 3:
-            raise ValueError(f"The template's {name} are [n, 3], not {np.shape(value)}.")
+            raise ValueError(f"The template's {name} must be [n, 3], not {np.shape(value)}.")
     if not sizes or sizes[0] != len(coarse):
         raise ValueError(
             f"The template has {len(coarse)} coarse vertices, but the sizes are {tuple(sizes)}: "
-            "the first is to be their number."
+            "the first size must be the number of coarse vertices."
         )
     if len(hidden) != len(outs) or not outs or outs[-1] != 3:
         raise ValueError(
-            f"Each stage has a hidden width and an output, the last of width 3: config.head.hidden="
-            f"{tuple(hidden)} and config.head.outs={tuple(outs)} do not fit."
+            f"config.head.hidden={tuple(hidden)} and config.head.outs={tuple(outs)} do not fit: "
+            "give both one width per stage, the last of outs being 3."
         )
     odd = [width for width in hidden if width % heads]
     if odd:
@@ -361,14 +363,14 @@ def _check_numbers(widths: dict, counts: dict, shares: dict) -> None:
 
 
 def _linear(fan_in: int, shape, *, dtype, rngs: nnx.Rngs) -> layers.Linear:
-    """Returns a linear layer that starts as BERT's do."""
+    """Returns a linear layer whose kernel is initialised as in BERT."""
     layer = layers.Linear(fan_in, shape, dtype=dtype, rngs=rngs)
     layer.kernel = nnx.Param(SPREAD * jax.random.normal(rngs.params(), layer.kernel.shape))
     return layer
 
 
 def _torch_linear(fan_in: int, out: int, *, dtype, rngs: nnx.Rngs) -> layers.Linear:
-    """Returns a linear layer whose kernel starts as PyTorch's do."""
+    """Returns a linear layer whose kernel is initialised as in PyTorch."""
     layer = layers.Linear(fan_in, out, dtype=dtype, rngs=rngs)
     limit = 1 / math.sqrt(fan_in)
     layer.kernel = nnx.Param(
@@ -384,5 +386,5 @@ def _along_tokens(layer: layers.Linear, x: jax.Array, product=None) -> jax.Array
 
 
 def _exact(rows: jax.Array, kernel: jax.Array) -> jax.Array:  # [R, D], [D, E] -> [R, E]
-    """Returns a product in full float32, also where a device would round: these are places."""
+    """Returns a product in full float32, because positions must not be rounded."""
     return jnp.matmul(rows, kernel, precision="highest")

@@ -16,26 +16,25 @@ CAMERAS = ("relative", "direct")
 class Regressor(nnx.Module):
     """Corrects an estimate of pose, shape and camera a few times, always with the same weights.
 
-    Each time the feature and the estimate go through two layers, without anything between them
-    unless `activation` says so, and three more give what is added to the estimate.
+    In each step two hidden layers take the picture's feature and the estimate, and three output
+    layers give the corrections of pose, shape and camera, which are added to the estimate.
 
     Args:
         features: D, width of the tokens.
-        joints: K of the body model; each has six numbers, see `rotations.from_6d`.
-        shapes: S, betas.
-        hidden: width of the two layers.
-        steps: corrections.
-        dropout: share of hidden values that training drops, after each of the two layers.
-        activation: after each of the two layers: "none", "relu" or "gelu".
-        camera: what the camera's three numbers are. "relative": the logarithm of the scale over
-            the mean's scale, and the shift in units of the picture, so that a scale cannot change
-            sign and steps are of one size for bodies and hands. "direct": scale and shift
-            themselves (SPIN's).
-        dtype: of the products.
+        joints: K, joints of the body model; each has six numbers, see `rotations.from_6d`.
+        shapes: S, number of betas.
+        hidden: width of the two hidden layers.
+        steps: number of corrections.
+        dropout: share of values that training drops after each of the two hidden layers.
+        activation: function after each of the two hidden layers: "none", "relu" or "gelu".
+        camera: how the head represents the camera. "relative": log(scale / mean scale), and the
+            shift in units of the picture, so that the scale cannot change sign and corrections have
+            the same size for bodies and hands. "direct": scale and shift themselves, as in SPIN.
+        dtype: dtype of the hidden layers' products.
         rngs: random keys.
 
     Raises:
-        ValueError: an unknown activation or camera, or no step.
+        ValueError: an unknown activation or camera, or a number out of range.
     """
 
     def __init__(
@@ -75,12 +74,12 @@ class Regressor(nnx.Module):
     def __call__(
         self, tokens: jax.Array, mean: jax.Array, key: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Returns every estimate, the first being the mean itself.
+        """Returns the estimates of all steps, starting with the mean itself.
 
         Args:
-            tokens: [B, N, D], whose mean over N is the feature.
-            mean: [6 K + S + 3], pose, shape and camera where the corrections begin.
-            key: for dropout; None leaves it out.
+            tokens: [B, N, D]; their mean over N is the picture's feature.
+            mean: [6 K + S + 3], pose, shape and camera at which the corrections start.
+            key: random key for dropout; None for no dropout.
 
         Returns:
             pose: [1 + steps, B, K, 6]; shape: [1 + steps, B, S]; camera: [1 + steps, B, 3].
@@ -105,10 +104,9 @@ class Regressor(nnx.Module):
         return {"pose": pose.reshape(*pose.shape[:2], -1, 6), "shape": shape, "camera": camera}
 
     def _relative(self, mean: jax.Array) -> jax.Array:
-        """Returns the mean in the head's parameters, in which the camera is relative to it.
+        """Returns the mean estimate with its camera in the relative form.
 
-        They are pose, shape, log(scale / mean scale), which is 0 at the mean, and mean scale times
-        shift.
+        That is pose, shape, log(scale / mean scale), which is 0 here, and mean scale times shift.
         """
         rest, scale, shift = jnp.split(mean, [sum(self.sizes[:2]), sum(self.sizes[:2]) + 1])
         return jnp.concatenate([rest, jnp.zeros(1), scale * shift])
@@ -120,8 +118,8 @@ class Regressor(nnx.Module):
         return jnp.where(kept, x / (1 - self.dropout), 0)
 
 
-# What `croco.AXES` is for its networks. Nothing is split over heads or hidden units: what the
-# layers tell each other is so little that exchanging it would take longer.
+# Meanings of this head's axes, as in `croco.AXES`. No axis is split over heads or hidden units,
+# because these layers are so small that the exchange between devices would take longer.
 AXES = (
     (r"head/(first|second)/kernel$", (None, "width")),
     (r"head/pose/kernel$", ("width", None)),
