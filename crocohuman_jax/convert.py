@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from crocohuman_jax.configuration import command_line, options
+from crocohuman_jax.configuration import command_line, files, options
 from crocohuman_jax.data.datasets import pw3d
 from crocohuman_jax.inference import model
 from crocohuman_jax.models import parameters
@@ -125,12 +125,11 @@ def sequences(args) -> list[str]:
     for path in paths:
         new = (output / path.relative_to(source)).with_suffix(".npz")
         new.parent.mkdir(parents=True, exist_ok=True)
-        temporary = new.with_name(f".{new.name}")
         try:
-            np.savez(temporary, **pw3d.plain(body_files.content(path)))
+            with files.whole(new) as temporary:
+                np.savez(temporary, **pw3d.plain(body_files.content(path)))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        temporary.replace(new)
     return [f"{output}: {len(paths)} sequences."]
 
 

@@ -7,7 +7,7 @@ import sys
 import tqdm
 from absl import flags
 
-from crocohuman_jax.configuration import command_line, filenames, registry
+from crocohuman_jax.configuration import command_line, files, registry
 from crocohuman_jax.configuration import options as options_lib
 from crocohuman_jax.data import datasets
 from crocohuman_jax.data.preparation import contact_sheets, pipeline
@@ -157,7 +157,7 @@ def summary(output: pathlib.Path, manifest: dict) -> str:
     if counts["skipped"]:
         lines.append(f"  skipped {counts['skipped']}, listed in manifest.json. The first:")
         first = manifest["skips"][:10]
-        lines += [filenames.printable(f"    {name}: {reason}") for name, reason in first]
+        lines += [files.printable(f"    {name}: {reason}") for name, reason in first]
     if manifest["lone_groups"]:
         lone = ", ".join(manifest["lone_groups"][:5])
         lines.append(f"  {counts['lone groups']} groups have one frame and so no pair: {lone}")

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import os
 import pathlib
 import zipfile
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from crocohuman_jax.body_models import mesh_decimation
+from crocohuman_jax.configuration import files
 
 VERSION = 1  # version of the results of `compute`; part of the name of cached results
 
@@ -230,9 +230,8 @@ def cached(
         return _kept(path)
     found = _remembered(*content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez_compressed(temporary, **to_arrays(found))
-    temporary.replace(path)
+    with files.whole(path) as temporary:
+        np.savez_compressed(temporary, **to_arrays(found))
     return found
 
 

@@ -8,6 +8,8 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from crocohuman_jax.configuration import files
+
 
 def parse(arg: str | None, **defaults: Any) -> types.SimpleNamespace:
     """Returns `defaults` as a namespace, overridden by the words of `arg`.
@@ -200,9 +202,8 @@ def without(config: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]
 
 def save(config: Mapping[str, Any], path: pathlib.Path) -> None:
     """Writes a config as JSON, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    temporary.replace(path)
+    with files.whole(path) as temporary:
+        temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def load(path: pathlib.Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from crocohuman_jax.configuration import filenames
+from crocohuman_jax.configuration import files
 
 LARGEST_CROP = 4  # longest side of a crop, relative to the picture's
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
@@ -29,9 +29,9 @@ def inside(settings, folder: pathlib.Path, name: str) -> pathlib.Path:
         Skip: the path leads out of the folder, or no file can have such a name.
     """
     try:
-        path = filenames.within(folder, name, settings.follow_links)
+        path = files.within(folder, name, settings.follow_links)
         path.exists()  # raises an OSError if the name is too long
-    except filenames.LeadsOut as error:
+    except files.LeadsOut as error:
         raise Skip(f"{error}; --follow_links takes such files, if the links are yours") from error
     except (OSError, ValueError) as error:
         raise Skip(str(error)) from error
@@ -40,7 +40,7 @@ def inside(settings, folder: pathlib.Path, name: str) -> pathlib.Path:
 
 def check_file(path: pathlib.Path) -> None:
     """Raises Skip for a file that would block its reader, as a FIFO, or whose name is not UTF-8."""
-    if filenames.printable(str(path)) != str(path):
+    if files.printable(str(path)) != str(path):
         raise Skip("its name is not UTF-8: rename it")
     try:
         kind = path.stat().st_mode

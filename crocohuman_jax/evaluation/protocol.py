@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from crocohuman_jax.configuration import files
+
 # Fields that earlier versions did not write. With these values they do not change the stamp.
 ADDED = {"non_finite": 0}
 ADDED_TO_RESULTS = {"non_finite": ()}
@@ -132,9 +134,8 @@ class Result:
         record = {**dataclasses.asdict(self), "stamp": self.protocol.stamp}
         # JSON has no NaN.
         record["metrics"] = {k: None if math.isnan(v) else v for k, v in self.metrics.items()}
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-        temporary.replace(path)
+        with files.whole(path) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n")
 
     @classmethod
     def load(cls, path: pathlib.Path) -> "Result":

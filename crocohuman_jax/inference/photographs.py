@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from crocohuman_jax.configuration import filenames, options
+from crocohuman_jax.configuration import files, options
 from crocohuman_jax.data import crop
 from crocohuman_jax.data.formats.samples import people
 from crocohuman_jax.training import run_folder, sharding
@@ -58,27 +58,27 @@ def predict(
     yield from unmatched(named, [*paths, *seconds], boxes)
     params = run.params(ema)
     answer, written, skips = jax.jit(run.task.predict), 0, []
-    distinct = filenames.Distinct()
+    distinct = files.Distinct()
     output.mkdir(parents=True, exist_ok=True)
     for path, name, batch, *where in _people(reader, named, paths, seconds, enlarge, left):
         if isinstance(batch, crop.Skip):
-            yield filenames.printable(f"{path}: skipped, {batch}")
-            skips.append(filenames.printable(f"{path}: {batch}"))
+            yield files.printable(f"{path}: skipped, {batch}")
+            skips.append(files.printable(f"{path}: {batch}"))
             continue
         with jax.set_mesh(run.mesh):
             shown = jax.device_get(answer(params, sharding.put_batch(batch, run.mesh)))
         stem, whose = _stem(path, name, distinct)
         line = reader.write(output / stem, *where, shown, left, mesh_format)
-        yield filenames.printable(line + whose)
+        yield files.printable(line + whose)
         written += 1
     if not written:
         raise ValueError("Not one of --images could be used:\n  " + "\n  ".join(skips[:10]))
 
 
-def _stem(path: pathlib.Path, name: str, distinct: filenames.Distinct) -> tuple[str, str]:
+def _stem(path: pathlib.Path, name: str, distinct: files.Distinct) -> tuple[str, str]:
     """Returns the name of a person's files, and whose they are where that is not the name."""
     plain = f"{path.stem}_{name}" if name else path.stem
-    stem = distinct(f"{path.stem}_{filenames.clean(name)}" if name else path.stem)
+    stem = distinct(f"{path.stem}_{files.clean(name)}" if name else path.stem)
     return stem, "" if stem == plain else f" ({name!r} of {path.name})"
 
 

@@ -11,6 +11,8 @@ import PIL.Image
 import tensorboardX
 import tqdm
 
+from crocohuman_jax.configuration import files
+
 log = logging.getLogger(__name__)
 
 
@@ -116,9 +118,8 @@ def _take_back(path: pathlib.Path, step: int) -> None:
                 kept.append(line)
         except (ValueError, KeyError):
             log.warning("Removed a line of %s that was cut short: %r", path, line)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(f"{line}\n" for line in kept))
-    temporary.replace(path)
+    with files.whole(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in kept))
 
 
 def say_progress() -> logging.Logger:

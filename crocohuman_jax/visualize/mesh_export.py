@@ -9,6 +9,8 @@ import pathlib
 import numpy as np
 import trimesh
 
+from crocohuman_jax.configuration import files
+
 SUFFIXES = (".glb", ".obj")
 TURN = np.array([1.0, -1.0, -1.0])  # factors from camera axes to the file's axes, and back
 
@@ -46,9 +48,8 @@ def write(
     _check(path, vertices, faces, colors)
     vertices = vertices * TURN
     data = _obj(vertices, faces, colors) if suffix == ".obj" else _glb(vertices, faces, colors)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    with files.whole(path) as temporary:
+        temporary.write_bytes(data)
     return path
 
 

@@ -8,7 +8,7 @@ import annotated
 import pictures
 import pytest
 
-from crocohuman_jax.configuration import filenames
+from crocohuman_jax.configuration import files
 from crocohuman_jax.data import crop
 from crocohuman_jax.data.formats import samples
 from crocohuman_jax.data.preparation import pipeline
@@ -27,23 +27,23 @@ def prepare(source, output, dataset="pairs_folder", options=(), **more):
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
 def test_a_cleaned_name_is_one_part_of_a_path_that_a_file_can_have(tmp_path, name):
-    cleaned = filenames.clean(name)
+    cleaned = files.clean(name)
     path = tmp_path / f"{cleaned}.npz"
     path.write_text("")
     assert [p.name for p in tmp_path.iterdir()] == [f"{cleaned}.npz"]
-    assert not cleaned.startswith(".") and 0 < len(cleaned.encode()) <= filenames.LONGEST
+    assert not cleaned.startswith(".") and 0 < len(cleaned.encode()) <= files.LONGEST
 
 
 def test_names_of_people_stay_readable():
     for name in ("anna", "Zoë", "player 7", "left-hand_2", "安娜", "a.b"):
-        assert filenames.clean(name) == name
-    assert filenames.clean("é" * 80) == "é" * 50  # not half a character
+        assert files.clean(name) == name
+    assert files.clean("é" * 80) == "é" * 50  # not half a character
 
 
 def test_names_that_clean_to_the_same_or_differ_in_case_are_told_apart():
-    distinct = filenames.Distinct()
+    distinct = files.Distinct()
     names = ["a/b", "a_b", "A_B", "a_b_2", "x" * 300, "x" * 301]
-    found = [distinct(filenames.clean(name)) for name in names]
+    found = [distinct(files.clean(name)) for name in names]
     assert len({name.casefold() for name in found}) == len(names)
     assert found[0] == "a_b" and found[1] == "a_b_2" and max(map(len, found)) < 255
 
@@ -51,7 +51,7 @@ def test_names_that_clean_to_the_same_or_differ_in_case_are_told_apart():
 @pytest.mark.parametrize("name", ["../a", "a/../../b", "/etc/passwd", "C:/x", "", "a\0b", "\ud800"])
 def test_paths_that_leave_a_folder_are_named(tmp_path, name):
     with pytest.raises(ValueError) as error:
-        filenames.within(tmp_path, name)
+        files.within(tmp_path, name)
     assert repr(name) in str(error.value)
 
 
@@ -61,11 +61,11 @@ def test_links_within_a_folder_and_to_the_folder_are_followed(tmp_path):
     (tmp_path / "real/b").symlink_to("sub/a")
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "real/out").symlink_to(tmp_path)
-    assert filenames.within(tmp_path / "link", "b") == tmp_path / "link/b"
-    assert filenames.within(tmp_path / "real", "out/real/b")  # out and in again
+    assert files.within(tmp_path / "link", "b") == tmp_path / "link/b"
+    assert files.within(tmp_path / "real", "out/real/b")  # out and in again
     with pytest.raises(ValueError, match="'out/x' leads out of"):
-        filenames.within(tmp_path / "real", "out/x")
-    assert filenames.within(tmp_path / "real", "out/x", follow_links=True)
+        files.within(tmp_path / "real", "out/x")
+    assert files.within(tmp_path / "real", "out/x", follow_links=True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from crocohuman_jax.configuration import filenames
+from crocohuman_jax.configuration import files
 from crocohuman_jax.data import crop
 
 
@@ -115,6 +115,6 @@ def people(entry: Any) -> dict[str, crop.Box]:
         numbers = isinstance(box, list) and all(isinstance(v, int | float) for v in box)
         if not numbers or len(box) != 4:
             raise crop.Skip(f"the box of {name or 'the person'} is {box!r}, not [x0, y0, x1, y1]")
-        if filenames.printable(str(name)) != str(name):
+        if files.printable(str(name)) != str(name):
             raise crop.Skip(f"the name {name!r} holds half a character, which cannot be stored")
     return {str(name): tuple(map(float, box)) for name, box in boxes.items()}

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.parquet
 
+from crocohuman_jax.configuration import files as files_lib
 from crocohuman_jax.configuration import options as options_lib
 from crocohuman_jax.configuration import registry
 from crocohuman_jax.data import workers as workers_lib
@@ -301,9 +302,8 @@ def _assemble(settings: Settings, output: pathlib.Path, plan: Plan, count: int) 
         "remarks": list(plan.remarks),
         "files": files,
     }
-    temporary = output / "manifest.tmp"
-    temporary.write_text(json.dumps(manifest, indent=1) + "\n")
-    temporary.replace(output / "manifest.json")
+    with files_lib.whole(output / "manifest.json") as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
     shutil.rmtree(output / "parts")
     return manifest
 

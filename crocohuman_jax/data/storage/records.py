@@ -19,7 +19,7 @@ from array_record.python import array_record_module
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.proto import tf_example_pb2
 
-from crocohuman_jax.configuration import filenames
+from crocohuman_jax.configuration import files
 
 NAME = "frames"
 SPLITS = ("train", "validation", "test")
@@ -272,7 +272,7 @@ def check(folder: pathlib.Path) -> list[str]:
     faults = []
     for name, wanted in read_manifest(folder)["files"].items():
         try:
-            path = filenames.within(folder, name, follow_links=True)
+            path = files.within(folder, name, follow_links=True)
         except ValueError as error:
             faults.append(f"manifest.json: {error}")
             continue

@@ -10,7 +10,7 @@ import struct
 import numpy as np
 import PIL.Image
 
-from crocohuman_jax.configuration import filenames
+from crocohuman_jax.configuration import files
 
 TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 COUNTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -128,7 +128,7 @@ class _Glb:
     def uri(self, uri) -> bytes:
         if uri.startswith("data:"):
             return base64.b64decode(uri.split(",", 1)[1])
-        return filenames.within(self.folder, uri).read_bytes()
+        return files.within(self.folder, uri).read_bytes()
 
     def array(self, number) -> np.ndarray:
         """Returns an accessor's values, [count, n]; normalized integers become fractions."""
@@ -279,7 +279,7 @@ def _obj(path):
             elif words[0] == "usemtl":
                 material = " ".join(words[1:])
             elif words[0] == "mtllib":
-                materials |= _mtl(filenames.within(path.parent, line.split(None, 1)[1].strip()))
+                materials |= _mtl(files.within(path.parent, line.split(None, 1)[1].strip()))
         except (ValueError, IndexError) as error:
             raise ValueError(f"line {number}, {line.strip()!r}: {error}.") from error
     return _obj_pieces(points, colors, uvs, corners, uses, materials)
@@ -314,7 +314,7 @@ def _mtl(path):
         elif words[0] == "Kd":
             materials[name] = (np.array([float(w) for w in words[1:4]]) ** 2.2, materials[name][1])
         elif words[0] == "map_Kd":
-            file = filenames.within(path.parent, words[-1].replace("\\", "/"))
+            file = files.within(path.parent, words[-1].replace("\\", "/"))
             materials[name] = (np.ones(3), file)
     return materials
 

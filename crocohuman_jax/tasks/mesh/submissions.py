@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from crocohuman_jax.configuration import files
+
 COUNT = 3960  # people of its evaluation set
 POINTS = 21
 DECIMALS = 6  # micrometres
@@ -52,9 +54,8 @@ def write(
         np.round(values.astype(np.float64), DECIMALS).tolist() for values in (joints, vertices)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(content))
-    temporary.replace(path)
+    with files.whole(path) as temporary:
+        temporary.write_text(json.dumps(content))
 
 
 def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:

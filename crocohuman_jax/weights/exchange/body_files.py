@@ -4,12 +4,12 @@ The pickles of SMPL and MANO hold objects of chumpy and SciPy. They are read as 
 and written as an npz that opens without these packages and cannot run code.
 """
 
-import os
 import pathlib
 
 import numpy as np
 
 from crocohuman_jax.body_models import mesh_downsampling
+from crocohuman_jax.configuration import files
 from crocohuman_jax.weights.safe import arrays, pickles, rebuild
 
 LARGEST_FILE = 2 << 30  # bytes
@@ -114,9 +114,8 @@ def convert(source: pathlib.Path, output: pathlib.Path) -> str:
         raise ValueError(f"--source={source} is not a file.")
     what, content = plain(source)
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.stem}.{os.getpid()}.npz")
-    np.savez(temporary, **content)
-    temporary.replace(output)
+    with files.whole(output) as temporary:
+        np.savez(temporary, **content)
     return what
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from crocohuman_jax.configuration import files
 from crocohuman_jax.weights.safe import archives, pickles, rebuild
 
 LARGEST_HEADER = 4 << 20  # bytes; a model of a thousand tensors needs 0.1 MB
@@ -120,12 +121,10 @@ def write_safetensors(
         position += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)  # so that the arrays can be used in place
-    temporary = path.with_name(f"{path.name}.tmp")
-    with open(temporary, "wb") as file:
+    with files.whole(path) as temporary, open(temporary, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in ordered:
             file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    temporary.replace(path)
 
 
 def read_numpy(path: pathlib.Path, only: tuple[str, ...] | None = None) -> dict[str, Any]:

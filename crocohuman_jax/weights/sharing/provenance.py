@@ -5,6 +5,8 @@ import json
 import pathlib
 from collections.abc import Iterable, Mapping
 
+from crocohuman_jax.configuration import files
+
 RECEIPT = "receipt.json"
 
 
@@ -40,7 +42,6 @@ def write(
         **details,
     }
     path = folder / name
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
-    temporary.replace(path)
+    with files.whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
     return path

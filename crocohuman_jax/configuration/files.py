@@ -1,11 +1,29 @@
-"""Makes names that come from files safe to use as file names and as paths within a folder."""
+"""Makes foreign names safe to use as file names and paths, and writes files whole or not at all."""
 
+import contextlib
+import os
 import pathlib
 import unicodedata
+from collections.abc import Iterator
 
 LONGEST = 100  # bytes of a cleaned name, which is a part of a file name
 LONGEST_WHOLE = 200  # bytes of a file name without its ending; file systems take 255 in all
 SEPARATORS = " ._-"
+
+
+@contextlib.contextmanager
+def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives the path of a file to write, which takes the place of `path` once it is complete.
+
+    If writing fails, `path` stays as it was. The temporary file lies in the same folder and has the
+    same ending.
+    """
+    temporary = path.with_name(f".{path.stem[:LONGEST]}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def clean(name: str) -> str:
