@@ -29,7 +29,7 @@ import pathlib
 
 import ml_collections
 
-from configs import variants
+from configs import shared
 from crocohuman_jax.configuration import options
 
 # Training data of the method, {name: ((folder, share), ...)}; with shares of 0, folders are sampled
@@ -68,25 +68,19 @@ def get_config(arg=None):
         batch=0,
         debug=False,
     )
-    encoder = options.choose("variant", variants.ENCODERS, arg.variant, or_switch="debug")
-    decoder = options.choose(
-        "decoder", variants.DECODERS, arg.decoder or variants.DECODER_OF[arg.variant]
-    )
+    encoder, decoder, small = shared.sizes(arg)
     body = pathlib.PurePath(arg.body).name.lower()
-    hand, small = "hand" in body or "mano" in body, arg.variant in variants.SMALL
+    hand = "hand" in body or "mano" in body
 
     config = ml_collections.ConfigDict()
     config.task = "mesh"
-    config.seed = 0
+    shared.run(config, small, every="10%", keep=2, panel=4)
     config.total = "2000" if small else "50ep"
     config.batch_size = arg.batch or (32 if small else 64)
-    config.accumulate = 1  # number of parts in which a batch is computed, one after the other
-    config.ema = 0.0
-    # Workdir of a run, or folder that `convert import` wrote; "" for random weights.
-    config.init_from = ""
     config.init_parts = ("encoder",) if arg.second == "none" else ("encoder", "decoder")
 
-    config.model = _model(arg, encoder, decoder)
+    # The decoder is used only with a second picture. MAE's encoder may keep its class token.
+    config.model = shared.model(arg, encoder, decoder, drop_path=0.0, keep_cls=False)
     config.body = _body(arg, hand)
     heads = {"iterative": _iterative, "metro": _metro}
     head = options.choose("head", heads, arg.head)
@@ -98,32 +92,15 @@ def get_config(arg=None):
     mixture = options.choose("data", MIXTURES, arg.data)
     config.data.folders = ",".join(f"{arg.root}/{name}" for name, _ in mixture)
     config.data.weights = tuple(share for _, share in mixture if share)
-    config.optimizer = _optimizer(small)
-    config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
-    config.sharding = {"width": "fsdp", "heads": "tensor", "hidden": "tensor"}
-    config.checkpoint = {"save": "10%", "keep": 2, "keep_every": "0"}
-    config.report = {"log": "10" if small else "50", "evaluate": "10%", "panel": 4}
-    config.report.tensorboard = True
+    config.optimizer = shared.optimizer(
+        base_lr=1.6e-3 if small else 2e-4,
+        warmup="5%",
+        betas=(0.9, 0.999),
+        no_decay=r"(bias|scale|mean|mask_token|class_token|positions)$",
+    )
     if arg.debug:
         _shrink(config, hand)
     return config.lock()
-
-
-def _model(arg, encoder, decoder):
-    """Returns the sizes of the network and the settings of its computation."""
-    config = ml_collections.ConfigDict()
-    config.encoder = dict(encoder)
-    config.decoder = dict(decoder)  # used only with a second picture
-    config.image = options.size(arg.size)
-    config.patch = 16
-    config.position = arg.position
-    config.drop_path = 0.0
-    config.keep_cls = False  # use MAE's encoder with its class token, imported with it
-    config.dtype = "auto"  # bfloat16 on GPUs and TPUs, float32 on CPUs; or one of the two
-    config.attention = "auto"  # or xla, cudnn
-    config.remat = "none"  # or dots, full
-    config.unroll = 1
-    return config
 
 
 def _body(arg, hand):
@@ -213,32 +190,11 @@ def _data(hand, small, second):
     return config
 
 
-def _optimizer(small):
-    """Returns the settings of AdamW."""
-    config = ml_collections.ConfigDict()
-    config.base_lr = 1.6e-3 if small else 2e-4  # per 256 examples
-    config.min_lr = 0.0
-    config.warmup = "5%"
-    config.cosine = "100%"
-    config.betas = (0.9, 0.999)
-    config.eps = 1e-8
-    config.weight_decay = 0.05
-    config.no_decay = r"(bias|scale|mean|mask_token|class_token|positions)$"
-    config.clip = 0.0  # largest gradient norm; 0 is no limit
-    config.layer_decay = 1.0  # factor on the rate from each encoder block to the one below
-    config.freeze = ()  # patterns of the paths of parameters that are not trained: ("encoder/",)
-    return config
-
-
 def _shrink(config, hand):
-    """Changes a config so that its run takes seconds."""
-    config.model.image = (64, 64)
-    config.model.encoder.update(width=64, depth=2, heads=2)
-    config.model.decoder.update(width=32, depth=1, heads=2)
-    config.total, config.batch_size = "6", 8
+    """Makes a config run in seconds."""
+    shared.shrink(config)
     config.data.held_out_people = 8
-    config.checkpoint.save = config.report.evaluate = "3"
-    config.report.log, config.report.panel = "1", 2
+    config.report.panel = 2
     if config.head.kind == "iterative":
         config.head.hidden = 64
     else:

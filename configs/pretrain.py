@@ -21,7 +21,7 @@ only, because the number of visible patches never changes.
 
 import ml_collections
 
-from configs import variants
+from configs import shared
 from crocohuman_jax.configuration import options
 
 
@@ -37,25 +37,18 @@ def get_config(arg=None):
         batch=0,
         debug=False,
     )
-    encoder = options.choose("variant", variants.ENCODERS, arg.variant, or_switch="debug")
-    decoder = options.choose(
-        "decoder", variants.DECODERS, arg.decoder or variants.DECODER_OF[arg.variant]
-    )
-    small = arg.variant in variants.SMALL
+    encoder, decoder, small = shared.sizes(arg)
 
     config = ml_collections.ConfigDict()
     config.task = "completion"
-    config.seed = 0
+    shared.run(config, small, every="5%", keep=3, panel=6)
     # Durations are steps ("2000"), epochs ("100ep") or a share of the run ("5%"). In an epoch every
     # frame that has a partner is the picture to complete once.
     config.total = "500" if small else "100ep"
     config.batch_size = arg.batch or (16 if small else 256)
-    config.accumulate = 1  # number of parts in which a batch is computed, one after the other
-    config.ema = 0.0  # decay of the averaged weights; 0 keeps none
-    config.init_from = ""  # workdir of another run, or folder that `convert import` wrote
     config.init_parts = ("encoder", "decoder", "head")
 
-    config.model = _model(arg, encoder, decoder)
+    config.model = shared.model(arg, encoder, decoder)
     config.loss = ml_collections.ConfigDict()
     config.loss.norm_pix = True
     config.loss.region = "masked"  # or masked_human, all
@@ -65,56 +58,11 @@ def get_config(arg=None):
     multiple = 8 if grid >= 100 else 4
     config.data = data(arg.rule, multiple, held_out_pairs=64 if small else 512)
 
-    config.optimizer = _optimizer(small)
-    config.mesh = {"data": -1, "fsdp": 1, "tensor": 1}
-    config.sharding = {"width": "fsdp", "heads": "tensor", "hidden": "tensor"}
-    config.checkpoint = {"save": "5%", "keep": 3, "keep_every": "0"}
-    config.report = {"log": "10" if small else "50", "evaluate": "5%", "panel": 6}
-    config.report.tensorboard = True
-
+    config.optimizer = shared.optimizer(base_lr=1e-2 if small else 1.5e-4)
     if arg.debug:
-        config.model.image = (64, 64)
-        config.model.encoder.update(width=64, depth=2, heads=2)
-        config.model.decoder.update(width=32, depth=1, heads=2)
-        config.total, config.batch_size = "6", 8
+        shared.shrink(config)
         config.data.held_out_pairs = 8
-        config.checkpoint.save = config.report.evaluate = "3"
-        config.report.log = "1"
     return config.lock()
-
-
-def _model(arg, encoder, decoder):
-    """Returns the sizes of the network and the settings of its computation."""
-    config = ml_collections.ConfigDict()
-    config.encoder = dict(encoder)
-    config.decoder = dict(decoder)
-    config.image = options.size(arg.size)  # height, width
-    config.patch = 16
-    config.position = arg.position
-    # The dtype of products and of the activations between blocks. Parameters, LayerNorm's
-    # statistics, softmax and loss are always float32.
-    config.dtype = "auto"  # bfloat16 on GPUs and TPUs, float32 on CPUs; or one of the two
-    config.attention = "auto"  # or xla, cudnn
-    config.remat = "none"  # or dots, full: less memory, more time
-    config.unroll = 1  # blocks per iteration of the scan
-    return config
-
-
-def _optimizer(small):
-    """Returns the settings of AdamW."""
-    config = ml_collections.ConfigDict()
-    config.base_lr = 1e-2 if small else 1.5e-4  # per 256 examples
-    config.min_lr = 0.0
-    config.warmup = "10%"
-    config.cosine = "100%"  # end of the cosine; beyond 100% the schedule is cut short
-    config.betas = (0.9, 0.95)
-    config.eps = 1e-8
-    config.weight_decay = 0.05
-    config.no_decay = r"(bias|scale)$"
-    config.clip = 0.0  # largest gradient norm; 0 is no limit
-    config.layer_decay = 1.0  # factor on the rate from each encoder block to the one below
-    config.freeze = ()  # patterns of the paths of parameters that are not trained
-    return config
 
 
 def data(rule, multiple, held_out_pairs):
