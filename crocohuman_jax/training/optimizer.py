@@ -31,14 +31,9 @@ def schedule(*, peak: float, least: float, warmup: int, cosine: int) -> Callable
             f"config.optimizer.cosine ends at step {cosine}, before the warm-up of {warmup} steps."
         )
 
-    def rate(step):
-        step = jnp.asarray(step, jnp.float32)
-        rising = peak * step / max(warmup, 1)
-        share = jnp.clip((step - warmup) / max(cosine - warmup, 1), 0, 1)
-        falling = least + (peak - least) * 0.5 * (1 + jnp.cos(jnp.pi * share))
-        return jnp.where(step < warmup, rising, falling)
-
-    return rate
+    # A cosine of no length ends at once.
+    end = max(cosine, warmup + 1)
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, end, least)
 
 
 def make(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crocohuman_jax.metrics import alignment, pose
+from crocohuman_jax.metrics import acceleration, alignment, pose, scores
 
 PAIRED = {
     "mpjpe": lambda p, t, w=None: pose.mpjpe(p, t, weights=w),
@@ -132,7 +132,7 @@ def test_equal_points_are_measured_from_the_centre_of_the_truth():
 def test_f_counts_what_is_strictly_nearer():
     truth = np.array([[0, 0, 0], [1, 0, 0]], np.float32)
     predicted = truth + np.array([0, 2.0**-7, 0], np.float32)  # 7.8125 mm, exactly
-    found = pose.f_score(predicted, truth, [7.8, 7.8125, 7.82])
+    found = scores.f_score(predicted, truth, [7.8, 7.8125, 7.82])
     np.testing.assert_array_equal(found, [0, 0, 1])
 
 
@@ -140,22 +140,24 @@ def test_f_is_computed_by_hand():
     truth = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]], np.float32)
     predicted = np.array([[0, 0.001, 0], [0.002, 0, 0]], np.float32)
     # Precision 1; of four true points one is near: recall 1/4.
-    assert float(pose.f_score(predicted, truth, [5])[0]) == pytest.approx(2 * 0.25 / 1.25)
+    assert float(scores.f_score(predicted, truth, [5])[0]) == pytest.approx(2 * 0.25 / 1.25)
 
 
 def test_f_is_symmetric_and_one_for_identical_sets():
     first, second = 0.02 * points(0, (2, 300, 3)), 0.02 * points(1, (2, 280, 3))
-    forth = pose.f_score(first, second, (5, 15))
+    forth = scores.f_score(first, second, (5, 15))
     assert forth.shape == (2, 2) and np.all((forth > 0) & (forth < 1))
-    np.testing.assert_allclose(forth, pose.f_score(second, first, (5, 15)), rtol=1e-6)
-    np.testing.assert_array_equal(pose.f_score(first, first, (5, 15)), 1)
+    np.testing.assert_allclose(forth, scores.f_score(second, first, (5, 15)), rtol=1e-6)
+    np.testing.assert_array_equal(scores.f_score(first, first, (5, 15)), 1)
 
 
 def test_f_of_a_batch_is_that_of_its_examples_and_of_all_pairs():
     first, second = 0.02 * points(0, (3, 1, 300, 3)), 0.02 * points(1, (3, 1, 300, 3))
-    whole = jax.jit(lambda a, b: pose.f_score(a, b, (5, 15)))(first, second)
+    whole = jax.jit(lambda a, b: scores.f_score(a, b, (5, 15)))(first, second)
     for i in range(3):
-        np.testing.assert_array_equal(whole[i, 0], pose.f_score(first[i, 0], second[i, 0], (5, 15)))
+        np.testing.assert_array_equal(
+            whole[i, 0], scores.f_score(first[i, 0], second[i, 0], (5, 15))
+        )
         pairs = np.linalg.norm(np.float64(first[i, 0])[:, None] - second[i, 0], axis=-1) * 1000
         for k, limit in enumerate((5, 15)):
             precision, recall = (pairs.min(axis) < limit for axis in (1, 0))
@@ -167,52 +169,54 @@ def test_f_of_a_batch_is_that_of_its_examples_and_of_all_pairs():
 def test_pck_counts_what_is_at_most_a_threshold_per_point():
     distances = np.array([[0, 10, 30], [5, 25, 99]], np.float32)
     weights = np.array([[1, 1, 0], [1, 1, 0]])
-    hits, seen = pose.pck_hits(distances, [0, 10, 20, 30], weights)
+    hits, seen = scores.pck_hits(distances, [0, 10, 20, 30], weights)
     assert hits.shape == (2, 3, 4) and seen.shape == (2, 3)
-    curve = pose.pck_curve(hits.sum(0), seen.sum(0))
+    curve = scores.pck_curve(hits.sum(0), seen.sum(0))
     # Point 0: 1/2, then 1. Point 1: 0, 1/2, 1/2, 1. Point 2 was never seen.
     np.testing.assert_allclose(curve, [0.25, 0.75, 0.75, 1])
     area = 10 * (0.25 / 2 + 0.75 + 0.75 + 1 / 2)
-    assert pose.auc(curve, [0, 10, 20, 30]) == pytest.approx(area / 30)
+    assert scores.auc(curve, [0, 10, 20, 30]) == pytest.approx(area / 30)
 
 
 def test_the_area_is_one_for_no_error_and_zero_beyond_the_thresholds():
     for distance, area in ((0.0, 1.0), (50.01, 0.0)):
-        hits, seen = pose.pck_hits(np.full((4, 21), distance))
-        assert pose.auc(pose.pck_curve(hits.sum(0), seen.sum(0))) == pytest.approx(area)
+        hits, seen = scores.pck_hits(np.full((4, 21), distance))
+        assert scores.auc(scores.pck_curve(hits.sum(0), seen.sum(0))) == pytest.approx(area)
 
 
 def test_acceleration_is_computed_by_hand():
     truth = np.zeros((5, 2, 3), np.float32)
     predicted = truth.copy()
     predicted[:, 0, 1] = 0.001 * np.arange(5) ** 2  # second difference 2 mm
-    assert float(pose.acceleration_error(predicted, truth)) == pytest.approx(1, rel=1e-4)
-    found = pose.acceleration_error(predicted, truth, fps=30)
+    assert float(acceleration.acceleration_error(predicted, truth)) == pytest.approx(1, rel=1e-4)
+    found = acceleration.acceleration_error(predicted, truth, fps=30)
     assert float(found) == pytest.approx(900, rel=1e-4)
 
 
 def test_a_steady_drift_has_no_acceleration():
     truth = points(0, (8, 14, 3))
     drift = np.arange(8, dtype=np.float32)[:, None, None] * 0.01 + 3
-    assert pose.acceleration_error(truth + drift, truth) < 2e-3
+    assert acceleration.acceleration_error(truth + drift, truth) < 2e-3
 
 
 def test_a_second_difference_counts_if_its_three_frames_are_valid():
     predicted, truth = points(0, (9, 14, 3)), points(1, (9, 14, 3))
     valid = np.array([1, 1, 1, 1, 0, 1, 1, 1, 1], bool)
-    halves = [pose.acceleration_error(predicted[s], truth[s]) for s in (slice(4), slice(5, 9))]
+    halves = [
+        acceleration.acceleration_error(predicted[s], truth[s]) for s in (slice(4), slice(5, 9))
+    ]
     predicted[4] = np.nan
-    found = pose.acceleration_error(predicted, truth, valid=valid)
+    found = acceleration.acceleration_error(predicted, truth, valid=valid)
     assert float(found) == pytest.approx(float(sum(halves)) / 2, rel=1e-5)
-    assert np.isnan(pose.acceleration_error(predicted, truth, valid=np.arange(9) % 2 == 0))
+    assert np.isnan(acceleration.acceleration_error(predicted, truth, valid=np.arange(9) % 2 == 0))
 
 
 def test_sequences_come_in_batches_too():
     predicted, truth = points(0, (2, 9, 14, 3)), points(1, (2, 9, 14, 3))
     valid = np.random.default_rng(2).random((2, 9)) < 0.9
-    whole = pose.acceleration_error(predicted, truth, valid=valid)
+    whole = acceleration.acceleration_error(predicted, truth, valid=valid)
     for i in range(2):
-        alone = pose.acceleration_error(predicted[i], truth[i], valid=valid[i])
+        alone = acceleration.acceleration_error(predicted[i], truth[i], valid=valid[i])
         np.testing.assert_allclose(whole[i], alone, rtol=1e-5)
 
 
@@ -229,18 +233,18 @@ def test_errors_name_what_does_not_fit():
     ):
         pose.mpvpe(a, a, roots=(a[:, :1], a[0, 0]))
     with pytest.raises(ValueError, match=r"Sets \(2, 14, 3\) and \(14, 3\) must be"):
-        pose.f_score(a, a[0], [5])
+        scores.f_score(a, a[0], [5])
     with pytest.raises(ValueError, match=r"Points \(2, 14, 3\) and target \(14, 3\) must both be"):
         pose.distances(a, a[0])
     with pytest.raises(ValueError, match=r"at least 3 frames, not \(2, 14, 3\)"):
-        pose.acceleration_error(a, a)
+        acceleration.acceleration_error(a, a)
     with pytest.raises(ValueError, match=r"at least 3 frames, not \(14, 3\)"):
-        pose.acceleration_error(a[0], a[0])
+        acceleration.acceleration_error(a[0], a[0])
     long = points(shape=(4, 14, 3))
     with pytest.raises(ValueError, match=r"Valid frames \(3,\) do not fit joints \(4, 14, 3\)"):
-        pose.acceleration_error(long, long, valid=[True] * 3)
+        acceleration.acceleration_error(long, long, valid=[True] * 3)
     with pytest.raises(ValueError, match="None of the 2 points was ever seen"):
-        pose.pck_curve(np.zeros((2, 3)), np.zeros(2))
+        scores.pck_curve(np.zeros((2, 3)), np.zeros(2))
 
 
 def test_bodies_are_measured_as_by_the_references(oracles):
@@ -266,7 +270,7 @@ def test_bodies_are_measured_as_by_the_references(oracles):
     }
     for name, found in wanted.items():
         np.testing.assert_allclose(found, 1000 * reference[name], **near, err_msg=name)
-    found = pose.acceleration_error(reference["accel_pred"], reference["accel_gt"])
+    found = acceleration.acceleration_error(reference["accel_pred"], reference["accel_gt"])
     np.testing.assert_allclose(found, 1000 * reference["accel_error"], **near)
 
 
@@ -283,10 +287,10 @@ def test_hands_are_measured_as_by_the_toolbox(oracles, aligned):
         np.testing.assert_allclose(np.mean(distances), mean, atol=1e-3)
         median = 1000 * reference[f"{name}{end}_median"]
         np.testing.assert_allclose(np.median(distances, 0).mean(), median, atol=1e-3)
-        hits, seen = pose.pck_hits(distances)
-        curve = pose.pck_curve(hits.sum(0), seen.sum(0))
+        hits, seen = scores.pck_hits(distances)
+        curve = scores.pck_curve(hits.sum(0), seen.sum(0))
         np.testing.assert_allclose(curve, reference[f"{name}{end}_pck"], atol=1e-6)
-        np.testing.assert_allclose(pose.auc(curve), reference[f"{name}{end}_auc"], atol=1e-6)
-    found = pose.f_score(predicted, truth, 1000 * reference["f_thresholds"])
+        np.testing.assert_allclose(scores.auc(curve), reference[f"{name}{end}_auc"], atol=1e-6)
+    found = scores.f_score(predicted, truth, 1000 * reference["f_thresholds"])
     wanted = reference["fscore_prec_recall" + ("_aligned" if aligned else "")][..., 0]
     np.testing.assert_allclose(found, wanted, atol=1e-6)

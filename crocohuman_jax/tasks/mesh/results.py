@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crocohuman_jax.metrics import pose
+from crocohuman_jax.metrics import acceleration as acceleration_lib
+from crocohuman_jax.metrics import pose, scores
 
 MEASURES = ("mpjpe", "pa_mpjpe", "mpvpe", "pa_mpvpe")
 # Besides these: scale-corrected errors as posed and in the T-pose (PVE-SC, PVE-T-SC).
@@ -143,9 +144,9 @@ def _auc(distances: np.ndarray) -> float:
     """Returns the area under the curve of correct points, of their distances [N, P] in mm."""
     sums = [0.0, 0.0]
     for some in np.array_split(distances, math.ceil(len(distances) / 256)):
-        hits = pose.pck_hits(some)
+        hits = scores.pck_hits(some)
         sums = [total + np.asarray(x).sum(0) for total, x in zip(sums, hits, strict=True)]
-    return pose.auc(pose.pck_curve(*sums))
+    return scores.auc(scores.pck_curve(*sums))
 
 
 def acceleration(
@@ -180,4 +181,4 @@ def acceleration(
     chosen = np.stack([before, here, after], 1)[counted]
     sides = [found[name][chosen] for name in ("points", "true_points")]  # [T, 3, P, 3]
     sides = [pose.rooted(side, root)[:, :, only_root:] for side in sides]
-    return float(np.mean(pose.acceleration_error(*sides)))
+    return float(np.mean(acceleration_lib.acceleration_error(*sides)))
