@@ -25,10 +25,6 @@ class Protocol:
         task: name of the task, as "mesh".
         dataset: name of the dataset, as "3dpw".
         split: part of the dataset, as "test".
-        crop: how pictures were cropped, as "1.2 x box of the keypoints, 224 px".
-        frames: number of examples measured.
-        skipped: number of frames of the split that were not measured.
-        fingerprint: fingerprint of the data, as recorded by its preparation.
         joints: name of the joint set, as "lsp14". This field and those up to `alignment` are "none"
             for tasks without meshes.
         regressor: `array_hash` of the array that gives joints from vertices, or "none".
@@ -36,6 +32,10 @@ class Protocol:
         truth_model: body model of the truth, as "smpl of the annotated gender".
         predicted_model: body model of the prediction, as "smpl neutral".
         alignment: alignment of the aligned errors, as "similarity".
+        crop: how pictures were cropped, as "1.2 x box of the keypoints, 224 px".
+        frames: number of examples measured.
+        skipped: number of frames of the split that were not measured.
+        fingerprint: fingerprint of the data, as recorded by its preparation.
         units: unit of the errors.
         left_out: number of entries that the preparation of the folder left out, in all splits.
         non_finite: number of people left out of `frames` because their prediction is not finite.
@@ -47,16 +47,16 @@ class Protocol:
     task: str
     dataset: str
     split: str
-    crop: str
-    frames: int
-    skipped: int
-    fingerprint: str
     joints: str = "none"
     regressor: str = "none"
     root: str = "none"
     truth_model: str = "none"
     predicted_model: str = "none"
     alignment: str = "none"
+    crop: str
+    frames: int
+    skipped: int
+    fingerprint: str
     units: str = "mm"
     left_out: int = 0
     non_finite: int = 0

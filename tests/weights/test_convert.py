@@ -252,7 +252,7 @@ def test_a_table_for_another_grid_is_interpolated_when_a_run_starts_from_it(tmp_
         ({"heads": ["4", "4"]}, r"--heads=\(4, 4\), but the file says \(3, 2\)"),
         ({"hooks": ["1"]}, "the file holds no dense head"),
         ({"class_token": "drop"}, "a CroCo has no class token"),
-        ({"image": "a"}, "--image is a side"),
+        ({"image": "a"}, "--image must be a side"),
         ({"source": "nowhere.pth"}, "nowhere.pth does not exist"),
         ({"output": ""}, "give the folder to write, --output=DIR"),
     ],
