@@ -22,6 +22,12 @@ from crocohuman_jax.data.preparation import pipeline
 from crocohuman_jax.training import loop, sharding
 
 
+def pytest_collection_modifyitems(items):
+    """Puts the rooms with the longest tests first, so that parallel processes end together."""
+    long = ("training", "tasks", "evaluation")
+    items.sort(key=lambda item: item.path.parent.name not in long)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory):
     """Lets the tests share what was compiled; also those of a parallel session's processes."""
