@@ -12,16 +12,20 @@ from crocohuman_jax.training import metric_writer
 
 config_flags.DEFINE_config_file("config", "configs/pretrain.py:base", "Config to measure.")
 flags.DEFINE_integer("steps", 10, "Steps, batches, calls or persons to time.", lower_bound=1)
-flags.DEFINE_integer("warmup", 3, "Steps (...) that run before the timed ones.", lower_bound=0)
+flags.DEFINE_integer(
+    "warmup", 3, "Untimed steps, batches, calls or persons before these.", lower_bound=0
+)
 flags.DEFINE_integer(
     "visible",
     0,
-    "step, attention: visible patches; 0 for the config's, or a quarter.",
+    "Visible patches; 0: the config's for step, a quarter of all for attention.",
     lower_bound=0,
 )
 flags.DEFINE_list("attentions", None, "step: kinds of attention to compare, as xla,cudnn.")
 flags.DEFINE_list("unrolls", None, "step: blocks per turn of the scan, as 1,4,12.")
-flags.DEFINE_string("folders", "", "Prepared folders; loader: by default noise.")
+flags.DEFINE_string(
+    "folders", "", "loader, evaluation: prepared folders; loader makes noise by default."
+)
 flags.DEFINE_integer("cores", 1, "loader: number of cores; 0 for all.", lower_bound=0)
 
 

@@ -40,7 +40,7 @@ def measure(kind: str, people: int, warmup: int, size: int, supersample: int) ->
 
     Returns:
         pictures_per_second, seconds per picture (median and spread over persons), peak_mb, and the
-        options.
+        settings.
     """
     recipe = recording.Recipe(
         kinds=(kind,),

@@ -229,7 +229,7 @@ def _check_output(output: str | None, name: str, asked: dict) -> None:
         if set(name) & set("/\\\n\0") or len(name) > LONGEST_NAME:
             raise ValueError(
                 f"--name={name!r} cannot be part of a folder's name: use at most {LONGEST_NAME} "
-                "characters without slashes, or choose the folder with --output=DIR."
+                "characters without slashes. With --output=DIR it may be any line of text."
             )
         return
     path = pathlib.Path(output) / RESULT

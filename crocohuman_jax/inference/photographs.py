@@ -33,10 +33,9 @@ def predict(
         workdir: the run's folder.
         images: pictures, or folders of pictures.
         output: the folder to write.
-        boxes: JSON file, {name of a picture: a box or {person: box}}, with boxes [x0, y0, x1, y1]
-            in pixels; "" for whole pictures.
-        second: for a run of two pictures, the second picture for each of `images`; by default the
-            same picture.
+        boxes: JSON file, {name of a picture: [x0, y0, x1, y1] in pixels, or {person: such a box}};
+            "" for whole pictures.
+        second: for a run of two pictures, the second one of each; by default the same picture.
         enlarge: factor by which a person's box is enlarged.
         left: the pictures show left hands; they are mirrored, because the run predicts right ones.
         ema: whether to use the averaged weights.

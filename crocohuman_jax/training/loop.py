@@ -93,13 +93,13 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     checkpoints = checkpoints or open_checkpoints()
     judged = None
     if held_out is None:
-        log.warning("No data is held out: there will be no held-out metrics and pictures.")
+        log.warning("No data is held out: there will be no held-out metrics or pictures.")
     else:
         judged = validation.Judge(
             task, mesh, held_out, batch_size=config.batch_size, threads=config.data.threads
         )
 
-    # The loop: evaluate, save, then step, so that checkpoint and metrics are of the same weights.
+    # The loop evaluates, saves, then steps, so a checkpoint and its metrics have the same weights.
     batches = loader.Batches(
         stream,
         config.batch_size,
