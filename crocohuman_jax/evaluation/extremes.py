@@ -45,7 +45,7 @@ class Extremes:
                 rows = [row for row in rows if sign * errors[row] < sign * kept[-1][0]]
             if not len(rows):
                 continue
-            # Always `count` rows, repeated if there are fewer, so that one program serves all calls.
+            # Always `count` rows, repeated if there are fewer, so one program serves all calls.
             padded = np.resize(np.asarray(rows), self.count)
             there = jax.device_get(self._rows(shown, jnp.asarray(padded)))
             for i, row in enumerate(rows):
