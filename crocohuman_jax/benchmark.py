@@ -10,16 +10,23 @@ from crocohuman_jax.benchmarks import attending, evaluation, loading, people, st
 from crocohuman_jax.configuration import command_line, options
 from crocohuman_jax.training import metric_writer
 
-config_flags.DEFINE_config_file("config", "configs/pretrain.py:base", "What to measure.")
-flags.DEFINE_integer("steps", 10, "Steps, batches, calls or persons that are timed.", lower_bound=1)
-flags.DEFINE_integer("warmup", 3, "Steps before these.", lower_bound=0)
+config_flags.DEFINE_config_file("config", "configs/pretrain.py:base", "Config to measure.")
+flags.DEFINE_integer("steps", 10, "Steps, batches, calls or persons to time.", lower_bound=1)
 flags.DEFINE_integer(
-    "visible", 0, "step: visible patches; 0 for what the ratio leaves.", lower_bound=0
+    "warmup", 3, "Untimed steps, batches, calls or persons before these.", lower_bound=0
 )
-flags.DEFINE_list("attentions", None, "step: implementations to compare, as xla,cudnn.")
-flags.DEFINE_list("unrolls", None, "step: blocks per turn of the scan to compare, as 1,4,12.")
-flags.DEFINE_string("folders", "", "loader: prepared folders; by default made for the occasion.")
-flags.DEFINE_integer("cores", 1, "loader: cores to use; 0 for all.", lower_bound=0)
+flags.DEFINE_integer(
+    "visible",
+    0,
+    "Visible patches; 0: the config's for step, a quarter of all for attention.",
+    lower_bound=0,
+)
+flags.DEFINE_list("attentions", None, "step: kinds of attention to compare, as xla,cudnn.")
+flags.DEFINE_list("unrolls", None, "step: blocks per turn of the scan, as 1,4,12.")
+flags.DEFINE_string(
+    "folders", "", "loader, evaluation: prepared folders; loader makes noise by default."
+)
+flags.DEFINE_integer("cores", 1, "loader: number of cores; 0 for all.", lower_bound=0)
 
 
 def main(argv) -> None:
@@ -42,7 +49,7 @@ def main(argv) -> None:
     }
     try:
         if len(argv) != 2:
-            raise ValueError(f"Name what to measure: {', '.join(kinds)}.")
+            raise ValueError(f"Name one kind of measurement: {', '.join(kinds)}.")
         for row in options.choose("benchmark", kinds, argv[1])():
             print(json.dumps(row))
             sys.stdout.flush()

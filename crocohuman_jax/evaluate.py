@@ -14,36 +14,38 @@ from crocohuman_jax.training import metric_writer
 
 flags.DEFINE_string("workdir", None, "The run to measure.")
 flags.DEFINE_string("folder", None, "The prepared folder to measure it on; by default the run's.")
-flags.DEFINE_enum("split", "validation", records.SPLITS, "Its split.")
+flags.DEFINE_enum("split", "validation", records.SPLITS, "Which split of the folder to measure.")
 flags.DEFINE_string(
-    "output", None, "Where results go; by default WORKDIR/evaluations/FOLDER_SPLIT_NAME_STAMP."
+    "output", None, "Folder of the results; by default WORKDIR/evaluations/FOLDER_SPLIT_NAME_STAMP."
 )
-flags.DEFINE_string("name", "", "What tables call the result; by default the workdir's name.")
+flags.DEFINE_string("name", "", "Name of the result in tables; by default the workdir's.")
 flags.DEFINE_enum(
     "alignment",
     "auto",
     ["auto", *pose.ALIGNMENTS],
-    "Of the PA- errors; auto: as the dataset's own tools do, freihand for FreiHAND.",
+    "Alignment of the PA- errors; auto: as in the dataset's own tools (freihand for FreiHAND).",
 )
 flags.DEFINE_enum(
     "root",
     "auto",
     bodies.ROOTS,
-    "What unaligned errors are about; auto: the pelvis, or the wrist of hands; mid_hip is METRO's; "
-    "none compares where the camera sees people.",
+    "Origin of the errors without alignment; auto: the pelvis, or the wrist of hands; mid_hip: the "
+    "mean of the hips, as METRO; none: compare people in camera space.",
 )
 flags.DEFINE_bool(
     "allow_non_finite",
     False,
-    "Leave people out of the means whose prediction is not finite; the protocol says how many.",
+    "Leave people whose prediction is not finite out of the means; the protocol records how many.",
 )
 flags.DEFINE_bool("ema", False, "Measure the averaged weights.")
-flags.DEFINE_integer("batch", 64, "People at once.", lower_bound=1)
-flags.DEFINE_integer("pictures", 8, "Worst and best cases to draw; 0 for none.", lower_bound=0)
-flags.DEFINE_string("submission", "", "Also write FreiHAND's file of predictions, as pred.json.")
-flags.DEFINE_list("set", [], "Changes of the run's body, as body.male=FILE,body.truth=own.")
-flags.DEFINE_list("compare", [], "Only show a table of these result.json, of one protocol.")
-flags.DEFINE_bool("apart", False, "With --compare: one table for each protocol.")
+flags.DEFINE_integer("batch", 64, "Number of people in a batch.", lower_bound=1)
+flags.DEFINE_integer(
+    "pictures", 8, "Number of worst and of best cases to draw; 0 for none.", lower_bound=0
+)
+flags.DEFINE_string("submission", "", "Also write FreiHAND's file of predictions, PATH.json.")
+flags.DEFINE_list("set", [], "Changes of config.body, as body.male=FILE,body.truth=own.")
+flags.DEFINE_list("compare", [], "Only print a table of these result.json files.")
+flags.DEFINE_bool("apart", False, "With --compare: print one table per protocol.")
 
 
 def main(_) -> None:
@@ -55,7 +57,7 @@ def main(_) -> None:
             print((protocol.grouped if args.apart else protocol.table)(results))
             return
         if not args.workdir:
-            raise ValueError("Say what to measure: --workdir=RUN (or --compare=A.json,B.json).")
+            raise ValueError("Nothing to measure: give --workdir=RUN or --compare=A.json,B.json.")
         table = runner.evaluate(
             pathlib.Path(args.workdir),
             folder=args.folder,

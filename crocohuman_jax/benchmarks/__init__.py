@@ -1,1 +1,4 @@
-"""What `benchmark` measures, one topic a file."""
+"""Measures speed for the command `benchmark`, one topic per file.
+
+Errors of predictions belong to `evaluation`.
+"""

@@ -1,4 +1,4 @@
-"""The time of attention, forward and backward, for a network's shapes."""
+"""Measures the time of attention, forward and backward, for the shapes of a network."""
 
 import functools
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from crocohuman_jax.models import attention
 
 
 def measure(config, visible: int, warmup: int, steps: int) -> Iterator[dict]:
-    """Yields a row for each implementation and each shape: visible patches, all, the decoder's.
+    """Yields a row per implementation and shape: encoder (visible or all patches), decoder.
 
     Args:
-        config: with `model` and `batch_size`.
-        visible: visible patches; 0 for a quarter.
-        warmup: calls before those that are timed.
-        steps: calls that are timed.
+        config: config of a run, with `model` and `batch_size`.
+        visible: number of visible patches; 0 for a quarter of them.
+        warmup: number of calls before those that are timed.
+        steps: number of calls that are timed.
     """
     dtype = jnp.dtype(options.compute_type(config.model.dtype, jax.default_backend()))
     height, width = (side // config.model.patch for side in config.model.image)

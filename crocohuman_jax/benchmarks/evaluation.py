@@ -1,4 +1,4 @@
-"""How fast a prepared folder is evaluated, and how fast the forward pass alone runs."""
+"""Measures how fast a prepared folder is evaluated, and the speed of the forward pass alone."""
 
 import pathlib
 from collections.abc import Iterator
@@ -14,28 +14,28 @@ from crocohuman_jax.training import sharding
 
 
 def measure(config, folder: str, warmup: int, steps: int) -> Iterator[dict]:
-    """Yields the speed on the validation split of a folder, with random weights.
+    """Yields one row: the speed on the validation split of a folder, with random weights.
 
     Args:
-        config: of a task that has an evaluation.
+        config: config of a task that has an evaluation.
         folder: the prepared folder.
-        warmup: batches before those that are timed.
-        steps: batches that are timed, of the forward pass alone.
+        warmup: number of batches before those that are timed.
+        steps: number of batches that are timed, for the forward pass alone.
 
     Raises:
-        ValueError: no folder, or a task without evaluation.
+        ValueError: no folder is given, or the task has no evaluation.
     """
     config.data.folders = folder
     task = registry.find("tasks", config.task).make(config)
     if task.evaluation is None or not folder:
         raise ValueError(
-            "benchmark evaluation needs --folders=PREPARED and a config of a task with a protocol, "
-            f"as --config=configs/mesh.py:...; {config.task!r} and {folder!r} are given."
+            f"--folders={folder!r} and config.task={config.task!r} cannot be evaluated: give "
+            "--folders=PREPARED and a task with a protocol, as --config=configs/mesh.py:..."
         )
     where = pathlib.Path(folder)
     evaluation = task.evaluation(Asked(where, records.read_manifest(where), "validation"))
     one_device = sharding.make_mesh(dict.fromkeys(sharding.MESH, 1), jax.devices()[:1])
-    mesh, stream = one_device, evaluation.stream  # as `evaluate` does
+    mesh, stream = one_device, evaluation.stream  # one device, as in `evaluate`
     batch = min(config.batch_size, len(stream.elements))
     with jax.set_mesh(mesh):
         params = task.init(jax.random.key(0)) | task.from_data()

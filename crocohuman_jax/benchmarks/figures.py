@@ -1,4 +1,4 @@
-"""What every figure has beside it: the machine, and the spread of its repetitions."""
+"""Times calls, and describes the device that a measurement ran on."""
 
 import statistics
 import time
@@ -8,23 +8,23 @@ import jax
 
 
 def about() -> dict:
-    """Returns what a figure needs beside it."""
+    """Returns the device, the number of devices and the version of jax."""
     device = jax.devices()[0]
     return {"device": device.device_kind, "devices": jax.device_count(), "jax": jax.__version__}
 
 
 def spread(seconds: list[float]) -> dict:
-    """Returns median, least and greatest of some times."""
+    """Returns the median, and the smallest and largest, of times in seconds."""
     return {"seconds": statistics.median(seconds), "spread": [min(seconds), max(seconds)]}
 
 
 def timed(call: Callable[[], object], warmup: int, repeats: int) -> dict:
-    """Returns `spread` of the seconds that a call takes until its result is there.
+    """Returns `spread` of the seconds until the result of a call is computed.
 
     Args:
-        call: returns arrays.
-        warmup: calls before those that are timed.
-        repeats: calls that are timed.
+        call: the function to time; it returns arrays.
+        warmup: number of calls before those that are timed.
+        repeats: number of calls that are timed.
     """
     times = []
     for _ in range(warmup + repeats):

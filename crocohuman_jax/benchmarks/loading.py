@@ -1,4 +1,4 @@
-"""How fast batches are read: from prepared frames to numpy arrays."""
+"""Measures how fast prepared frames are read into batches of numpy arrays."""
 
 import os
 import pathlib
@@ -18,14 +18,14 @@ from crocohuman_jax.data.storage import records
 
 
 def measure(config, folders: str, cores: int, warmup: int, steps: int) -> Iterator[dict]:
-    """Yields examples per second from prepared frames to batches of numpy arrays.
+    """Yields one row: examples per second from prepared frames to batches of numpy arrays.
 
     Args:
-        config: of any task.
-        folders: prepared folders; "" makes frames for the occasion.
-        cores: to use; 0 for all.
-        warmup: batches before those that are timed.
-        steps: batches that are timed.
+        config: config of any task.
+        folders: prepared folders; "" for temporary frames of noise.
+        cores: number of cores to use; 0 for all.
+        warmup: number of batches before those that are timed.
+        steps: number of batches that are timed.
     """
     used = range(cores or os.cpu_count())
     if hasattr(os, "sched_setaffinity"):
@@ -57,7 +57,7 @@ def measure(config, folders: str, cores: int, warmup: int, steps: int) -> Iterat
 
 
 def make_frames(folder: pathlib.Path, count: int = 256, side: int = 256) -> str:
-    """Prepares frames of natural spectrum and silhouettes; returns their folder."""
+    """Prepares noise with silhouettes and the spectrum of photographs; returns the folder."""
     rng = np.random.default_rng(0)
     source, output = folder / "source", folder / "prepared"
     for i in range(count):

@@ -1,4 +1,4 @@
-"""How fast built-in people are made, in processes of their own."""
+"""Measures how fast built-in people are rendered; each measurement runs in its own process."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from crocohuman_jax.synthetic import recording
 from crocohuman_jax.synthetic.graphics import kernels
 
-PER_TAKE = 4  # pictures of each person: two moments, two cameras
+PER_TAKE = 4  # pictures of each person: two instants, two cameras
 
 
 def both_ways(warmup: int, people: int) -> Iterator[dict]:
-    """Yields how many pictures of bodies and hands one core makes, with numba and without."""
+    """Yields the speed of one core, for bodies and hands, with numba and without."""
     for numba in ("1", "0"):
         for kind in ("body", "hand"):
             numbers = map(str, (people, warmup, 256, 2))
@@ -29,17 +29,18 @@ def both_ways(warmup: int, people: int) -> Iterator[dict]:
 
 
 def measure(kind: str, people: int, warmup: int, size: int, supersample: int) -> dict:
-    """Returns pictures per second of one process, making persons and places included.
+    """Returns the pictures per second of one process, including the making of people and scenes.
 
     Args:
         kind: "body" or "hand".
-        people: how many persons are timed, each with four pictures and all their truth.
-        warmup: persons before these.
-        size: of the pictures, in pixels.
-        supersample: rendered pixels a side of each pixel.
+        people: number of persons that are timed, each with four pictures and their ground truth.
+        warmup: number of persons before these.
+        size: side of the pictures in pixels.
+        supersample: each pixel is the mean of supersample x supersample rendered ones.
 
     Returns:
-        pictures_per_second, seconds a picture (median and spread over persons), peak_mb.
+        pictures_per_second, seconds per picture (median and spread over persons), peak_mb, and the
+        settings.
     """
     recipe = recording.Recipe(
         kinds=(kind,),

@@ -1,4 +1,4 @@
-"""The speed of whole training steps: forward, backward, AdamW."""
+"""Measures the speed of whole training steps: forward, backward, AdamW."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -20,24 +20,24 @@ def variants(
     warmup: int = 3,
     steps: int = 10,
 ) -> Iterator[dict]:
-    """Yields the speed of a config's step, one row a variant.
+    """Yields the speed of a config's training step, one row per variant.
 
     Args:
-        config: of any task.
-        attentions: implementations to compare; none for the config's.
-        unrolls: blocks per turn of the scan to compare; none for the config's.
-        visible: visible patches of completion; 0 for what the config says.
-        warmup: steps before those that are timed.
-        steps: steps that are timed.
+        config: config of any task; it is changed.
+        attentions: implementations of attention to compare; by default the config's.
+        unrolls: numbers of blocks per turn of the scan to compare; by default the config's.
+        visible: number of visible patches in completion; 0 for the config's.
+        warmup: number of steps before those that are timed.
+        steps: number of steps that are timed.
 
     Raises:
-        ValueError: a number that cannot be read, or something that does not fit the config.
+        ValueError: `unrolls` holds no whole number, or an argument does not fit the config.
     """
     unrolls = unrolls or [str(config.model.unroll)]
     if not all(unroll.isdecimal() for unroll in unrolls):
-        raise ValueError(f"--unrolls are whole numbers with commas between, not {unrolls}.")
+        raise ValueError(f"--unrolls={','.join(unrolls)}: give whole numbers separated by commas.")
     if visible and "mask" not in config.data:
-        raise ValueError(f"--visible={visible}: task {config.task!r} hides no patches.")
+        raise ValueError(f"--visible={visible}: task {config.task!r} hides no patches: omit it.")
     if visible:
         config.data.mask.update(rule="fixed", visible=visible)
     config.model.dtype = options.compute_type(config.model.dtype, jax.default_backend())

@@ -1,1 +1,4 @@
-"""Measures finished runs by published protocols. The formulas are in `metrics`."""
+"""Measures finished runs by published protocols and compares their results.
+
+The formulas of errors are in `metrics`; held-out metrics during training are in `training`.
+"""

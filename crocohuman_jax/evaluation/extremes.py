@@ -1,4 +1,4 @@
-"""Keeps the examples with the largest and the smallest errors, to be drawn."""
+"""Keeps the examples with the largest and the smallest errors for drawing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +11,14 @@ from crocohuman_jax.tasks import Found
 
 
 class Extremes:
-    """The worst and best examples among those that were taken so far.
+    """The worst and best examples so far.
 
-    What pictures show of an example is large, so it is brought from the device only where the
-    example is among the worst or best of those before it.
+    The arrays that a picture needs are large, so they are copied from the device only for examples
+    that are among the worst or best so far.
 
     Args:
-        error: what was found of examples -> [B], their errors; NaN for examples without.
-        count: how many of each are kept.
+        error: results of examples -> their errors [B]; NaN for examples without an error.
+        count: number of worst and of best examples that are kept.
     """
 
     def __init__(self, error: Callable[[Found], np.ndarray], count: int):
@@ -27,12 +27,13 @@ class Extremes:
         self._rows = jax.jit(lambda shown, rows: jax.tree.map(lambda x: x[rows], shown))
 
     def take(self, found: Found, shown: dict[str, Any], left: int) -> None:
-        """Takes in a batch.
+        """Adds the examples of a batch.
 
         Args:
-            found: [B, ...] what was found of the batch.
-            shown: [B, ...] what pictures show of it, on the device.
-            left: how many examples were left when the batch began; what follows them is padding.
+            found: {name: [B, ...]}, results of the batch.
+            shown: {name: [B, ...]}, inputs of `Task.picture`, on the device.
+            left: number of examples not yet measured before this batch; rows after them are
+                padding.
         """
         if not self.count:
             return
@@ -44,7 +45,8 @@ class Extremes:
                 rows = [row for row in rows if sign * errors[row] < sign * kept[-1][0]]
             if not len(rows):
                 continue
-            padded = np.resize(np.asarray(rows), self.count)  # one program for any number of rows
+            # Always `count` rows, repeated if there are fewer, so one program serves all calls.
+            padded = np.resize(np.asarray(rows), self.count)
             there = jax.device_get(self._rows(shown, jnp.asarray(padded)))
             for i, row in enumerate(rows):
                 kept.append((float(errors[row]), {name: x[i] for name, x in there.items()}))
@@ -57,10 +59,10 @@ class Extremes:
 
     @property
     def worst(self) -> Found | None:
-        """What pictures show of the worst, the worst first; None where there is none."""
+        """Inputs of `Task.picture` for the worst examples, the worst first; None if none."""
         return self._stacked("worst")
 
     @property
     def best(self) -> Found | None:
-        """What pictures show of the best, the best first; None where there is none."""
+        """Inputs of `Task.picture` for the best examples, the best first; None if none."""
         return self._stacked("best")

@@ -1,4 +1,4 @@
-"""Measures a finished run of any task by its protocol, and writes what was found."""
+"""Measures a finished run of any task by its protocol and writes the results."""
 
 import dataclasses
 import functools
@@ -28,13 +28,14 @@ FILES = (RESULT, "people.npz", "worst.png", "best.png")
 
 @dataclasses.dataclass
 class Measured:
-    """What a pass over a stream found.
+    """The results of one pass over a stream.
 
     Attributes:
-        found: of each example, in the order of the stream.
-        worst, best: the examples with the largest and smallest errors, as pictures show them.
-        seconds: how long it took.
-        waited: of these, waiting for data that the device could not hide.
+        found: {name: [N, ...]}, the results of each example, in the order of the stream.
+        worst, best: inputs of `Task.picture` for the examples with the largest and smallest errors;
+            None if there are none.
+        seconds: duration of the pass.
+        waited: seconds of these in which the device may have been idle, waiting for data.
     """
 
     found: Found
@@ -47,15 +48,15 @@ class Measured:
 def measure(
     evaluation: Evaluation, params, mesh, *, batch: int, threads: int = 0, pictures: int = 0
 ) -> Measured:
-    """Measures everything in a stream; every example is read and predicted once.
+    """Returns the results of all examples of a stream; each is read and predicted once.
 
     Args:
-        evaluation: of a task.
-        params: of the network.
-        mesh: of one device.
-        batch: examples at once, at most.
-        threads: that read pictures; 0 for one per core.
-        pictures: how many of the worst and of the best are kept to be drawn.
+        evaluation: the evaluation of a task.
+        params: parameters of the network.
+        mesh: the device mesh, of one device.
+        batch: largest number of examples in a batch.
+        threads: number of threads that read pictures; 0 for one per core.
+        pictures: number of worst and of best examples that are kept for drawing.
     """
     count, rows = len(evaluation.stream.elements), []
     extremes = Extremes(evaluation.error, pictures)
@@ -65,7 +66,7 @@ def measure(
     while True:
         before = time.perf_counter()
         one = next(batches, None)
-        # Only what the device could not hide: it has finished the batch before meanwhile.
+        # Counted only if the device has finished the previous batch: otherwise it was busy.
         if waiting is None or waiting[0]["row"].is_ready():
             waited += time.perf_counter() - before
         new = None
@@ -81,7 +82,7 @@ def measure(
         waiting = new
     seconds = time.perf_counter() - start
     log.info(
-        "%d examples, %.1f a second, %.0f %% of the time at most waiting for pictures.",
+        "%d examples, %.1f per second; at most %.0f %% of the time was spent waiting for pictures.",
         *(count, count / seconds, 100 * waited / seconds),
     )
     found = {name: np.concatenate([r[name] for r in rows])[:count] for name in rows[0]}
@@ -104,31 +105,31 @@ def evaluate(
     submission: str = "",
     changes: Sequence[str] = (),
 ) -> str:
-    """Measures a run, writes what was found and returns the table.
+    """Measures a run, writes the results and returns the table to print.
 
     Args:
-        workdir: of the run.
+        workdir: the run's folder.
         folder: the prepared folder; None for the run's own.
         split: the part of it that is measured.
-        output: folder of the results; None for one in the workdir that is named by the protocol.
-        name: what tables call the result; "" for the workdir's name.
+        output: folder of the results; None for one in the workdir that is named after the protocol.
+        name: name of the result in tables; "" for the workdir's name.
         alignment, root, allow_non_finite, submission: see `tasks.Asked`.
-        ema: measure the averaged weights.
-        batch: examples at once.
-        pictures: worst and best examples to draw; 0 for none.
-        changes: of the run's body, as "body.male=FILE".
+        ema: whether to measure the averaged weights.
+        batch: largest number of examples in a batch.
+        pictures: number of worst and of best examples to draw; 0 for none.
+        changes: changes of the run's config.body, as "body.male=FILE".
 
     Raises:
-        ValueError: there is no such run, it has no protocol, or something that was asked for does
-            not fit.
+        ValueError: the run does not exist, its task has no protocol, or an argument does not fit
+            the run or the folder.
     """
     run = run_folder.opened(
         workdir, functools.partial(_point_to, folder=folder, changes=tuple(changes))
     )
     if run.task.evaluation is None:
         raise ValueError(
-            f"{workdir} is a run of {run.config.task!r}, which has no published protocol: its "
-            "held-out numbers are in metrics.jsonl."
+            f"{workdir} is a run of task {run.config.task!r}, which has no published protocol. "
+            "Read its held-out metrics in metrics.jsonl."
         )
     where = pathlib.Path(run.config.data.folders)
     manifest = records.read_manifest(where)
@@ -140,7 +141,7 @@ def evaluate(
     options = {"batch": batch, "threads": run.config.data.threads, "pictures": pictures}
     with jax.set_mesh(run.mesh):
         measured = measure(evaluation, run.params(ema), run.mesh, **options)
-    if evaluation.submit:  # before anything that needs a truth, which its test set may not have
+    if evaluation.submit:  # before anything that needs ground truth, which a test set may lack
         evaluation.submit(measured.found)
     result = _result(run, name, known, evaluation, measured.found, records.Frames(where).index)
     into = _folder(workdir, output, where, result)
@@ -149,7 +150,7 @@ def evaluate(
 
 
 def _result(run, name: str, known: dict, evaluation, found: Found, index) -> protocol.Result:
-    """Returns the means of what was found, with their protocol."""
+    """Returns the mean errors with their protocol."""
     summary = evaluation.summarize(found, index)
     return protocol.Result(
         protocol=protocol.Protocol(**known | summary.protocol),
@@ -162,7 +163,7 @@ def _result(run, name: str, known: dict, evaluation, found: Found, index) -> pro
 
 
 def _known(task: str, manifest: Mapping, split: str) -> dict:
-    """Returns the fields of a protocol that every task has."""
+    """Returns the fields of a protocol that are the same for all tasks."""
     return {
         "task": task,
         "dataset": manifest["settings"]["dataset"],
@@ -173,7 +174,7 @@ def _known(task: str, manifest: Mapping, split: str) -> dict:
 
 
 def _write(output: pathlib.Path, result: protocol.Result, measured: Measured, task: Task):
-    """Writes an evaluation's files, all of them or none; returns their names."""
+    """Writes the files of an evaluation, all or none, and returns their names."""
     temporary = output.parent / f".{output.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -187,17 +188,18 @@ def _write(output: pathlib.Path, result: protocol.Result, measured: Measured, ta
 
 
 def _point_to(saved: dict, *, folder: str | None, changes: tuple[str, ...]) -> None:
-    """Makes a saved config read one folder, and changes its body model as asked.
+    """Edits a saved config: it then reads one folder, with the requested changes of its body model.
 
     Raises:
-        ValueError: several folders and none named, or an unknown change.
+        ValueError: the run has several folders and `folder` names none of them, a folder was not
+            prepared, or a change is unknown.
     """
     chosen = folder or saved["data"]["folders"]
     if "," in chosen or not chosen:
         raise ValueError(
-            f"One folder is measured at a time, not {chosen!r}: name it, --folder=DIR."
+            f"An evaluation measures one folder, not {chosen!r}: choose one with --folder=DIR."
         )
-    if folder is not None:  # said here by the flag's name; the run's own by that of its key
+    if folder is not None:  # so that the error names the flag instead of config.data.folders
         try:
             records.read_manifest(pathlib.Path(folder))
         except ValueError as error:
@@ -208,7 +210,7 @@ def _point_to(saved: dict, *, folder: str | None, changes: tuple[str, ...]) -> N
         group, dot, key = key.partition(".")
         if not (equals and dot) or group != "body" or key not in saved.get("body", {}):
             known = ", ".join(f"body.{k}" for k in saved.get("body", {}))
-            raise ValueError(f"--set takes KEY=VALUE, not {change!r}. Keys: {known}.")
+            raise ValueError(f"--set={change} is not KEY=VALUE with a known key. Known: {known}.")
         try:
             saved["body"][key] = type(saved["body"][key])(value)
         except ValueError as error:
@@ -216,18 +218,18 @@ def _point_to(saved: dict, *, folder: str | None, changes: tuple[str, ...]) -> N
 
 
 def _frame(index: dict[str, np.ndarray], row: int) -> str:
-    """Returns what a frame is called."""
+    """Returns a text that identifies a frame: its row, source, subject, camera, instant."""
     words = [f"row {row}", *(index[name][row] for name in ("source", "subject", "camera"))]
     return " ".join(filter(None, (*words, f"instant {index['instant'][row]}")))
 
 
 def _check_output(output: str | None, name: str, asked: dict) -> None:
-    """Raises a ValueError where results would replace those of something else, or have no place."""
+    """Raises a ValueError if a name cannot be a folder's, or `output` has another result."""
     if output is None:
         if set(name) & set("/\\\n\0") or len(name) > LONGEST_NAME:
             raise ValueError(
-                f"--name={name!r} is to be part of a folder's name: at most {LONGEST_NAME} "
-                "characters, without slashes. With --output=DIR it may be any line of text."
+                f"--name={name!r} cannot be part of a folder's name: use at most {LONGEST_NAME} "
+                "characters without slashes. With --output=DIR it may be any line of text."
             )
         return
     path = pathlib.Path(output) / RESULT
@@ -242,13 +244,13 @@ def _check_output(output: str | None, name: str, asked: dict) -> None:
     ]
     if differences:
         raise ValueError(
-            f"{path} is of another evaluation: {'; '.join(differences)}. Name another --output, or "
-            "none: the folder then has the name and the protocol in its own."
+            f"{path} holds another evaluation: {'; '.join(differences)}. Choose another --output, "
+            "or leave it out: the folder is then named after the result and its protocol."
         )
 
 
 def _folder(workdir, output: str | None, folder: pathlib.Path, result: protocol.Result):
-    """Returns where a result belongs: never where one of another protocol or name lies."""
+    """Returns the folder for a result; it never holds a result of another protocol or name."""
     mine, stamp = result.protocol, result.protocol.stamp
     if output is None:
         words = (folder.resolve().name, mine.split, result.name, stamp)
@@ -257,18 +259,19 @@ def _folder(workdir, output: str | None, folder: pathlib.Path, result: protocol.
     if not (path / RESULT).exists() or protocol.Result.load(path / RESULT).protocol == mine:
         return path
     beside = path.parent / f"{path.name}_{stamp}"
-    log.warning("%s holds results of another protocol: these are in %s.", path, beside)
+    log.warning("%s holds results of another protocol, so these are written to %s.", path, beside)
     return beside
 
 
 def _take_in(temporary: pathlib.Path, output: pathlib.Path) -> list[str]:
-    """Moves an evaluation's files to their folder, in place of an earlier one's; returns them.
+    """Moves the files of an evaluation to their folder, replaces old ones, returns the names.
 
-    The result goes first and comes last, so that it never lies beside the files of another.
+    The old result is removed first and the new one is moved last, so that a result never lies
+    beside files of another evaluation.
     """
     output.mkdir(parents=True, exist_ok=True)
     if (output / RESULT).exists():
-        log.info("Replacing the result in %s, of the same protocol and name.", output)
+        log.info("Replacing the result in %s, which has the same protocol and name.", output)
     for name in FILES:
         (output / name).unlink(missing_ok=True)
     written = [name for name in FILES if (temporary / name).exists()]

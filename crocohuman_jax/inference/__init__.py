@@ -1,1 +1,4 @@
-"""Trained models for users: the Python API, and people in photographs."""
+"""Applies trained models: the Python API, and predictions for people in photographs.
+
+Measuring models belongs to `evaluation`.
+"""

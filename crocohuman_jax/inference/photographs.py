@@ -1,4 +1,4 @@
-"""Predicts what is in a user's photographs, one person after the other."""
+"""Predicts the people in a user's photographs, one person at a time."""
 
 import json
 import pathlib
@@ -27,31 +27,33 @@ def predict(
     ema: bool = False,
     mesh_format: str = "glb",
 ) -> Iterator[str]:
-    """Writes what is predicted of every person in photographs; yields a line for each.
+    """Writes the predictions for every person in photographs; yields a line about each.
 
     Args:
-        workdir: of the run.
-        images: pictures, or folders of them.
+        workdir: the run's folder.
+        images: pictures, or folders of pictures.
         output: the folder to write.
-        boxes: JSON file, {name of a picture: a box or {person: box}}; "" for whole pictures.
-        second: for a run of two pictures, the other one of each picture; by default the same.
-        enlarge: factor on the box around a person.
-        left: the pictures show left hands, the run knows right ones.
-        ema: take the averaged weights.
+        boxes: JSON file, {name of a picture: [x0, y0, x1, y1] in pixels, or {person: such a box}};
+            "" for whole pictures.
+        second: for a run of two pictures, the second one of each; by default the same picture.
+        enlarge: factor by which a person's box is enlarged.
+        left: the pictures show left hands; they are mirrored, because the run predicts right ones.
+        ema: whether to use the averaged weights.
         mesh_format: "glb" or "obj".
 
     Raises:
-        ValueError: something of it does not fit, or none of the pictures can be used.
+        ValueError: an argument does not fit the run, or no picture can be used.
     """
     run = run_folder.opened(workdir)
     reader = run.task.photographs
     if reader is None:
         raise ValueError(
-            f"{workdir} is a run of {run.config.task!r}, which predicts nothing in photographs."
+            f"{workdir} is a run of {run.config.task!r}, which predicts nothing in photographs: "
+            "use a run of mesh recovery."
         )
     reader.check(left)
     if second and not reader.two:
-        raise ValueError(f"--second: {workdir} is a run of one picture.")
+        raise ValueError(f"--second is not possible: {workdir} is a run of one picture.")
     paths, seconds = _both(images, second)
     options.check_number("--enlarge", enlarge, above=0)
     named = read_boxes(boxes)
@@ -72,20 +74,20 @@ def predict(
         yield files.printable(line + whose)
         written += 1
     if not written:
-        raise ValueError("Not one of --images could be used:\n  " + "\n  ".join(skips[:10]))
+        raise ValueError("None of --images could be used:\n  " + "\n  ".join(skips[:10]))
 
 
 def _stem(path: pathlib.Path, name: str, distinct: files.Distinct) -> tuple[str, str]:
-    """Returns the name of a person's files, and whose they are where that is not the name."""
+    """Returns a safe name for a person's files, and a note with the true names if it differs."""
     plain = f"{path.stem}_{name}" if name else path.stem
     stem = distinct(f"{path.stem}_{files.clean(name)}" if name else path.stem)
     return stem, "" if stem == plain else f" ({name!r} of {path.name})"
 
 
 def _people(reader, boxes, paths, seconds, enlarge, left) -> Iterator[tuple]:
-    """Yields (path, name, batch of one, picture, square) of every person.
+    """Yields (path, name, batch of one, picture, square) for every person.
 
-    The batch of a picture that cannot be used is the `crop.Skip` that says why.
+    A picture that cannot be used yields (path, "", `crop.Skip` with the reason) instead.
     """
     for path, other in zip(paths, seconds, strict=True):
         try:
@@ -106,26 +108,28 @@ def _people(reader, boxes, paths, seconds, enlarge, left) -> Iterator[tuple]:
 
 
 def _both(images, second) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
-    """Returns the pictures and the other one of each, which is itself where none is named."""
+    """Returns the pictures and the second picture for each; by default the same picture."""
     paths = pictures(images)
     seconds = pictures(second) if second else paths
     if len(seconds) != len(paths):
-        raise ValueError(f"--second names {len(seconds)} pictures for {len(paths)} of --images.")
+        raise ValueError(
+            f"--second names {len(seconds)} pictures for {len(paths)} of --images: give as many."
+        )
     stems = [path.stem for path in paths]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise ValueError(
-            f"Several of --images are called {', '.join(twice[:5])}: what is written of them would "
-            "have one name. Take them in turns, with an --output each."
+            f"Several of --images are called {', '.join(twice[:5])}, so their results would have "
+            "the same names. Predict them one after the other, each with its own --output."
         )
     return paths, seconds
 
 
 def pictures(names: list[str]) -> list[pathlib.Path]:
-    """Returns the pictures that are named or lie in the folders named.
+    """Returns the paths of pictures, given the names of pictures and of folders of pictures.
 
     Raises:
-        ValueError: one does not exist, or there is none.
+        ValueError: a path does not exist, or there is no picture.
     """
     found: list[pathlib.Path] = []
     for name in names:
@@ -135,17 +139,17 @@ def pictures(names: list[str]) -> list[pathlib.Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise ValueError(f"{path} does not exist.")
+            raise ValueError(f"--images or --second: {path} does not exist.")
     if not found:
-        raise ValueError(f"No picture in {', '.join(names)} ({', '.join(SUFFIXES)}).")
+        raise ValueError(f"No picture in {', '.join(names)}: expected files {', '.join(SUFFIXES)}.")
     return found
 
 
 def read_boxes(path: str) -> dict:
-    """Returns the boxes of a file, {} for none.
+    """Returns the boxes in a JSON file; {} if the path is "".
 
     Raises:
-        ValueError: it is no JSON object.
+        ValueError: the file cannot be read or is not a JSON object.
     """
     if not path:
         return {}
@@ -154,15 +158,17 @@ def read_boxes(path: str) -> dict:
     except (OSError, ValueError) as error:
         raise ValueError(f"--boxes={path} cannot be read: {error}") from error
     if not isinstance(found, dict):
-        raise ValueError(f"--boxes={path} is {type(found).__name__}, not {{picture: box}}.")
+        raise ValueError(
+            f"--boxes={path} holds a {type(found).__name__}, but {{picture: box}} is expected."
+        )
     return found
 
 
 def unmatched(boxes: dict, paths: list[pathlib.Path], file: str) -> Iterator[str]:
-    """Yields a line that names the boxes of no picture.
+    """Yields a line about boxes whose picture is not among `paths`, if there are any.
 
     Raises:
-        ValueError: none of them is of a picture.
+        ValueError: no box belongs to one of the pictures.
     """
     names = {name for path in paths for name in (str(path), path.name, path.stem)}
     lost = sorted(boxes.keys() - names)
@@ -171,8 +177,8 @@ def unmatched(boxes: dict, paths: list[pathlib.Path], file: str) -> Iterator[str
     first = ", ".join(lost[:10])
     if len(lost) == len(boxes):
         raise ValueError(
-            f"--boxes={file} names pictures that --images does not contain: {first}. Name them as "
-            f"they are called: {paths[0].name}."
+            f"--boxes={file} names pictures that --images does not contain: {first}. Use the names "
+            f"of the files, such as {paths[0].name}."
         )
     yield (
         f"--boxes={file} names pictures that --images does not contain: {first} ({len(lost)} of "
@@ -181,10 +187,12 @@ def unmatched(boxes: dict, paths: list[pathlib.Path], file: str) -> Iterator[str
 
 
 def entries(boxes: dict, path: pathlib.Path, size: tuple[int, int], enlarge: float) -> dict:
-    """Returns {name: (centre x, y, side)} of the people in a picture, the whole of it without box.
+    """Returns {name: (centre x, y, side)} of the people in a picture, in pixels.
+
+    A picture without boxes counts as one person who fills it.
 
     Raises:
-        crop.Skip: a box that cannot be used.
+        crop.Skip: a box cannot be used.
     """
     height, width = size
     known = next((boxes[k] for k in (str(path), path.name, path.stem) if k in boxes), None)

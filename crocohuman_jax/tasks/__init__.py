@@ -1,7 +1,8 @@
-"""What is learned: a file or a room each, found by its name. Tasks do not see each other.
+"""Learning problems ("tasks"), one file or folder each; a config names its task's module.
 
-A task's module has `make(config) -> Task`. The loop and the commands work for any task: what they
-need to know of one, they ask its `Task`.
+A task's module defines `make(config) -> Task`. The training loop and the commands use only this
+`Task`, so they work for every task. Tasks do not import each other; networks belong to `models`,
+formulas of losses and errors to `metrics`.
 """
 
 import dataclasses
@@ -15,21 +16,21 @@ from crocohuman_jax.data import loader
 
 Batch = dict[str, Any]
 Params = dict[str, Any]
-Found = dict[str, np.ndarray]  # {name: [N, ...]}, what was found of each example
+Found = dict[str, np.ndarray]  # {name: [N, ...]}, results of each example
 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What a user asks of an evaluation. A task refuses what it has no use for.
+    """A user's options for an evaluation. A task raises a ValueError for those it cannot follow.
 
     Attributes:
         folder: the prepared folder.
-        manifest: what its preparation wrote of it.
-        split: its part that is measured.
-        alignment: of aligned errors; "auto" for the dataset's own.
-        root: what unaligned errors are about; "auto" for the usual one.
-        allow_non_finite: leave examples out whose prediction is not finite.
-        submission: file of predictions to write in a benchmark's own form; "" for none.
+        manifest: the content of its manifest file.
+        split: the part of the folder that is measured.
+        alignment: alignment of the aligned errors; "auto" for the dataset's usual one.
+        root: origin of the errors without alignment; "auto" for the usual one.
+        allow_non_finite: whether examples whose prediction is not finite are left out.
+        submission: file of predictions to write in a benchmark's own format; "" for none.
     """
 
     folder: pathlib.Path
@@ -43,12 +44,13 @@ class Asked:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What an evaluation comes to.
+    """The outcome of an evaluation.
 
     Attributes:
         metrics: {name: mean}.
-        protocol: the fields of `protocol.Protocol` that are known only now: frames, skipped, ...
-        failed: [N] bool, whose prediction is not finite.
+        protocol: the fields of `protocol.Protocol` that are known only after measuring: frames,
+            skipped, ...
+        failed: [N] bool, the examples whose prediction is not finite.
     """
 
     metrics: dict[str, float]
@@ -58,18 +60,19 @@ class Summary:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How a task is measured by a protocol.
+    """The functions that measure a task by a protocol.
 
     Attributes:
         stream: the finite stream of all elements that are measured.
-        protocol: the fields of `protocol.Protocol` that are known before anything is measured.
-        measure: (parameters, batch) -> what is kept of each example, with its `row` in the index,
-            and what `Task.picture` shows of it; {name: [B, ...]} both.
-        summarize: (what was kept of all, columns of the index) -> Summary; ValueError where that
-            cannot be measured.
-        error: what was kept -> [N], by which the worst and best are drawn; NaN for never.
-        check: what was kept of a batch -> None; ValueError where it cannot be measured as asked.
-        submit: what was kept -> None, writes the file that `Asked.submission` names.
+        protocol: the fields of `protocol.Protocol` that are known before measuring.
+        measure: (parameters, batch) -> the results of each example, with its `row` in the index,
+            and what `Task.picture` draws of it; {name: [B, ...]} both.
+        summarize: (results of all examples, columns of the index) -> Summary; ValueError if they
+            allow no measurement.
+        error: results -> [N] errors, which select the worst and best examples to draw; an example
+            with NaN is never drawn.
+        check: results of a batch -> None; ValueError if they cannot be measured as the user asked.
+        submit: results -> None; writes the file `Asked.submission`.
     """
 
     stream: loader.Stream
@@ -83,31 +86,31 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """All that the loop and the commands need to know about a problem.
+    """All functions of a task that the training loop and the commands use.
 
     Attributes:
-        init: random key -> parameters, a plain nested dict; it reads nothing.
-        counts: batch -> {term: scalar}, how much each term of the loss counts in all of it, from
-            labels and masks alone.
+        init: random key -> parameters, a plain nested dict; it reads no files.
+        counts: batch -> {term: scalar}, sum of the weights of the batch's examples in each term of
+            the loss, from labels and masks alone.
         loss: (parameters, part of a batch, random key, the whole batch's counts) -> (scalar,
-            {"loss": it, further names: scalars}): what the part adds to the whole batch's loss, so
-            that losses, scalars and gradients of all parts add up to those of the batch.
-        metrics: (parameters, batch) -> {name: [B]}, one value per example; or ([B], [B]), where the
-            second says how much each counts.
-        predict: (parameters, batch) -> {name: [B, ...]}, all that `picture` needs.
-        picture: predictions as numpy arrays -> [H, W, 3] uint8, or None for a task without.
+            {"loss": the same scalar, further names: scalars}): the part's contribution to the loss
+            of the whole batch. Losses, scalars and gradients of all parts add up to the batch's.
+        metrics: (parameters, batch) -> {name: [B]}, one value per example; or ([B], [B]), values
+            and their weights.
+        predict: (parameters, batch) -> {name: [B, ...]}, everything that `picture` needs.
+        picture: predictions as numpy arrays -> [H, W, 3] uint8; None if the task draws no pictures.
         flops: batch (or its shapes) -> operations of its forward and backward pass.
         train: () -> the endless stream of training elements.
         held_out: () -> the finite stream of held-out elements, or None if there are none.
-        axes: ((pattern of a parameter's path, names of its axes, ...), ...), what `sharding.place`
-            goes by.
-        example_batch: count -> a batch of noise with the shapes of the real one, for benchmarks.
-        from_data: () -> {name: array}, the first parameters that are not drawn but read from what
-            is learned from. It is asked once, by a run that begins.
-        unit: what an example is.
-        evaluation: Asked -> Evaluation; None for a task that no protocol measures.
-        photographs: reads a user's photographs and writes what is predicted of them, see
-            `inference.photographs`; None for a task that has no use for them.
+        axes: ((pattern of a parameter's path, names of its axes, ...), ...), from which
+            `sharding.place` decides how parameters are split over devices.
+        example_batch: count -> a batch of noise with the shapes of a real one, for benchmarks.
+        from_data: () -> {name: array}, initial parameters that come from the training data instead
+            of a random draw. It is called once, when a run starts.
+        unit: what an example is, as a plural for progress lines.
+        evaluation: Asked -> Evaluation; None for a task without a protocol.
+        photographs: an object that makes the network's inputs from a user's photographs and writes
+            the predictions, see `inference.photographs`; None for a task without such predictions.
     """
 
     init: Callable[[Any], Params]

@@ -1,4 +1,4 @@
-"""The one loop, and what it needs: optimizer, sharding, checkpoints, validation, throughput.
+"""The training loop and its parts: optimizer, sharding, checkpoints, validation, throughput.
 
-Nothing here knows what is learned: that is a task's.
+Nothing here depends on a particular task: losses and metrics belong to `tasks`.
 """

@@ -1,4 +1,4 @@
-"""Parameters that a run takes from another run or from a shared model, in place of random ones."""
+"""Initializes parameters from another run or a shared model instead of at random."""
 
 import logging
 import pathlib
@@ -13,7 +13,11 @@ log = logging.getLogger(__name__)
 
 
 def graft(state, config):
-    """Returns the state with the named parts of its parameters taken from elsewhere."""
+    """Returns the train state with `config.init_parts` loaded from `config.init_from`.
+
+    Raises:
+        ValueError: `init_parts` is empty or names an unknown part, or the source does not fit.
+    """
     source, parts = pathlib.Path(config.init_from), tuple(config.init_parts)
     unknown = [part for part in parts if part not in state["params"]]
     if unknown or not parts:
@@ -33,6 +37,6 @@ def graft(state, config):
     except ValueError as error:
         raise ValueError(f"config.init_from={config.init_from!r}: {error}") from error
     params = state["params"] | found
-    log.info("Took %s from %s.", ", ".join(parts), source)
+    log.info("Loaded %s from %s.", ", ".join(parts), source)
     copies = {"ema": jax.tree.map(jnp.copy, params)} if config.ema else {}
     return state | {"params": params} | copies

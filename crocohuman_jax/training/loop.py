@@ -1,4 +1,4 @@
-"""Trains one task. Read top to bottom: data, state, step, loop."""
+"""Trains one task; `train` reads from top to bottom: checks, state, loop."""
 
 import logging
 import pathlib
@@ -39,19 +39,19 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     """Trains `config.task` to its last step, from the newest checkpoint of `workdir` if it has one.
 
     Args:
-        config: a config with every key of configs/pretrain.py.
+        config: a complete config, as configs/pretrain.py and configs/mesh.py return it.
         workdir: the run's folder.
-        stop: when it is set, the run saves and raises `Stopped`.
+        stop: once this event is set, the run saves its state and raises `Stopped`.
 
     Returns:
         The last train state.
 
     Raises:
-        ValueError: something in the config does not fit, or `workdir` holds another run.
+        ValueError: a value of the config does not fit, or `workdir` holds another run.
         FloatingPointError: the loss or the gradient is not finite.
         Stopped: the run was asked to stop.
     """
-    # Everything that can be wrong is found before the first side effect.
+    # Errors in the config, the data and the workdir are found before the first side effect.
     host, hosts = jax.process_index(), jax.process_count()
     mesh = sharding.make_mesh(config.mesh)
     asked, config = config, precision.resolved(config, mesh)
@@ -65,7 +65,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     settings = {"config": asked.to_dict(), "data": {"fingerprint": stream.fingerprint}}
     settings["computed"] = precision.record(config, mesh)
     started = run_folder.holds_this_run(workdir, settings)
-    if hosts > 1:  # nobody writes before everybody has looked
+    if hosts > 1:  # no host writes before all have checked the workdir
         multihost_utils.sync_global_devices("looked at the workdir")
 
     # State: parameters, moments and step, from this run's newest checkpoint or from the start.
@@ -93,13 +93,13 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
     checkpoints = checkpoints or open_checkpoints()
     judged = None
     if held_out is None:
-        log.warning("Nothing is held out: there will be no held-out numbers and pictures.")
+        log.warning("No data is held out: there will be no held-out metrics or pictures.")
     else:
         judged = validation.Judge(
             task, mesh, held_out, batch_size=config.batch_size, threads=config.data.threads
         )
 
-    # The loop: evaluate, save, then step, so that a checkpoint and its numbers belong together.
+    # The loop evaluates, saves, then steps, so a checkpoint and its metrics have the same weights.
     batches = loader.Batches(
         stream,
         config.batch_size,
@@ -108,7 +108,7 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
         threads=config.data.threads,
         prefetch=config.data.prefetch,
         start=position["batches"],
-        stop=stop if hosts == 1 else None,  # several hosts read on until all stop at one step
+        stop=stop if hosts == 1 else None,  # several hosts read until all stop together
         devices=sharding.batch_devices(mesh) // hosts,
         gather=sharding.gather(mesh),
     )
@@ -164,13 +164,14 @@ def train(config, workdir: pathlib.Path, stop: threading.Event | None = None) ->
 
 
 def build(config, task, mesh, steps: durations.Durations):
-    """Builds what trains a task on a mesh.
+    """Builds the functions that train a task on a device mesh.
 
     Returns:
-        init: (what `Task.from_data` gives, or nothing) -> the first train state: parameters,
-            moments and step, created in place.
-        step: (state, batch) -> (state, {name: scalar}), jitted; the old state is given up.
-        abstract: the state's shapes and shardings.
+        init: (result of `Task.from_data`, or nothing) -> the initial train state: parameters,
+            moments and step, created directly on its devices.
+        step: (state, batch) -> (state, {name: scalar}), jitted; it donates the old state, which
+            cannot be used afterwards.
+        abstract: the shapes and shardings of the state.
     """
     options, rate = config.optimizer, _rate(config, steps)
     optimizer = optimizer_lib.make(
@@ -191,7 +192,7 @@ def build(config, task, mesh, steps: durations.Durations):
         return state | ({"ema": jax.tree.map(jnp.copy, params)} if config.ema else {})
 
     def gradient(params, batch, key, counts):
-        def loss(params):  # without what is frozen, so that nothing is computed for it
+        def loss(params):  # no gradients are computed for frozen parameters
             return task.loss(optimizer_lib.held(params, tuple(options.freeze)), batch, key, counts)
 
         return jax.value_and_grad(loss, has_aux=True)(params)
@@ -222,7 +223,7 @@ def build(config, task, mesh, steps: durations.Durations):
 
 
 def _rate(config, steps: durations.Durations):
-    """Returns the learning rate of a step, in proportion to the size of a batch."""
+    """Returns the schedule of the learning rate; its peak is base_lr * batch_size / 256."""
     options = config.optimizer
     options_lib.check_number("config.optimizer.base_lr", options.base_lr, least=0)
     peak = options.base_lr * config.batch_size / 256
@@ -233,11 +234,12 @@ def _rate(config, steps: durations.Durations):
 
 
 def _check(config, mesh, hosts: int) -> None:
-    """Raises a ValueError for settings that nothing else looks at before the first side effect."""
+    """Raises a ValueError for settings that no other check covers before the first side effect."""
     if sharding.batch_devices(mesh) % hosts:
         raise ValueError(
             f"The mesh splits a batch over {sharding.batch_devices(mesh)} devices, but {hosts} "
-            "hosts read it: config.mesh.data * config.mesh.fsdp must be a multiple of the hosts."
+            "hosts read it: make config.mesh.data * config.mesh.fsdp a multiple of the number of "
+            "hosts."
         )
     options_lib.check_number("config.seed", config.seed, least=0, most=2**31 - 1, whole=True)
     options_lib.check_number("config.checkpoint.keep", config.checkpoint.keep, least=1, whole=True)
@@ -247,16 +249,16 @@ def _check(config, mesh, hosts: int) -> None:
 
 
 def _next(batches: loader.Batches, task, mesh, gauge: throughput.Meter, waiting: list):
-    """Returns the next batch, on its way to the devices, and the operations of its step.
+    """Returns the next batch, sent to the devices, and the operations of its step.
 
-    None where the run was asked to stop before the batch was there.
+    Returns None if the run was asked to stop while it waited for the batch.
     """
     start = time.perf_counter()
     try:
         batch = next(batches)
     except loader.Interrupted:
         return None
-    # Only what the devices could not hide: they must have finished all their steps meanwhile.
+    # Counted only if the devices have finished all their steps: otherwise they were busy.
     if not waiting or waiting[-1][1]["loss"].is_ready():
         gauge.waited_for_data(time.perf_counter() - start)
     return sharding.put_batch(batch, mesh), task.flops(batch)
@@ -279,6 +281,6 @@ def _due(step: int, *every: int) -> bool:
 
 
 def _asked_to_stop(stop: threading.Event | None, step: int, hosts: int) -> bool:
-    if hosts > 1:  # all hosts must agree on the step; this also hears a SIGTERM of the cluster
+    if hosts > 1:  # all hosts must agree on the step; this also notices a SIGTERM from the cluster
         return multihost_utils.reached_preemption_sync_point(step)
     return stop is not None and stop.is_set()

@@ -1,4 +1,4 @@
-"""The workdir of a run: what it holds, whether a run may go on in it, and how others open it."""
+"""Opens the workdir of a finished run, and checks whether a run may start or resume in one."""
 
 import dataclasses
 import functools
@@ -12,17 +12,17 @@ import ml_collections
 from crocohuman_jax.configuration import options, registry
 from crocohuman_jax.training import checkpoint, precision, sharding
 
-# What may differ when a run is resumed: it changes neither the data nor the mathematics.
+# Keys that may differ when a run is resumed: they change neither the data nor the mathematics.
 FREE = ("checkpoint", "report", "mesh", "data.threads", "data.prefetch", "data.folders")
 
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """A run opened on one device, to be measured, drawn or used.
+    """A run opened on one device, for evaluation, drawing or prediction.
 
     Attributes:
-        workdir: its folder.
-        config: its config, for one device.
+        workdir: the run's folder.
+        config: the run's config, with a mesh of one device.
     """
 
     workdir: pathlib.Path
@@ -30,16 +30,16 @@ class Finished:
 
     @functools.cached_property
     def task(self):
-        """The task, made of the config."""
+        """The run's task, made from its config."""
         return registry.find("tasks", self.config.task, "config.task").make(self.config)
 
     @functools.cached_property
     def mesh(self) -> jax.sharding.Mesh:
-        """The mesh of one device."""
+        """The device mesh, of one device."""
         return sharding.make_mesh(self.config.mesh, jax.devices()[:1])
 
     def params(self, ema: bool) -> Any:
-        """Returns the newest parameters, or their running averages."""
+        """Returns the newest parameters, or with `ema` their running averages."""
         return checkpoint.load_whole(self.workdir, "ema" if ema else "params")
 
     @property
@@ -52,11 +52,11 @@ def opened(workdir: pathlib.Path, change: Callable[[dict], None] = lambda saved:
     """Opens a run on one device.
 
     Args:
-        workdir: its folder.
-        change: edits the saved config in place, as to read other data.
+        workdir: the run's folder.
+        change: edits the saved config in place, for example to read other data.
 
     Raises:
-        ValueError: it holds no run, or `change` found something wrong.
+        ValueError: the folder does not hold a run, or `change` raised it.
     """
     saved = options.load(workdir / "config.json")["config"]
     saved["mesh"] = dict.fromkeys(sharding.MESH, 1)
@@ -65,7 +65,7 @@ def opened(workdir: pathlib.Path, change: Callable[[dict], None] = lambda saved:
 
 
 def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:
-    """Returns whether a workdir holds a run of these settings; False if it holds nothing.
+    """Returns True if a workdir holds a run of these settings, False if it is empty or missing.
 
     Raises:
         ValueError: it holds another run (the message says what differs), or other files.
@@ -74,14 +74,14 @@ def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:
     if not path.exists():
         if workdir.exists() and any(workdir.iterdir()):
             raise ValueError(
-                f"{workdir} is not empty and holds no run (no config.json): "
+                f"{workdir} is not empty and holds no run (there is no config.json): "
                 "choose another --workdir."
             )
         return False
     if not any(child.name.isdigit() for child in workdir.glob("checkpoints/*")):
-        return True  # nothing saved yet, so nothing to protect
+        return True  # without a checkpoint nothing can be lost
     saved, data = options.load(path), settings["data"]
-    if "=" not in saved["data"]["fingerprint"]:  # of an earlier version: it says no shares
+    if "=" not in saved["data"]["fingerprint"]:  # an earlier version wrote no shares of the folders
         words = (part.split()[0] for part in data["fingerprint"].split(" + "))
         data = {"fingerprint": "+".join(words)}
     dtypes = precision.compared(saved, settings)
@@ -93,6 +93,6 @@ def holds_this_run(workdir: pathlib.Path, settings: dict) -> bool:
         raise ValueError(
             f"{workdir} holds a run with another model, data or seed:\n  "
             + "\n  ".join(changes)
-            + "\nGo on with its own settings, or choose another --workdir."
+            + "\nUse the same settings to resume it, or choose another --workdir."
         )
     return True

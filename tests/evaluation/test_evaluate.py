@@ -208,10 +208,10 @@ def test_a_submission_has_everybody_in_order(run, tmp_path):
     ("changes", "message"),
     [
         ({"split": "test"}, r"frames: train \d+, validation \d+\): no frame of the split"),
-        ({"submission": "pred.txt"}, "is to be a .json file"),
-        ({"folder": "a,b"}, "One folder"),
-        ({"changes": ["body.gendre=male"]}, r"body\.gendre=male.*Keys: body\.betas"),
-        ({"changes": ["head.steps=2"]}, "--set takes KEY=VALUE"),
+        ({"submission": "pred.txt"}, "must be the name of a .json file"),
+        ({"folder": "a,b"}, "measures one folder, not 'a,b'"),
+        ({"changes": ["body.gendre=male"]}, r"body\.gendre=male.*Known: body\.betas"),
+        ({"changes": ["head.steps=2"]}, "--set=head.steps=2 is not KEY=VALUE with a known key"),
         ({"root": "mid_hip"}, "'open_hand_right' can be relative to one of auto, wrist, none"),
     ],
 )
@@ -317,7 +317,7 @@ def test_the_numbers_of_a_left_hand_are_a_left_hands(run, tmp_path):
 def test_pictures_of_one_name_are_refused_before_anything_is_written(run, tmp_path):
     for name in ("a.png", "a.jpg"):
         PIL.Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / name)
-    with pytest.raises(ValueError, match="called a: what is written"):
+    with pytest.raises(ValueError, match="called a, so their results would have the same names"):
         list(predict(run, [tmp_path], tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -338,7 +338,7 @@ def test_a_prediction_of_nothing_is_an_error(run, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
     lines = predict(run, [tmp_path / "broken.jpg"], tmp_path / "out")
     assert "skipped" in next(lines)
-    with pytest.raises(ValueError, match=r"Not one of --images .*\n.*broken.jpg: not a readable"):
+    with pytest.raises(ValueError, match=r"None of --images .*\n.*broken.jpg: not a readable"):
         next(lines)
 
 
@@ -349,7 +349,7 @@ def test_boxes_of_no_picture_are_named(run, tmp_path):
     first = next(predict(run, images, tmp_path / "a", boxes=str(boxes)))
     assert "--images does not contain: fien.png (1 of 2 names)" in first
     boxes.write_text(json.dumps({"fien.png": [8, 8, 40, 40]}))
-    with pytest.raises(ValueError, match="pictures that --images does not contain: fien.png. Name"):
+    with pytest.raises(ValueError, match="pictures that --images does not contain: fien.png. Use"):
         next(predict(run, images, tmp_path / "b", boxes=str(boxes)))
     for factor in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"--enlarge is {factor}"):

@@ -44,12 +44,18 @@ def test_what_is_read_is_what_was_written(tmp_path):
         ({"count": submissions.COUNT}, "evaluation set has 3960 hands, not 3"),
         (
             {"joints": np.zeros((3, 16, 3))},
-            "hands, of 21 points; the run's body model is measured by 16",
+            "hands with 21 points, but this run predicts 16",
         ),
-        ({"joints": np.zeros((2, 21, 3))}, r"not \(2, 21, 3\) and \(3, 778, 3\)"),
-        ({"vertices": np.zeros((3, 778, 2))}, r"not \(3, 21, 3\) and \(3, 778, 2\)"),
+        (
+            {"joints": np.zeros((2, 21, 3))},
+            r"Joints \(2, 21, 3\) and vertices \(3, 778, 3\) do not fit",
+        ),
+        (
+            {"vertices": np.zeros((3, 778, 2))},
+            r"Joints \(3, 21, 3\) and vertices \(3, 778, 2\) do not fit",
+        ),
         ({"joints": np.full((3, 21, 3), np.nan)}, "The joints of hand 0 are not finite"),
-        ({"name": "pred.txt"}, "pred.txt is to be a .json file"),
+        ({"name": "pred.txt"}, "pred.txt must be the name of a .json file"),
     ],
 )
 def test_what_is_refused_leaves_the_file_as_it_was(tmp_path, change, message):

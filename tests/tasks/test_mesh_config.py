@@ -62,7 +62,7 @@ def test_unknown_words_list_the_known_ones(arg, message):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"model__image": (64, 80)}, r"image=\(64, 80\): people are seen in square pictures"),
+        ({"model__image": (64, 80)}, r"image=\(64, 80\): mesh recovery needs square pictures"),
         ({"head__kind": "direct"}, "Unknown config.head.kind 'direct'. Known: iterative, metro"),
         ({"body__gender": "m"}, "Unknown config.body.gender 'm'. Known: neutral, male, female"),
         ({"body__truth": "mine"}, "config.body.truth must be 'annotated' or 'own', not 'mine'"),

@@ -159,7 +159,7 @@ def test_people_are_placed_where_a_known_camera_sees_them_as_large(hands):
         found = results.placed(shown | changes)[2]
         assert not found.any()
         people = {"has_points": np.ones(2), "has_mesh": np.ones(2), "placed": np.asarray(found)}
-        with pytest.raises(ValueError, match="true place of 2 among 2 is unknown"):
+        with pytest.raises(ValueError, match="true position of 2 of 2 people is unknown"):
             evaluation.Measured.check(types.SimpleNamespace(root=()), people)
         evaluation.Measured.check(types.SimpleNamespace(root=(0,)), people)
 
@@ -180,7 +180,7 @@ def test_areas_under_the_curve_do_not_depend_on_how_many_are_summed_at_once():
 
 
 def test_a_mesh_has_no_joints_of_a_chain():
-    with pytest.raises(ValueError, match=r"config\.body\.joints='model' takes joints of the"):
+    with pytest.raises(ValueError, match=r"config\.body\.joints='model' takes joints from the"):
         network("body=open_hand_right,head=metro", body__joints="model")
 
 

@@ -225,9 +225,9 @@ def test_reconstruct_draws_held_out_pairs(straight, tmp_path):
     assert done.returncode == 0, done.stderr
     assert PIL.Image.open(output).size == (4 * 64 + 16, 3 * 68)
     done = run(f"--output={output}", "--pairs=0")
-    assert done.returncode == 1 and "--pairs is at least 1" in done.stderr
+    assert done.returncode == 1 and "--pairs must be at least 1" in done.stderr
     done = run(f"--output={tmp_path / 'p.txt'}")
-    assert "has an unknown ending: a picture's name ends in .png" in done.stderr
+    assert "has an unknown suffix: a picture's name ends in .png" in done.stderr
     done = run(f"--output={tmp_path / 'nowhere' / 'p.png'}")
     assert f"the folder {tmp_path / 'nowhere'} does not exist" in done.stderr
     done = run(f"--output={output}", f"--workdir={tmp_path}")

@@ -82,7 +82,7 @@ def test_a_terminated_command_saves_and_asks_to_be_run_again(prepared, tmp_path)
         running.send_signal(signal.SIGTERM)
         rest = running.stderr.read()
     assert running.returncode == 75
-    assert "saving after this step" in rest and "The same command goes on" in rest
+    assert "saving after this step" in rest and "Run the same command to continue" in rest
     assert checkpoint.Checkpoints(tmp_path / "run/checkpoints", keep=1).latest() >= 2
 
 

@@ -12,12 +12,12 @@ AXES = (*croco.AXES, *regressor.AXES, *metro.AXES)
 
 
 def make(config) -> Task:
-    """Returns the task of `config.model`, `config.head`, `config.body`, `config.loss`, `.data`."""
+    """Returns the task of `config.model`, `.head`, `.body`, `.loss` and `.data`."""
     model = config.model
     sizes = croco.shapes(model.image, model.patch, model.position, model.encoder, model.decoder)
     if model.image[0] != model.image[1]:
         sides = tuple(model.image)
-        raise ValueError(f"config.model.image={sides}: people are seen in square pictures.")
+        raise ValueError(f"config.model.image={sides}: mesh recovery needs square pictures.")
     bodies = bodies_lib.Bodies(**config.body)
     data = data_lib.Data(config, bodies)
     mesh = objective.Mesh(

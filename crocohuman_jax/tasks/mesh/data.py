@@ -1,4 +1,4 @@
-"""The people that a run of mesh recovery learns from and is measured on."""
+"""Opens the annotated people that a run of mesh recovery is trained and measured on."""
 
 import numpy as np
 
@@ -21,32 +21,32 @@ class Data:
         self.side, self._train = config.model.image[0], None
 
     def sources(self) -> list[labelled_people.Source]:
-        """Returns the folders' people to learn from, opened once."""
+        """Returns the training people of the folders; they are opened at the first call."""
         if self._train is None:
             self._train = self._open("train", self.config.fraction)
         return self._train
 
     def mean(self) -> np.ndarray:
-        """Returns the pose, shape and camera that estimates begin at, [6 K + S + 3]."""
+        """Returns the mean pose, shape and camera, at which estimates start, [6 K + S + 3]."""
         if self.mean_file:
             return bodies_lib.mean_file(self.mean_file, self.form)
         known = [(source.notes, source.rows) for source in self.sources()]
         return self.bodies.estimate(*targets.mean(known, self.form))
 
     def train(self):
-        """Returns the endless stream."""
+        """Returns the endless stream of training people."""
         change = placing.Change(**self.config.augment)
         return self._stream(self.sources(), change, tuple(self.config.weights), None)
 
     def held_out(self):
-        """Returns the people held out, None for none."""
+        """Returns the stream of held-out people, or None if there are none."""
         found = self._open("validation")
         if self.config.held_out_people == 0 or not any(len(source.rows) for source in found):
             return None
         return self._stream(found, None, (), self.config.held_out_people)
 
     def everyone(self, split: str):
-        """Returns all people of a split, with meshes where they come with the data."""
+        """Returns the stream of all people of a split, with their annotated meshes if any."""
         return self._stream(self._open(split, form=self.whole), None, (), 0, self.whole)
 
     def _open(self, split: str, fraction: float = 1.0, form=None) -> list[labelled_people.Source]:

@@ -1,4 +1,4 @@
-"""How meshes are measured: what is compared, by which protocol, and what a submission is."""
+"""Measures predicted meshes by a protocol and writes FreiHAND's file of predictions."""
 
 import pathlib
 
@@ -10,7 +10,7 @@ from crocohuman_jax.tasks import Asked, Evaluation, Summary
 from crocohuman_jax.tasks.mesh import data as data_lib
 from crocohuman_jax.tasks.mesh import objective, results, submissions
 
-# As protocols name what unaligned errors are about, where it is not the pelvis or wrist.
+# How protocols name the root (origin of unaligned errors) if it is not the pelvis or wrist.
 ROOTS = {
     "mid_hip": "the mean of both hips for joints, the pelvis for vertices",
     "none": "none: as the camera sees them",
@@ -19,10 +19,11 @@ KEPT = ("row", "has_mesh", "has_points", "annotated", "camera")
 
 
 def make(mesh: objective.Mesh, data: data_lib.Data, asked: Asked) -> Evaluation:
-    """Returns how a run of mesh recovery is measured as a user asks for.
+    """Returns the functions that measure a run of mesh recovery with a user's options.
 
     Raises:
-        ValueError: the body model has no such root, or FreiHAND's file cannot hold its points.
+        ValueError: the body model does not have the requested root, or FreiHAND's file of
+            predictions cannot hold its points.
     """
     measured = Measured(mesh, asked)
     if asked.submission:
@@ -39,11 +40,11 @@ def make(mesh: objective.Mesh, data: data_lib.Data, asked: Asked) -> Evaluation:
 
 
 class Measured:
-    """What is compared of each person.
+    """Compares each person's prediction with the ground truth.
 
     Args:
         mesh: the network.
-        asked: what a user asks for.
+        asked: the user's options.
     """
 
     def __init__(self, mesh: objective.Mesh, asked: Asked):
@@ -55,7 +56,7 @@ class Measured:
             self.alignment = "freihand" if dataset == "freihand" else "similarity"
 
     def protocol(self) -> dict:
-        """Returns the fields of the protocol that are known before anybody is measured."""
+        """Returns the fields of the protocol that are known before measuring."""
         bodies, asked, kind = self.bodies, self.asked, self.bodies.body.kind
         truth = f"{kind} of the annotated gender" if bodies.gendered else f"{kind} {bodies.gender}"
         truth = f"{kind} {bodies.gender} whatever the gender" if bodies.rule == "own" else truth
@@ -70,7 +71,7 @@ class Measured:
         }
 
     def measure(self, params, batch) -> tuple[dict, dict]:
-        """Returns what is kept of each person, and what their pictures show; [B, ...] each."""
+        """Returns the results of each person, and what their pictures show; [B, ...] each."""
         shown, predicted, truth = self.mesh.shown(params, batch)
         found = {name: shown[name] for name in KEPT}
         if not self.root:
@@ -95,7 +96,7 @@ class Measured:
         return found, shown | {name: found[name] for name in results.MEASURES}
 
     def _of_hands(self, predicted, truth) -> dict:
-        """Returns FreiHAND's distances and F-scores, aligned and not."""
+        """Returns FreiHAND's aligned distances, and its F-scores with and without alignment."""
         skip, align = self.bodies.only_root, pose.ALIGNMENTS[self.alignment]
         points = [side["points"][:, skip:] for side in (predicted, truth)]
         meshes = [side["vertices"] for side in (predicted, truth)]
@@ -110,45 +111,46 @@ class Measured:
         return found | {"f": scores.f_score(*meshes, results.F_MM)}
 
     def check(self, found: dict[str, np.ndarray]) -> None:
-        """Raises a ValueError where people have no place, but are to be compared there."""
+        """Raises a ValueError if camera space is asked for, but a true position is unknown."""
         if self.root:
             return
         known = _known(found)
         lost = int((known & ~found["placed"]).sum())
         if lost:
             raise ValueError(
-                f"--root=none compares people where the camera sees them, but the true place of "
-                f"{lost} among {int(known.sum())} is unknown. It is known of built-in people, and "
-                "where joints are annotated in the axes of a known camera (FreiHAND, HanCo); not "
-                "of parameters alone (3DPW) or of joints about a root (Human3.6M's files). Take "
-                "another --root."
+                f"--root=none compares people in camera space, but the true position of {lost} of "
+                f"{int(known.sum())} people is unknown. It is known for built-in people, and where "
+                "joints are annotated in the axes of a known camera (FreiHAND, HanCo), but not "
+                "from body-model parameters alone (3DPW) or from joints relative to a root "
+                "(Human3.6M's files). Choose another --root."
             )
 
     def summarize(self, found: dict[str, np.ndarray], index) -> Summary:
-        """Returns means over everybody, and what the protocol says of them.
+        """Returns the mean errors over all people, and the rest of the protocol's fields.
 
         Raises:
-            ValueError: there is no truth, or it is of several kinds, or nothing is finite.
+            ValueError: nobody has ground truth, only some people have annotated joints, or no
+                prediction is finite.
         """
         bodies, asked, known = self.bodies, self.asked, _known(found)
         where = f"{asked.folder} ({asked.split})"
         if not known.any():
             raise ValueError(
-                f"Nobody of the {len(known)} in {where} has a truth that this run "
-                f"can be measured by. Its body model is {bodies.body.kind!r} ({bodies.gender}); "
-                "shapes of other genders need their models, --set=body.male=FILE,"
-                "body.female=FILE, or --set=body.truth=own."
+                f"None of the {len(known)} people in {where} has ground truth for this run's body "
+                f"model, {bodies.body.kind!r} ({bodies.gender}). Shapes of another gender need "
+                "that gender's model: add --set=body.male=FILE,body.female=FILE, or apply the "
+                "run's model to every gender with --set=body.truth=own."
             )
         annotated = set(np.unique(found["annotated"][known]))
         if len(annotated) > 1:
             raise ValueError(
-                f"{where} mixes people whose joints are annotated with others "
-                "whose are not: prepare them apart, for they are measured by different protocols."
+                f"{where} mixes people with annotated joints and people without. They are "
+                "measured by different protocols: prepare them in separate folders."
             )
         failed = results.failed(found)
         lost = int(failed.sum()) if asked.allow_non_finite else 0
         if lost == known.sum():
-            raise ValueError(f"Of {lost} people in {where} no prediction is finite.")
+            raise ValueError(f"None of the {lost} predictions for {where} is finite.")
         joints = "hand21" if bodies.hand else "lsp14"
         joints += f", true ones {'annotated' if annotated == {1.0} else 'of the true mesh'}"
         return Summary(
@@ -165,7 +167,7 @@ class Measured:
         )
 
     def submit(self, found: dict[str, np.ndarray]) -> None:
-        """Writes FreiHAND's file of predictions."""
+        """Writes FreiHAND's file of predictions, `Asked.submission`."""
         test = self.asked.manifest["settings"]["dataset"] == "freihand"
         submissions.write(
             *(pathlib.Path(self.asked.submission), found["points"], found["vertices"]),
@@ -174,5 +176,5 @@ class Measured:
 
 
 def _known(found: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns who has a truth, [N] bool."""
+    """Returns which people have ground truth, [N] bool."""
     return (found["has_points"] > 0) | (found["has_mesh"] > 0)

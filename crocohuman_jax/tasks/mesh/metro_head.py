@@ -1,4 +1,4 @@
-"""How METRO's head is built, learned and read: a head of joints and vertices."""
+"""Adapts METRO's head, which predicts joints and vertices, to mesh recovery."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,26 +18,29 @@ class MetroHead:
 
     Args:
         head: config.head.
-        loss: config.loss, the weights of the terms; unused.
+        loss: config.loss; unused.
         bodies: the body model.
-        patches: N, patches of a picture.
+        patches: N, number of patches of a picture.
 
     Attributes:
-        learned: the body model and its points that the loss compares.
-        true_models: what poses the truth that they are compared with.
+        learned: the body model, and the points on it that the loss compares.
+        true_models: the body models that pose the ground truth.
         coarse: the coarse meshes.
-        template: the points [J, 3] and coarse vertices [V0, 3] that the queries begin at.
+        template: positions of the points [J, 3] and coarse vertices [V0, 3] in the rest pose, from
+            which the queries are made; metres.
 
     Raises:
-        ValueError: measured joints come from the model's chain, which a mesh does not have.
+        ValueError: the evaluated joints are those of the body model's kinematic chain, which a
+            predicted mesh does not give.
     """
 
     def __init__(self, head: dict, loss: dict, bodies: bodies_lib.Bodies, patches: int):
         del loss
         if (bodies.measured.joints >= 0).any():
             raise ValueError(
-                "config.body.joints='model' takes joints of the model's chain, which a mesh of "
-                "head.kind='metro' has not: 'mesh' finds them from the mesh."
+                "config.body.joints='model' takes joints from the body model's kinematic chain, "
+                "which the mesh of config.head.kind='metro' does not have. Set "
+                "config.body.joints='mesh', which computes joints from the mesh."
             )
         self.head, self.bodies, self.patches = head, bodies, patches
         self.learned, self.true_models = (bodies.body, bodies.trained_from_mesh()), bodies
@@ -50,7 +53,7 @@ class MetroHead:
         self.template = [(x - points[0]) * upright for x in (points[bodies.only_root :], small)]
 
     def build(self, width, rngs):
-        """Returns the module on tokens of a width."""
+        """Returns the head as a module for tokens of the given width."""
         options = {k: v for k, v in self.head.items() if k not in NOT_OF_THE_MODULE}
         options |= {"joints": self.template[0], "coarse": self.template[1]}
         options |= {"camera": self.bodies.camera, "dtype": jnp.float32}
@@ -59,7 +62,7 @@ class MetroHead:
         )
 
     def counted(self, batch) -> dict:
-        """Returns how much each person counts in each term, {name: [B]}, from labels alone."""
+        """Returns the weight of each person in each term, {name: [B]}, from labels alone."""
         annotated = batch["joints"][..., 3].any(-1)
         used = supervision.measured(self.bodies, batch["joints"])[..., 3].any(-1)
         return {
@@ -69,10 +72,10 @@ class MetroHead:
         }
 
     def terms(self, out, targets) -> dict:
-        """Returns the terms, {name: [B]}.
+        """Returns the terms of the loss, {name: [B]}.
 
         Args:
-            out: what the module predicts.
+            out: the module's predictions.
             targets: see `supervision.targets`.
         """
         skip = self.bodies.only_root
@@ -94,13 +97,13 @@ class MetroHead:
         }
 
     def predicted(self, out) -> dict:
-        """Returns mesh [B, V, 3], measured points and camera."""
+        """Returns vertices [B, V, 3], the points that are measured, and the camera."""
         vertices = out["vertices"][-1]
         points = self.bodies.measured(vertices, None)
         return {"vertices": vertices, "camera": out["camera"], "points": points}
 
     def flops(self, width: int) -> float:
-        """Returns the operations of one person's way through the head, forward and backward."""
+        """Returns the operations of the head for one person, forward and backward."""
         names = ("hidden", "outs", "depth", "feedforward", "feature_width")
         sizes = {"joints": len(self.template[0]), "sizes": self.coarse.levels[::-1]}
         options = {name: self.head[name] for name in names}

@@ -1,4 +1,4 @@
-"""Loss, metrics and predictions of mesh recovery, whichever head the network has."""
+"""Computes loss, metrics and predictions of mesh recovery, with any of its heads."""
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +14,16 @@ HEADS = {"iterative": regressor_head.RegressorHead, "metro": metro_head.MetroHea
 
 
 class Mesh:
-    """A network for meshes as functions of its parameters.
+    """The mesh-recovery network as functions of its parameters.
 
     Args:
         encoder, decoder, image, patch, options: see `finetune_net.MeshNet`.
-        head: kind, and what the head of that kind takes.
-        loss: weights of the terms.
+        head: config.head: its kind, and the options of that kind.
+        loss: config.loss, the weights of the terms.
         bodies: the body model.
 
     Raises:
-        ValueError: an unknown head, or sizes that do not fit together.
+        ValueError: the kind of head is unknown, or sizes do not fit together.
     """
 
     def __init__(self, *, encoder, decoder, image, patch, head, loss, bodies, **options):
@@ -47,37 +47,37 @@ class Mesh:
         )
 
     def init(self, key):
-        """Returns the first parameters; estimates begin at the zero pose until `from_data`."""
+        """Returns initial parameters; `from_data` later replaces the mean, here the zero pose."""
         return self._init(key) | {"mean": jnp.asarray(self.bodies.zero)}
 
     def counts(self, batch):
-        """Returns how many people each term is the mean over; without those of weight zero."""
+        """Returns the number of people in each term's mean, for terms with a weight above zero."""
         counted = self.head.counted(batch)
         return {name: jnp.sum(each) for name, each in counted.items() if self.weights[name]}
 
     def loss(self, params, batch, key, counts):
-        """Returns the share of these people in the weighted sum of the terms, and in each."""
+        """Returns these people's contribution to the batch's loss, and to each of its terms."""
         out = self.bind(params)(*self._patches(batch, True), key)
         terms = self.head.terms(out, self.targets(batch))
         counted = self.head.counted(batch)
-        # A term of weight zero is left out: what is not finite in it would stay so, times zero.
+        # A term of weight zero is left out: NaN or infinity times zero would still be NaN.
         shares = {n: losses.share(terms[n], counted[n], whole) for n, whole in counts.items()}
         total = self.weights["total"] * sum(self.weights[n] * v for n, v in shares.items())
         return total, {"loss": total} | {f"loss_{name}": value for name, value in shares.items()}
 
     def targets(self, batch) -> dict:
-        """Returns what the loss compares predictions with, see `supervision.targets`."""
+        """Returns the targets of the loss, see `supervision.targets`."""
         return supervision.targets(batch, self.head.true_models, self.head.learned[1])
 
     def predicted(self, params, batch) -> dict:
-        """Returns mesh [B, V, 3], measured points and camera; pose and betas of a regressor."""
+        """Returns vertices [B, V, 3], measured points and camera; a regressor's pose and betas."""
         return self.head.predicted(self.bind(params)(*self._patches(batch, False)))
 
     def metrics(self, params, batch):
-        """Returns errors in mm, ([B], [B] whether it has them) each.
+        """Returns {name: (errors [B] in mm, weights [B])}; the weight is 0 without ground truth.
 
-        mpjpe and mpvpe are about the root (pelvis or wrist), pa_ ones after a similarity alignment;
-        mean_ ones are of the mean person, who answers everybody alike.
+        mpjpe and mpvpe are relative to the root (pelvis or wrist); pa_ errors follow a similarity
+        alignment; mean_ errors are those of a constant prediction, the mean pose and shape.
         """
         truth, skip = supervision.truth(batch, self.bodies), self.bodies.only_root
         found = results.errors(self.predicted(params, batch), truth, skip)
@@ -94,23 +94,24 @@ class Mesh:
         }
 
     def predict(self, params, batch):
-        """Returns everything that is predicted and true of each person, and the errors.
+        """Returns the prediction, ground truth and errors of each person.
 
         Returns:
-            what `shown` does, and `results.MEASURES`.
+            the first value of `shown`, and `results.MEASURES` in mm.
         """
         shown, predicted, truth = self.shown(params, batch)
         return shown | results.errors(predicted, truth, self.bodies.only_root)
 
     def shown(self, params, batch):
-        """Returns everything that is predicted and true of each person; metres.
+        """Returns the prediction and ground truth of each person, in metres.
 
         Returns:
-            shown: image [B, H, W, 3] in [0, 1]; vertices [B, V, 3] about the body's own origin and
-                translation [B, 3], where the camera sees it; points [B, P, 3]; camera [B, 3]; of
-                the iterative head pose [B, K, 3, 3] and betas [B, S]; true_vertices, true_points,
-                true_translation, matrix; offsets [B, V] mm, about the root.
-            predicted, truth: the same as `results.errors` takes them.
+            shown: image [B, H, W, 3] in [0, 1]; vertices [B, V, 3] relative to the body's own
+                origin, and translation [B, 3], the position of that origin in camera space; points
+                [B, P, 3]; camera [B, 3]; pose [B, K, 3, 3] and betas [B, S] of the iterative head;
+                true_vertices, true_points, true_translation and matrix; offsets [B, V], errors of
+                the vertices relative to the root, in mm; labels that evaluations need.
+            predicted, truth: dicts for `results.errors`.
         """
         predicted, truth = self.predicted(params, batch), supervision.truth(batch, self.bodies)
         roots = [x["points"][:, :1] for x in (predicted, truth)]
@@ -124,11 +125,11 @@ class Mesh:
         return shown | predicted, predicted, truth
 
     def picture(self, shown: dict[str, np.ndarray]) -> np.ndarray:
-        """Returns one row a person: picture, prediction, side, errors, truth, [H, W, 3] uint8."""
+        """Returns a picture with one row per person, see `pictures.page`, [H, W, 3] uint8."""
         return pictures.page(shown, self.bodies.body.faces.array)
 
     def flops(self, batch):
-        """Returns the operations of a batch's forward and backward pass, but for the body model."""
+        """Returns the operations of a forward and backward pass, without the body model's."""
         each = flops.encoding(self.encoder, patches=self.patches, pixels=3 * self.patch**2)
         if self.decoder:
             each = 2 * each + flops.decoding(self.encoder, self.decoder, patches=self.patches)
@@ -136,7 +137,7 @@ class Mesh:
         return len(batch["pose"]) * (each + self.head.flops(width))
 
     def example_batch(self, count: int) -> dict[str, np.ndarray]:
-        """Returns a batch of noise, in which nothing is known of anybody."""
+        """Returns a batch of noise without annotations."""
         rng, names = np.random.default_rng(0), ("image", "second")[: 2 if self.decoder else 1]
         shape = (count, *self.image, 3)
         unknown = self.bodies.unknown(count)
@@ -144,7 +145,7 @@ class Mesh:
         return unknown | {"color": np.ones((count, len(names), 3), np.float32)}
 
     def _patches(self, batch, train: bool):
-        """Returns the patches of both pictures, the second None where there is none."""
+        """Returns the patches of both pictures; those of a missing second picture are None."""
         found = []
         for i, name in enumerate(("image", "second")):
             if name not in batch or (i and not self.decoder):

@@ -1,4 +1,4 @@
-"""People in a user's photographs: what the network is given, and what is written of its answer."""
+"""Makes the network's inputs from a user's photographs and writes the predicted meshes."""
 
 import pathlib
 
@@ -18,42 +18,43 @@ class Photographs:
         mesh: the network.
 
     Attributes:
-        two: whether it takes two pictures.
+        two: whether the network takes two pictures.
     """
 
     def __init__(self, mesh: objective.Mesh):
         self.mesh, self.bodies, self.two = mesh, mesh.bodies, mesh.decoder is not None
 
     def check(self, left: bool) -> None:
-        """Raises a ValueError where left hands are asked for, but the run knows bodies."""
+        """Raises a ValueError if left hands are asked for, but the run predicts bodies."""
         if left and not self.bodies.hand:
             raise ValueError(
-                f"--left is for hands; the run's body model is {self.bodies.body.kind!r}."
+                f"--left needs a run on hands, but this run's body model is "
+                f"{self.bodies.body.kind!r}: leave --left out."
             )
 
     def element(self, whole: np.ndarray, square: np.ndarray, left: bool) -> dict[str, np.ndarray]:
-        """Returns a batch of one person of whom nothing is known but the picture.
+        """Returns a batch of one person, with a picture but without annotations.
 
         Args:
             whole: [H, W, 3] uint8.
             square: (centre x, y, side) of the person, pixels.
-            left: mirror the picture.
+            left: whether to mirror the picture.
         """
         return self.bodies.unknown(1) | {"image": self.picture(whole, square, left)}
 
     def picture(self, whole: np.ndarray, square: np.ndarray, left: bool) -> np.ndarray:
-        """Returns a square of a picture as the network sees it, [1, S, S, 3]; see `element`."""
+        """Returns the crop that the network gets, [1, S, S, 3]; for the arguments see `element`."""
         placed = placing.place(square, placing.UNCHANGED, left)
         return placed.picture(whole, self.mesh.image[0])[None]
 
     def write(
         self, path: pathlib.Path, whole, square, shown: dict, left: bool, mesh_format: str
     ) -> str:
-        """Writes a person's picture, mesh and numbers beside `path`; returns a line about it.
+        """Writes PATH.png, the mesh and PATH.npz of a person; returns a line that names them.
 
-        The camera of the numbers has its principal point at the crop's centre, and the focal length
-        that weak perspective is taken for; vertices and points are in its axes. The numbers of a
-        left hand are all those of the right one, mirrored.
+        Vertices and points in the .npz are in the axes of a camera with its principal point at the
+        centre of the crop, and with the fixed focal length by which weak perspective is converted
+        to a position. Everything about a left hand is the mirrored prediction of a right hand.
         """
         faces = self.bodies.body.faces.array
         place = shown["translation"][0]

@@ -1,4 +1,4 @@
-"""How the iterative regressor is built, learned and read: a head of pose, shape and camera."""
+"""Adapts the iterative regressor, which predicts pose, shape and camera, to mesh recovery."""
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,13 @@ class RegressorHead:
 
     Args:
         head: config.head.
-        loss: config.loss, the weights of the terms, frame and unit.
+        loss: config.loss: the weights of the terms, frame and unit.
         bodies: the body model.
-        patches: N, patches of a picture; unused.
+        patches: N, number of patches of a picture; unused.
 
     Attributes:
-        learned: the body model and its points that the loss compares.
-        true_models: what poses the truth that they are compared with.
+        learned: the body model, and the points on it that the loss compares.
+        true_models: the body models that pose the ground truth.
     """
 
     def __init__(self, head: dict, loss: dict, bodies: bodies_lib.Bodies, patches: int):
@@ -33,13 +33,13 @@ class RegressorHead:
         self.sizes, self.frame = bodies.sizes, loss["frame"]
         self.unit = bodies.size if loss["unit"] == "size" else 1.0
         self.learned, self.true_models = (self.body, bodies.trained), bodies
-        if not loss["vertices"]:  # then most of the mesh is not looked at
+        if not loss["vertices"]:  # then the loss needs few vertices
             used = bodies.trained.used()
             self.learned = (lbs.part(self.body, used), bodies.trained.within(used))
             self.true_models = bodies.part(used)
 
     def build(self, width, rngs):
-        """Returns the module on tokens of a width."""
+        """Returns the head as a module for tokens of the given width."""
         options = {k: v for k, v in self.head.items() if k not in NOT_OF_THE_MODULE}
         joints, shapes = len(self.body.names), len(self.body.shapes)
         return regressor.Regressor(
@@ -47,7 +47,7 @@ class RegressorHead:
         )
 
     def counted(self, batch) -> dict:
-        """Returns how much each person counts in each term, {name: [B]}, from labels alone."""
+        """Returns the weight of each person in each term, {name: [B]}, from labels alone."""
         everyone, has_mesh = jnp.ones(len(batch["pose"])), batch["has_mesh"]
         known = jnp.where(batch["joints"][..., 3].any(-1), 1.0, has_mesh)
         return {
@@ -61,10 +61,10 @@ class RegressorHead:
         }
 
     def terms(self, out, targets) -> dict:
-        """Returns {name: [B]}, the terms of the last estimate or the means over all.
+        """Returns the terms of the loss, {name: [B]}, of the last estimate or averaged over all.
 
         Args:
-            out: what the module predicts.
+            out: the module's predictions.
             targets: see `supervision.targets`.
         """
         body, trained = self.learned
@@ -84,7 +84,7 @@ class RegressorHead:
         return jax.tree.map(lambda *x: sum(x) / len(x), *found)
 
     def predicted(self, out) -> dict:
-        """Returns mesh [B, V, 3], measured points, camera, pose and betas of the last estimate."""
+        """Returns vertices [B, V, 3], measured points, camera, pose, betas of the last estimate."""
         last = {name: value[-1].astype(jnp.float32) for name, value in out.items()}
         turns = rotations.from_6d(last["pose"])
         vertices, places = lbs.pose(self.body, last["shape"], turns)
@@ -92,6 +92,6 @@ class RegressorHead:
         return found | {"camera": last["camera"], "pose": turns, "betas": last["shape"]}
 
     def flops(self, width: int) -> float:
-        """Returns the operations of one person's way through the head, forward and backward."""
+        """Returns the operations of the head for one person, forward and backward."""
         sizes = int(np.sum(self.sizes))
         return flops.regressor(width, sizes, self.head["hidden"], self.head["steps"])

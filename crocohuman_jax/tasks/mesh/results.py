@@ -1,4 +1,4 @@
-"""The errors of predicted meshes, of each person and on average."""
+"""Computes the errors of predicted meshes, for each person and on average."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from crocohuman_jax.metrics import acceleration as acceleration_lib
 from crocohuman_jax.metrics import pose, scores
 
 MEASURES = ("mpjpe", "pa_mpjpe", "mpvpe", "pa_mpvpe")
-# Besides these: scale-corrected errors as posed and in the T-pose (PVE-SC, PVE-T-SC).
+# Scale-corrected errors of the vertices, as posed and in the T-pose (PVE-SC, PVE-T-SC).
 SCALED = ("pve_sc", "pve_t_sc")
 F_MM = (5.0, 15.0)  # FreiHAND's thresholds
 
@@ -23,15 +23,15 @@ def errors(
     root: tuple[int, ...] = (0,),
     alignment: str = "similarity",
 ) -> dict[str, jax.Array]:
-    """Returns MEASURES of meshes and points, [B] mm each.
+    """Returns MEASURES of predicted meshes and points, [B] in mm each.
 
     Args:
-        predicted, truth: points [B, P, 3], of which the first is the root of meshes, and vertices
-            [B, V, 3]; metres.
+        predicted, truth: points [B, P, 3], the first of which is the root of the vertices, and
+            vertices [B, V, 3]; metres.
         only_root: number of leading points used only as the root, and not measured.
-        root: the points whose mean is the root of points; () compares points and meshes where
-            they are.
-        alignment: of the pa_ errors, one of `pose.ALIGNMENTS`.
+        root: the points whose mean is the origin of the points; () compares points and meshes
+            without moving them.
+        alignment: alignment of the pa_ errors, one of `pose.ALIGNMENTS`.
     """
     points = [pose.rooted(x["points"], root)[:, only_root:] for x in (predicted, truth)]
     meshes = [x["vertices"] - (x["points"][:, :1] if root else 0) for x in (predicted, truth)]
@@ -44,17 +44,18 @@ def errors(
 
 
 def placed(shown: dict) -> tuple[dict, dict, jax.Array]:
-    """Returns predicted and true people where the known camera sees them, and who can be so placed.
+    """Returns predicted and true people in camera space, and whose true position is known.
 
-    A weak-perspective camera says how large a person is seen, and so how far away in a camera of
-    known focal length. Places are known of the built-in people, and where joints are annotated in
-    the camera's axes.
+    The scale of the predicted weak-perspective camera is a person's size in the picture; with the
+    known focal length it gives the distance. True positions are known for built-in people, and
+    where joints are annotated in the camera's axes.
 
     Args:
-        shown: what `predict` of the task returns.
+        shown: the first value of `objective.Mesh.shown`.
 
     Returns:
-        points and vertices, metres in the camera's axes, predicted and true; and [B] bool.
+        predicted and true points and vertices, metres in the camera's axes; [B] bool, whether the
+        person's camera and true position are known.
     """
     matrix = shown["matrix"]
     known = matrix[:, 2, 2] != 0
@@ -73,15 +74,15 @@ def placed(shown: dict) -> tuple[dict, dict, jax.Array]:
 
 
 def failed(found: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Returns who has a truth, but no finite prediction, [N] bool.
+    """Returns the people who have ground truth, but no finite prediction, [N] bool.
 
     Args:
-        found: of each person, [N, ...]: has_points, has_mesh, MEASURES, and `finite`, whether all
-            that was predicted is.
+        found: [N, ...] for each person: has_points, has_mesh, MEASURES, and `finite`, whether the
+            whole prediction is finite.
     """
     known = (found["has_points"] > 0) | (found["has_mesh"] > 0)
     wrong = ~(found["finite"] > 0)
-    for name in MEASURES:  # finite numbers can still be too far apart to be measured
+    for name in MEASURES:  # distances between finite numbers can overflow
         wrong |= (_has(found, name) > 0) & ~np.isfinite(found[name])
     return known & wrong
 
@@ -97,13 +98,13 @@ def means(
     """Returns the mean of every error over the people who have it.
 
     Args:
-        found: what `evaluate` found of each person, [N, ...].
-        index: of the frames, {column: one row a frame}.
+        found: the results of each person, [N, ...], as `evaluation.Measured` returns them.
+        index: the index of the frames, {column: one value per frame}.
         only_root: number of leading points used only as the root, and not measured.
-        hand: whether these are hands, which have F-scores and areas under the curve.
-        allow_non_finite: leave those out whose prediction is not finite; else a mean over one of
-            them is NaN.
-        root: the points whose mean is the root of accelerations, see `errors`.
+        hand: whether these are hands, which also get F-scores and areas under the curve.
+        allow_non_finite: whether people whose prediction is not finite are left out; otherwise a
+            mean that includes one is NaN.
+        root: the points whose mean is the origin of accelerations, see `errors`.
     """
     lost, result = failed(found), {}
     kept = ~lost if allow_non_finite else np.ones(len(lost), bool)
@@ -134,14 +135,14 @@ def means(
 
 
 def _has(found: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """Returns who has the truth that an error is measured by, [N]."""
+    """Returns which people have the ground truth that a metric needs, [N]."""
     if name == "pve_t_sc":
         return found["has_betas"]
     return found["has_points" if "mpjpe" in name else "has_mesh"]
 
 
 def _auc(distances: np.ndarray) -> float:
-    """Returns the area under the curve of correct points, of their distances [N, P] in mm."""
+    """Returns the area under the curve of correct points, from distances [N, P] in mm."""
     sums = [0.0, 0.0]
     for some in np.array_split(distances, math.ceil(len(distances) / 256)):
         hits = scores.pck_hits(some)
@@ -157,8 +158,8 @@ def acceleration(
 ) -> float | None:
     """Returns the mean acceleration error in mm per frame squared, None without sequences.
 
-    The frames of one person and camera are a sequence. A frame counts with its two neighbours, when
-    both are as far from it in time as the nearest frames of the sequence are from each other.
+    The frames of one person and camera are a sequence. A frame is measured if its two neighbours
+    are both exactly one time step away; the step is the smallest gap within the sequence.
     """
     rows = found["row"]
     groups, instants = index["pose_group"][rows], index["instant"][rows]

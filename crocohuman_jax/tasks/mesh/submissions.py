@@ -1,4 +1,4 @@
-"""FreiHAND's file of predictions, as its evaluation reads it."""
+"""Writes and reads files of predictions in the format of FreiHAND's evaluation."""
 
 import json
 import pathlib
@@ -7,45 +7,47 @@ import numpy as np
 
 from crocohuman_jax.configuration import files
 
-COUNT = 3960  # people of its evaluation set
+COUNT = 3960  # hands of its evaluation set
 POINTS = 21
 DECIMALS = 6  # micrometres
 
 
 def check(path: pathlib.Path, points: int) -> None:
-    """Raises a ValueError where a run of so many points cannot write such a file."""
+    """Raises a ValueError if the name is not a .json file's, or the number of points is not 21."""
     if path.suffix != ".json":
-        raise ValueError(f"--submission={path} is to be a .json file.")
+        raise ValueError(f"--submission={path} must be the name of a .json file.")
     if points != POINTS:
         raise ValueError(
-            f"--submission is FreiHAND's file of hands, of {POINTS} points; the run's body model "
-            f"is measured by {points}."
+            f"--submission writes FreiHAND's file of hands with {POINTS} points, but this run "
+            f"predicts {points}: leave the flag out, or measure a run on hands."
         )
 
 
 def write(
     path: pathlib.Path, joints: np.ndarray, vertices: np.ndarray, count: int | None = COUNT
 ) -> None:
-    """Writes predictions in the order of the dataset, whole or not at all.
+    """Writes predictions in the order of the dataset; a failure leaves no partial file.
 
     Args:
         path: a .json file.
         joints: [N, 21, 3] metres in camera axes, in the dataset's order of joints.
-        vertices: [N, V, 3] metres, of MANO 778.
-        count: how many there are to be; None for any number.
+        vertices: [N, V, 3] metres; MANO has 778.
+        count: the expected number of hands; None accepts any number.
 
     Raises:
-        ValueError: another number of hands or joints, or numbers that are not finite.
+        ValueError: the number of hands or joints is wrong, or a value is not finite.
     """
     path, joints, vertices = pathlib.Path(path), np.asarray(joints), np.asarray(vertices)
     check(path, joints.shape[1] if joints.ndim == 3 else 0)
     if joints.shape[2:] != (3,) or vertices.shape[::2] != joints.shape[::2]:
         raise ValueError(
-            f"FreiHAND's file has [N, 21, 3] joints and [N, V, 3] vertices, not {joints.shape} "
-            f"and {vertices.shape}."
+            f"Joints {joints.shape} and vertices {vertices.shape} do not fit FreiHAND's file: it "
+            "holds [N, 21, 3] joints and [N, V, 3] vertices."
         )
     if count is not None and len(joints) != count:
-        raise ValueError(f"FreiHAND's evaluation set has {count} hands, not {len(joints)}.")
+        raise ValueError(
+            f"FreiHAND's evaluation set has {count} hands, not {len(joints)}: prepare all of it."
+        )
     for name, values in (("joints", joints), ("vertices", vertices)):
         wrong = np.flatnonzero(~np.isfinite(values).all((1, 2)))
         if len(wrong):
@@ -62,7 +64,7 @@ def read(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
     """Returns the joints [N, 21, 3] and vertices [N, V, 3] of a file that `write` wrote.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: the file cannot be read, or is not [joints, vertices].
     """
     try:
         joints, vertices = (np.array(part, np.float64) for part in json.loads(path.read_text()))

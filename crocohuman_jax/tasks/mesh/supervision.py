@@ -1,7 +1,8 @@
-"""Labels as predictions are compared with them: by the loss, and by an evaluation.
+"""Makes from labels the targets of the loss and the ground truth of an evaluation.
 
-The loss looks at the trained points and at what few vertices it needs. An evaluation looks at the
-measured points and at the whole mesh, and prefers annotations to what parameters give.
+The loss uses the trained points and only the vertices that it needs. An evaluation uses the
+measured points and the whole mesh; it prefers annotated points and meshes to those that the body
+model gives for the true parameters.
 """
 
 import jax.numpy as jnp
@@ -11,12 +12,12 @@ from crocohuman_jax.body_models import cameras, rotations
 
 
 def targets(batch, models: bodies_lib.Bodies, landmarks) -> dict:
-    """Returns what the loss compares predictions with.
+    """Returns the targets that the loss compares predictions with.
 
     Args:
-        batch: of `labelled_people`.
-        models: pose the true parameters.
-        landmarks: the L trained points on their meshes.
+        batch: a batch of `labelled_people`.
+        models: the body models that pose the true parameters.
+        landmarks: gives the L trained points from vertices and joints.
 
     Returns:
         turns [B, K, 3, 3], betas [B, S], vertices [B, V, 3], places [B, K, 3], keypoints [B, L, 3]
@@ -36,7 +37,7 @@ def targets(batch, models: bodies_lib.Bodies, landmarks) -> dict:
         "vertices": vertices,
         "places": places,
         "keypoints": jnp.where(exact, jnp.concatenate([seen, certain], -1), batch["keypoints"]),
-        # Annotated joints are better than those of a pseudo truth.
+        # Annotated joints are more accurate than joints of estimated parameters.
         "joints": jnp.where(
             batch["joints"][..., 3:].any(1, keepdims=True), batch["joints"], joints
         ),
@@ -45,7 +46,7 @@ def targets(batch, models: bodies_lib.Bodies, landmarks) -> dict:
 
 
 def truth(batch, bodies: bodies_lib.Bodies) -> dict:
-    """Returns the true mesh and points, as annotated or else of the true parameters.
+    """Returns the true mesh and points: annotated ones, else those of the true parameters.
 
     Returns:
         vertices [B, V, 3]; points [B, P, 3]; has_mesh, has_points and annotated (whether the
@@ -55,12 +56,12 @@ def truth(batch, bodies: bodies_lib.Bodies) -> dict:
     vertices, places = bodies.truth(batch["betas"], turns, batch["gender"])
     points, has_mesh = bodies.measured(vertices, places), batch["has_mesh"]
     joints = measured(bodies, batch["joints"], root=True)
-    annotated = joints[..., 3].min(-1)  # all of them
+    annotated = joints[..., 3].min(-1)  # annotated only if all joints are
     seen = annotated[:, None, None] > 0
-    # Annotated joints lie where the camera sees them, parameters give a mesh about its origin.
+    # Annotated joints are in camera space, but parameters give a mesh around its own origin.
     vertices += jnp.where(seen, joints[:, :1, :3] - points[:, :1], 0)
     points = jnp.where(seen, joints[..., :3], points)
-    if "vertices" in batch:  # annotated ones lie about annotated joints
+    if "vertices" in batch:  # annotated vertices are in the coordinates of annotated joints
         meshed = batch["has_vertices"] * (annotated > 0)
         vertices = jnp.where(meshed[:, None, None] > 0, batch["vertices"], vertices)
         has_mesh = jnp.maximum(has_mesh, meshed)
@@ -74,6 +75,6 @@ def truth(batch, bodies: bodies_lib.Bodies) -> dict:
 
 
 def measured(bodies: bodies_lib.Bodies, rows, root: bool = False):
-    """Returns the measured points among the trained ones [B, L, C], with the root or not."""
+    """Returns the measured points of the trained ones [B, L, C]; `root` keeps root-only ones."""
     at = bodies.among_trained(root)
     return rows[:, at] * (at >= 0)[:, None]
