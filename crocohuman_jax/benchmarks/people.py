@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from crocohuman_jax.synthetic import recording
+from crocohuman_jax.synthetic import takes
 from crocohuman_jax.synthetic.graphics import kernels
 
 PER_TAKE = 4  # pictures of each person: two instants, two cameras
@@ -42,7 +42,7 @@ def measure(kind: str, people: int, warmup: int, size: int, supersample: int) ->
         pictures_per_second, seconds per picture (median and spread over persons), peak_mb, and the
         settings.
     """
-    recipe = recording.Recipe(
+    recipe = takes.Recipe(
         kinds=(kind,),
         people=warmup + people,
         instants=2,
@@ -53,7 +53,7 @@ def measure(kind: str, people: int, warmup: int, size: int, supersample: int) ->
     times = []
     for sequence in recipe.sequences():
         start = time.perf_counter()
-        recorded = recording.record(recipe, *sequence)
+        recorded = takes.record(recipe, *sequence)
         for number in range(PER_TAKE):
             recorded.frame(*divmod(number, 2))
         times.append((time.perf_counter() - start) / PER_TAKE)

@@ -18,7 +18,7 @@ class Skip(Exception):
 
 
 def inside(settings, folder: pathlib.Path, name: str) -> pathlib.Path:
-    """Returns the path of a file in a source folder, see `filenames.within`.
+    """Returns the path of a file in a source folder, see `files.within`.
 
     Args:
         settings: `pipeline.Settings`, of which `follow_links` is used.

@@ -1,4 +1,4 @@
-"""Renders the built-in synthetic people: `recording` films moving people in scenes.
+"""Renders the built-in synthetic people: `takes` films moving people in scenes.
 
 Numpy only, without learned parts.
 """

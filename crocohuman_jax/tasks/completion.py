@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crocohuman_jax import models
-from crocohuman_jax.data.streams import augmentation, masking, pairs
+from crocohuman_jax.data.streams import masking, pair_augmentation, pairs
 from crocohuman_jax.metrics import losses
 from crocohuman_jax.models import attention, croco, flops, layers, pixels
 from crocohuman_jax.tasks import Task
@@ -57,7 +57,7 @@ def make(config) -> Task:
     def held_out():
         # Every run masks held-out pairs in the same way, whatever the rule in training.
         still = mask | {"rule": "fixed", "visible": 0, "scope": "global"}
-        center = augmentation.Augment(crop="center")
+        center = pair_augmentation.Augment(crop="center")
         try:
             return stream("validation", still, center, data.held_out_pairs)
         except pairs.NoPairs as reason:
@@ -72,7 +72,7 @@ def make(config) -> Task:
         predict=completion.predict,
         picture=picture,
         flops=completion.flops,
-        train=lambda: stream("train", mask, augmentation.Augment(**data.augment), None),
+        train=lambda: stream("train", mask, pair_augmentation.Augment(**data.augment), None),
         held_out=held_out,
         axes=croco.AXES,
         example_batch=lambda count: completion.example_batch(count, mask),
@@ -212,7 +212,9 @@ class Completion:
         nobody = np.zeros((count, patches), bool)
         shown = draw(nobody, nobody[:, 0], rng.random((count, patches)))
         images = rng.integers(0, 256, (2, count, *self.image, 3), np.uint8)
-        color = [augmentation.Augment(brightness=0.4).draw(rng)["color"] for _ in range(2 * count)]
+        color = [
+            pair_augmentation.Augment(brightness=0.4).draw(rng)["color"] for _ in range(2 * count)
+        ]
         return {
             "target": images[0],
             "reference": images[1],

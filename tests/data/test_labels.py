@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from crocohuman_jax.data import crop
 from crocohuman_jax.data.preparation import pipeline, shard_writer
 from crocohuman_jax.data.storage import fields, labels, records, synthetic_truth
-from crocohuman_jax.data.streams import placing
+from crocohuman_jax.data.streams import person_augmentation
 
 NAMES = ("head", "hand", "foot")
 
@@ -70,7 +70,9 @@ def test_a_label_that_is_declared_once_is_stored_cropped_turned_and_mirrored(tmp
     assert "3 contacts, the dataset 2 names" in labels.fault(moved, NAMES[:2])
     read = write(tmp_path, [told(), moved]).read(1)
     np.testing.assert_allclose(read["contacts"], moved["contacts"])
-    mirrored = placing.place(np.array([40.0, 40, 80]), placing.UNCHANGED, True)
+    mirrored = person_augmentation.place(
+        np.array([40.0, 40, 80]), person_augmentation.UNCHANGED, True
+    )
     seen = fields.placed(new, read["contacts"], mirrored, (2, 1, 0), ())
     np.testing.assert_allclose(seen, [[-1, 1, 3], [0, 0, 2], [1, -1, 1]])
 

@@ -14,7 +14,7 @@ import scipy.ndimage
 
 from crocohuman_jax.body_models import cameras, joint_names, lbs, loading, rotations
 from crocohuman_jax.data.storage import labels, records, synthetic_truth
-from crocohuman_jax.data.streams import placing, targets
+from crocohuman_jax.data.streams import person_augmentation, person_labels
 
 SIDE = 96
 RNG = np.random.default_rng(0)
@@ -67,14 +67,17 @@ def silhouette(frames, row, placed):
 def test_the_mesh_of_what_is_known_lies_on_the_silhouette(frames, kind, flip):
     """Left hands are mirrored, and so are right ones."""
     form = crowds.form(MODELS[kind])
-    known = targets.Known(frames, form)
+    known = person_labels.Known(frames, form)
     sides = set()
     for row in np.flatnonzero(known.wanted(frames)):
         mine = known.read(int(row))
         sides.add((known.truths.read(int(row))["side"], mine["mirrored"]))
-        change = placing.UNCHANGED | {"scale": 1.15, "angle": np.random.default_rng(row).normal()}
-        placed = placing.place(mine["crop"], change, flip != mine["mirrored"])
-        element = targets.moved(mine, placed, form)
+        change = person_augmentation.UNCHANGED | {
+            "scale": 1.15,
+            "angle": np.random.default_rng(row).normal(),
+        }
+        placed = person_augmentation.place(mine["crop"], change, flip != mine["mirrored"])
+        element = person_labels.moved(mine, placed, form)
         vertices, shown = drawn(element, form.kind), silhouette(frames, int(row), placed)
         # Two pixels: what the models do not fit of the built-in people, see `open_fit`.
         assert vertices[scipy.ndimage.binary_dilation(shown, iterations=2)].sum() >= 0.98
@@ -88,11 +91,13 @@ def test_the_mesh_of_what_is_known_lies_on_the_silhouette(frames, kind, flip):
 def test_a_wrong_side_or_flip_would_be_seen(frames):
     """The measure of the test above tells the truth from its mirror image."""
     form = crowds.form("open_hand_right")
-    known, shares = targets.Known(frames, form), []
+    known, shares = person_labels.Known(frames, form), []
     for row in np.flatnonzero(known.wanted(frames)):
         mine = known.read(int(row))
-        placed = placing.place(mine["crop"], placing.UNCHANGED, not mine["mirrored"])
-        vertices = drawn(targets.moved(mine, placed, form), form.kind)
+        placed = person_augmentation.place(
+            mine["crop"], person_augmentation.UNCHANGED, not mine["mirrored"]
+        )
+        vertices = drawn(person_labels.moved(mine, placed, form), form.kind)
         near = scipy.ndimage.binary_dilation(silhouette(frames, int(row), placed), iterations=2)
         shares.append(vertices[near].sum())
     assert np.mean(shares) < 0.6
@@ -101,7 +106,7 @@ def test_a_wrong_side_or_flip_would_be_seen(frames):
 def test_bodies_and_hands_of_one_folder_are_told_apart(frames):
     taken = {}
     for kind, name in MODELS.items():
-        wanted = targets.Known(frames, crowds.form(name)).wanted(frames)
+        wanted = person_labels.Known(frames, crowds.form(name)).wanted(frames)
         assert wanted.dtype == bool and wanted.shape == (len(frames),)
         assert {s.rpartition("/")[2] for s in frames.index["sequence"][wanted]} == {kind}
         taken[kind] = wanted
@@ -112,13 +117,16 @@ def test_bodies_and_hands_of_one_folder_are_told_apart(frames):
 def test_built_in_people_need_the_open_models(frames, kind):
     form = dataclasses.replace(crowds.form("open_body"), kind=kind)
     with pytest.raises(ValueError, match=f"not of {kind!r}: set config.body.model to open_body"):
-        targets.Known(frames, form)
+        person_labels.Known(frames, form)
 
 
 def test_fewer_betas_are_the_first_ones(frames):
     whole, form = crowds.form("open_body"), crowds.form("open_body", betas=3)
     form = dataclasses.replace(form, root_shapes=whole.root_shapes[:3])
-    few, all_ = targets.Known(frames, form).read(0), targets.Known(frames, whole).read(0)
+    few, all_ = (
+        person_labels.Known(frames, form).read(0),
+        person_labels.Known(frames, whole).read(0),
+    )
     np.testing.assert_array_equal(few["betas"], all_["betas"][:3])
     assert len(few["betas"]) == 3 and few["has_shape"] and few["exact"]
 
@@ -126,11 +134,18 @@ def test_fewer_betas_are_the_first_ones(frames):
 def test_what_is_known_has_one_form(frames, tmp_path):
     """So that people of different folders can be stacked."""
     form = crowds.form("open_body")
-    sources = [targets.Known(frames, form), labelled(tmp_path, [{}], joint_names.PEOPLE, form)]
+    sources = [
+        person_labels.Known(frames, form),
+        labelled(tmp_path, [{}], joint_names.PEOPLE, form),
+    ]
     shapes = []
     for source in sources:
         known = source.read(0)
-        element = targets.moved(known, placing.place(known["crop"], placing.UNCHANGED, False), form)
+        element = person_labels.moved(
+            known,
+            person_augmentation.place(known["crop"], person_augmentation.UNCHANGED, False),
+            form,
+        )
         shapes.append({name: (value.shape, value.dtype) for name, value in element.items()})
     assert shapes[0] == shapes[1]
     assert shapes[0]["keypoints"] == ((25, 3), np.float32)
@@ -149,7 +164,7 @@ def labelled(folder, people, names, form, **columns):
     writer.close()
     shards = {"train": [(len(people), path.stat().st_size)]}
     records.write_metadata(folder / labels.NAME, labels.features(), shards, name=labels.NAME)
-    return targets.Labelled(types.SimpleNamespace(folder=folder), form)
+    return person_labels.Labelled(types.SimpleNamespace(folder=folder), form)
 
 
 def told(names, form):
@@ -201,7 +216,9 @@ def test_a_person_without_annotations_has_none(tmp_path):
     known = labelled(
         tmp_path, [nothing | {"intrinsics": np.zeros(4)}], joint_names.PEOPLE, form
     ).read(0)
-    element = targets.moved(known, placing.place(known["crop"], placing.UNCHANGED, True), form)
+    element = person_labels.moved(
+        known, person_augmentation.place(known["crop"], person_augmentation.UNCHANGED, True), form
+    )
     for name in ("has_pose", "has_shape", "exact", "pose", "betas", "matrix", "joints"):
         assert not element[name].any(), name
     assert not element["keypoints"][:, 2].any()
@@ -256,8 +273,8 @@ def test_hands_of_the_other_side_are_mirrored_and_have_their_own_mean_pose(tmp_p
     np.testing.assert_allclose(left["pose"], pose + form.mean_pose * [1, -1, -1], atol=1e-6)
     assert (right["mirrored"], left["mirrored"], neither["mirrored"]) == (False, True, False)
     assert right["has_pose"] and left["has_pose"] and not neither["has_pose"]
-    placed = placing.place(left["crop"], placing.UNCHANGED, True)
-    element = targets.moved(left, placed, form)
+    placed = person_augmentation.place(left["crop"], person_augmentation.UNCHANGED, True)
+    element = person_labels.moved(left, placed, form)
     np.testing.assert_allclose(
         element["pose"][1:], (pose * [1, -1, -1] + form.mean_pose)[1:], atol=1e-6
     )
@@ -271,7 +288,11 @@ def test_the_points_of_a_mirrored_body_change_sides(tmp_path):
     form = crowds.form("open_body")
     known = labelled(tmp_path, [{}], joint_names.PEOPLE, form).read(0)
     plain, mirrored = (
-        targets.moved(known, placing.place(known["crop"], placing.UNCHANGED, flip), form)
+        person_labels.moved(
+            known,
+            person_augmentation.place(known["crop"], person_augmentation.UNCHANGED, flip),
+            form,
+        )
         for flip in (False, True)
     )
     left, right = (form.names.index(f"{side}_ankle") for side in ("left", "right"))
@@ -283,7 +304,9 @@ def test_the_points_of_a_mirrored_body_change_sides(tmp_path):
         fx, fy, cx, cy = known["intrinsics"]
         points = known["joints"][:, :3] + [0, 0, 1]
         pixels = points[:, :2] / points[:, 2:] * [fx, fy] + [cx, cy]
-        placed = placing.place(known["crop"], placing.UNCHANGED, element is mirrored)
+        placed = person_augmentation.place(
+            known["crop"], person_augmentation.UNCHANGED, element is mirrored
+        )
         seen = (points @ placed.turn.T) @ element["matrix"].T
         np.testing.assert_allclose(seen[:, :2] / seen[:, 2:], placed.points(pixels), atol=1e-4)
 
@@ -296,9 +319,9 @@ def test_annotated_meshes_come_where_they_are_wanted(tmp_path):
         known = labelled(tmp_path / str(wanted.vertices), people, joint_names.HAND, wanted)
         for row in range(3):
             mine = known.read(row)
-            change = placing.UNCHANGED | {"angle": 0.3}
-            placed = placing.place(mine["crop"], change, True)
-            element = targets.moved(mine, placed, wanted)
+            change = person_augmentation.UNCHANGED | {"angle": 0.3}
+            placed = person_augmentation.place(mine["crop"], change, True)
+            element = person_labels.moved(mine, placed, wanted)
             if not wanted.vertices:
                 assert not {"vertices", "has_vertices"} & set(element)
                 continue
@@ -323,9 +346,9 @@ def test_labels_of_hands_and_a_model_of_bodies_do_not_go_together(tmp_path):
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_mean_person_faces_the_camera_upright(frames, kind):
     form = crowds.form(MODELS[kind])
-    known = targets.Known(frames, form)
+    known = person_labels.Known(frames, form)
     rows = np.flatnonzero(known.wanted(frames))
-    turns, betas = targets.mean([(known, rows)], form)
+    turns, betas = person_labels.mean([(known, rows)], form)
     assert turns.shape == (form.joints, 3, 3) and betas.shape == (10,)
     np.testing.assert_allclose(turns @ np.swapaxes(turns, 1, 2), np.eye(3) + 0 * turns, atol=1e-9)
     np.testing.assert_allclose(np.linalg.det(turns), 1)
@@ -334,7 +357,7 @@ def test_the_mean_person_faces_the_camera_upright(frames, kind):
     # Up in the model is up in the picture, and its front looks at the camera.
     np.testing.assert_array_equal(turns[0] @ [0, 1, 0], [0, -1, 0])
     np.testing.assert_array_equal(turns[0] @ [0, 0, 1], [0, 0, -1])
-    few = targets.mean([(known, rows)], form, count=3)[1]
+    few = person_labels.mean([(known, rows)], form, count=3)[1]
     wanted = np.mean([people[i]["betas"] for i in (0, (len(rows) - 1) // 2, len(rows) - 1)], 0)
     np.testing.assert_allclose(few, wanted, atol=1e-6)
 
@@ -351,21 +374,21 @@ def test_the_mean_is_of_those_whose_pose_and_shape_are_known(tmp_path):
         {"model": "", "betas": 100 + betas},
     ]
     known = labelled(tmp_path, people, joint_names.HAND, form)
-    turns, mean = targets.mean([(known, np.arange(5))], form)
+    turns, mean = person_labels.mean([(known, np.arange(5))], form)
     np.testing.assert_allclose(mean, betas, atol=1e-6)
     wanted = np.asarray(rotations.exp(jnp.asarray(pose + form.mean_pose)))
     np.testing.assert_allclose(turns[1:], wanted[1:], atol=1e-5)
     parts = [(known, np.array([4])), (known, np.array([0, 3])), (known, np.array([1, 2]))]
-    for found, expected in zip(targets.mean(parts, form), (turns, mean), strict=True):
+    for found, expected in zip(person_labels.mean(parts, form), (turns, mean), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)  # of all folders
-    nobody = targets.mean([(known, np.array([4]))], form)
+    nobody = person_labels.mean([(known, np.array([4]))], form)
     np.testing.assert_array_equal(nobody[0][1:], np.eye(3) + 0 * turns[1:])
     np.testing.assert_array_equal(nobody[1], 0)
 
 
 def test_what_is_known_of_built_in_people_is_their_truth(frames):
     form = crowds.form("open_body")
-    known, truths = targets.Known(frames, form), synthetic_truth.Truths(frames.folder)
+    known, truths = person_labels.Known(frames, form), synthetic_truth.Truths(frames.folder)
     row = int(np.flatnonzero(known.wanted(frames))[0])
     mine, theirs = known.read(row), truths.read(row)
     np.testing.assert_array_equal(mine["intrinsics"], theirs["intrinsics"])

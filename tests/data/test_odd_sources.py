@@ -13,8 +13,8 @@ from crocohuman_jax.configuration import registry
 from crocohuman_jax.data import loader
 from crocohuman_jax.data.preparation import pipeline
 from crocohuman_jax.data.storage import records
-from crocohuman_jax.data.streams import augmentation, pairs
 from crocohuman_jax.data.streams import groups as groups_lib
+from crocohuman_jax.data.streams import pair_augmentation, pairs
 
 
 def prepare(source, output, dataset="pairs_folder", options=(), **more):
@@ -81,7 +81,7 @@ def stream(folder, **change):
         size=(64, 64),
         patch=16,
         mask={"mode": "human", "ratio": 0.5, "rule": "fixed", "visible": 0},
-        change=augmentation.Augment(**change),
+        change=pair_augmentation.Augment(**change),
         kinds={"view": 1.0, "pose": 1.0},
         weights=(),
         gap=(1, 0),

@@ -11,7 +11,7 @@ import pytest
 from crocohuman_jax.data import loader
 from crocohuman_jax.data.preparation import pipeline
 from crocohuman_jax.data.storage import records
-from crocohuman_jax.data.streams import augmentation, pairs
+from crocohuman_jax.data.streams import pair_augmentation, pairs
 
 MASK = {"mode": "human", "ratio": 0.75, "rule": "max_human", "visible": 0, "multiple": 4}
 
@@ -21,7 +21,7 @@ def stream(folders, split="train", **options):
         "size": (64, 64),
         "patch": 16,
         "mask": MASK,
-        "change": augmentation.Augment(brightness=0.4, contrast=0.4, saturation=0.4),
+        "change": pair_augmentation.Augment(brightness=0.4, contrast=0.4, saturation=0.4),
         "kinds": {"view": 1.0, "pose": 1.0},
         "weights": (),
         "gap": (1, 0),
@@ -243,7 +243,9 @@ def test_held_out_pairs_are_spread_and_repeat_no_target_before_all_were_there(tm
 
 
 def test_held_out_pairs_come_once_with_a_stranger_and_weights(prepared):
-    held_out = stream(prepared, "validation", count=10, change=augmentation.Augment(crop="center"))
+    held_out = stream(
+        prepared, "validation", count=10, change=pair_augmentation.Augment(crop="center")
+    )
     batches = list(loader.evaluation(held_out, 4))
     assert [batch["weight"].tolist() for batch in batches] == [[1] * 4, [1] * 4, [1, 1, 0, 0]]
     assert all(batch["unrelated"].shape == (4, 64, 64, 3) for batch in batches)
@@ -312,7 +314,7 @@ def test_a_batch_must_divide_over_what_shares_it():
 def test_crops_move_picture_and_silhouette_together():
     image = np.arange(100 * 90 * 3, dtype=np.uint8).reshape(100, 90, 3)
     for where, corner in (((0, 0), (0, 0)), ((0.999, 0.999), (36, 26)), ((1, 1), (36, 26))):
-        cut = augmentation.cut(image, np.array(where, float), (64, 64))
+        cut = pair_augmentation.cut(image, np.array(where, float), (64, 64))
         np.testing.assert_array_equal(cut, image[corner[0] :, corner[1] :][:64, :64])
 
 
@@ -320,14 +322,14 @@ def test_turning_moves_picture_and_silhouette_together():
     silhouette = np.zeros((64, 64), bool)
     silhouette[8:24, 24:40] = True
     image = np.where(silhouette, 255, 0).astype(np.uint8)[..., None].repeat(3, -1)
-    square = augmentation._square()
-    np.testing.assert_array_equal(augmentation.warp(image, square), image)
-    change = augmentation.Augment(rotation=30.0, homography=0.1).draw(np.random.default_rng(0))
-    turned = [augmentation.warp(a, change["corners"]) for a in (image, silhouette)]
+    square = pair_augmentation._square()
+    np.testing.assert_array_equal(pair_augmentation.warp(image, square), image)
+    change = pair_augmentation.Augment(rotation=30.0, homography=0.1).draw(np.random.default_rng(0))
+    turned = [pair_augmentation.warp(a, change["corners"]) for a in (image, silhouette)]
     assert (turned[0][..., 0] > 127).sum() > 50
     assert ((turned[0][..., 0] > 127) != turned[1]).mean() < 0.01
     assert (turned[1] != silhouette).mean() > 0.01
-    quarter = augmentation.warp(
+    quarter = pair_augmentation.warp(
         silhouette, square[[1, 2, 3, 0]]
     )  # corners one further: a quarter turn
     np.testing.assert_array_equal(quarter, np.rot90(silhouette, 1))
@@ -335,6 +337,6 @@ def test_turning_moves_picture_and_silhouette_together():
 
 def test_augment_settings_out_of_range_are_named():
     with pytest.raises(ValueError, match="augment.crop is 'corner', but must be 'random' or"):
-        augmentation.Augment(crop="corner")
+        pair_augmentation.Augment(crop="corner")
     with pytest.raises(ValueError, match="augment.contrast is 4. Set it to a number of at least 0"):
-        augmentation.Augment(contrast=4)
+        pair_augmentation.Augment(contrast=4)

@@ -13,9 +13,9 @@ from crocohuman_jax.data import loader
 from crocohuman_jax.data.preparation import pipeline
 from crocohuman_jax.data.storage import records
 from crocohuman_jax.data.streams import groups as groups_lib
-from crocohuman_jax.data.streams import labelled_people, placing
+from crocohuman_jax.data.streams import labelled_people, person_augmentation
 
-CHANGE = placing.Change(flip=0.5, scale=0.25, rotation=30, noise=0.4)
+CHANGE = person_augmentation.Change(flip=0.5, scale=0.25, rotation=30, noise=0.4)
 BODY, HAND = crowds.form("open_body"), crowds.form("open_hand_right")
 
 
@@ -163,7 +163,7 @@ def test_one_picture_has_no_second(tracks):
 @pytest.mark.parametrize("form", [BODY, HAND], ids=["body", "hand"])
 def test_the_second_picture_shares_the_group(builtin, second, form):
     index = records.Frames(builtin).index
-    change = placing.Change(scale=0.1)
+    change = person_augmentation.Change(scale=0.1)
     drawn = draws(builtin, second=second, form=form, change=change)
     assert {d["row"] for d in drawn} == set(sources(builtin, form=form)[0].rows.tolist())
     same, other = ("instant", "camera") if second == "view" else ("camera", "instant")
@@ -190,7 +190,9 @@ def test_a_picture_without_partners_is_its_own_second(tracks, photos):
     alone = {d["row"] for d in drawn if d["second"] == d["row"]}
     assert alone == set(range(4, 12))
     # It is changed by itself.
-    element = stream(photos, second="same", change=placing.Change(scale=0.2)).elements[0]
+    element = stream(photos, second="same", change=person_augmentation.Change(scale=0.2)).elements[
+        0
+    ]
     assert np.abs(element["image"].astype(int) - element["second"]).mean() > 1
 
 
@@ -201,7 +203,7 @@ def test_a_picture_beside_groups_of_others_is_its_own_second(tmp_path):
     crowds.drawn(output, sequences=2, instants=4, splits="train+train", faults=faults)
     index = records.Frames(output).index
     assert (index["pose_group"] == -1).sum() == 1 and len(index["instant"]) == 5
-    for d in draws(output, second="pose", change=placing.Change(), first=5):
+    for d in draws(output, second="pose", change=person_augmentation.Change(), first=5):
         assert index["sequence"][d["row"]] == index["sequence"][d["second"]]
         assert (d["second"] == d["row"]) == (index["pose_group"][d["row"]] == -1)
 
@@ -220,18 +222,23 @@ def test_both_pictures_are_cut_by_what_is_known_of_them(tracks, held_out):
             ("image", "second"), (drawn["row"], drawn["second"]), drawn["changes"], strict=True
         ):
             known = source.notes.read(row)
-            placed = placing.place(known["crop"], change, drawn["flip"])  # of both alike
+            placed = person_augmentation.place(
+                known["crop"], change, drawn["flip"]
+            )  # of both alike
             wanted = placed.picture(source.frames.read(row)[0], 32)
             np.testing.assert_array_equal(element[name], wanted)
         assert element["row"] == drawn["row"]
         flips.add(drawn["flip"])
         if held_out:
-            assert drawn["changes"] == [placing.UNCHANGED] * 2 and (element["color"] == 1).all()
+            assert (
+                drawn["changes"] == [person_augmentation.UNCHANGED] * 2
+                and (element["color"] == 1).all()
+            )
     assert flips == ({False} if held_out else {False, True})
 
 
 def test_left_hands_appear_as_right_ones_in_both_pictures(builtin):
-    change = placing.Change()
+    change = person_augmentation.Change()
     one = stream(builtin, form=HAND, second="view", change=change)
     source = sources(builtin, form=HAND, second="view")[0]
     mirrored = set()
@@ -241,7 +248,9 @@ def test_left_hands_appear_as_right_ones_in_both_pictures(builtin):
         mirrored.add(known["mirrored"])
         for name in ("row", "second"):
             frame = source.frames.read(drawn[name])[0][:, :: -1 if known["mirrored"] else 1]
-            wanted = placing.place((48, 48, 96), placing.UNCHANGED, False).picture(frame, 32)
+            wanted = person_augmentation.place(
+                (48, 48, 96), person_augmentation.UNCHANGED, False
+            ).picture(frame, 32)
             picture = element["image" if name == "row" else "second"]
             np.testing.assert_array_equal(picture, wanted)
     assert mirrored == {True, False}

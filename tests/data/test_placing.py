@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crocohuman_jax.body_models import joint_names, lbs, loading, rotations
-from crocohuman_jax.data.streams import placing
+from crocohuman_jax.data.streams import person_augmentation
 
 CASES = {
     "as it is": (1.0, 0.0, False),
@@ -19,8 +19,8 @@ CASES = {
 
 
 def place(crop, scale=1.0, angle=0.0, flipped=False):
-    change = placing.UNCHANGED | {"scale": scale, "angle": angle}
-    return placing.place(np.asarray(crop), change, flipped)
+    change = person_augmentation.UNCHANGED | {"scale": scale, "angle": angle}
+    return person_augmentation.place(np.asarray(crop), change, flipped)
 
 
 def spot(size, at, radius):
@@ -169,7 +169,7 @@ def test_a_mirrored_left_hand_is_posed_as_a_right_one(angle):
 
 
 def test_changes_are_drawn_within_their_limits():
-    change = placing.Change(flip=0.5, scale=0.25, rotation=30, still=0.6, noise=0.4)
+    change = person_augmentation.Change(flip=0.5, scale=0.25, rotation=30, still=0.6, noise=0.4)
     rng = np.random.default_rng(0)
     drawn = [change.draw(rng) for _ in range(4000)]
     scale = np.array([d["scale"] for d in drawn])
@@ -189,7 +189,7 @@ def test_changes_are_drawn_within_their_limits():
 def test_no_change_changes_nothing():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        drawn = placing.Change().draw(rng)
+        drawn = person_augmentation.Change().draw(rng)
         assert drawn["scale"] == 1 and drawn["angle"] == 0 and (drawn["color"] == 1).all()
 
 
@@ -205,4 +205,4 @@ def test_no_change_changes_nothing():
 )
 def test_changes_out_of_range_are_named(option, message):
     with pytest.raises(ValueError, match=message):
-        placing.Change(**option)
+        person_augmentation.Change(**option)

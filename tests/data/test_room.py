@@ -13,10 +13,10 @@ from crocohuman_jax.configuration import registry
 from crocohuman_jax.data import datasets
 from crocohuman_jax.data.preparation import pipeline
 from crocohuman_jax.data.storage import records
-from crocohuman_jax.data.streams import labelled_people, placing
+from crocohuman_jax.data.streams import labelled_people, person_augmentation
 
 BODY = crowds.form("open_body")
-CHANGE = placing.Change(flip=0.5, scale=0.25, rotation=30)  # as configs/mesh.py has it
+CHANGE = person_augmentation.Change(flip=0.5, scale=0.25, rotation=30)  # as configs/mesh.py has it
 
 
 def prepared(tmp_path, size, enlarge):
@@ -42,7 +42,9 @@ def worst(folder):
     )
     known = square[0].notes.read(0)
     change = {"scale": 1.25, "angle": np.pi / 4}
-    return placing.place(known["crop"], change, False).picture(frames.read(0)[0], 224), known
+    return person_augmentation.place(known["crop"], change, False).picture(
+        frames.read(0)[0], 224
+    ), known
 
 
 def test_frames_with_labels_are_by_default_large_enough_for_every_crop(tmp_path):
@@ -93,12 +95,16 @@ def test_training_warns_of_frames_that_are_too_small(tmp_path, caplog, size, enl
 
 def test_how_far_a_crop_reaches_is_never_exceeded():
     """The corners of a thousand drawn crops lie within the square that `reach` says."""
-    for change in (CHANGE, placing.Change(scale=0.1, rotation=10), placing.Change()):
+    for change in (
+        CHANGE,
+        person_augmentation.Change(scale=0.1, rotation=10),
+        person_augmentation.Change(),
+    ):
         rng = np.random.default_rng(0)
         far = 0.0
         for _ in range(1000):
             drawn = change.draw(rng)
-            matrix = placing.place(np.array([0, 0, 2.0]), drawn, False).frame_from_crop
+            matrix = person_augmentation.place(np.array([0, 0, 2.0]), drawn, False).frame_from_crop
             corners = matrix[:2, :2] @ np.array([[-1, 1, 1, -1], [-1, -1, 1, 1]])
             far = max(far, np.abs(corners).max())
         assert 0.97 * change.reach < far <= change.reach + 1e-9

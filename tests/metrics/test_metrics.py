@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crocohuman_jax.metrics import acceleration, alignment, pose, scores
+from crocohuman_jax.metrics import acceleration, alignment, freihand_scores, pose
 
 PAIRED = {
     "mpjpe": lambda p, t, w=None: pose.mpjpe(p, t, weights=w),
@@ -132,7 +132,7 @@ def test_equal_points_are_measured_from_the_centre_of_the_truth():
 def test_f_counts_what_is_strictly_nearer():
     truth = np.array([[0, 0, 0], [1, 0, 0]], np.float32)
     predicted = truth + np.array([0, 2.0**-7, 0], np.float32)  # 7.8125 mm, exactly
-    found = scores.f_score(predicted, truth, [7.8, 7.8125, 7.82])
+    found = freihand_scores.f_score(predicted, truth, [7.8, 7.8125, 7.82])
     np.testing.assert_array_equal(found, [0, 0, 1])
 
 
@@ -140,23 +140,25 @@ def test_f_is_computed_by_hand():
     truth = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]], np.float32)
     predicted = np.array([[0, 0.001, 0], [0.002, 0, 0]], np.float32)
     # Precision 1; of four true points one is near: recall 1/4.
-    assert float(scores.f_score(predicted, truth, [5])[0]) == pytest.approx(2 * 0.25 / 1.25)
+    assert float(freihand_scores.f_score(predicted, truth, [5])[0]) == pytest.approx(
+        2 * 0.25 / 1.25
+    )
 
 
 def test_f_is_symmetric_and_one_for_identical_sets():
     first, second = 0.02 * points(0, (2, 300, 3)), 0.02 * points(1, (2, 280, 3))
-    forth = scores.f_score(first, second, (5, 15))
+    forth = freihand_scores.f_score(first, second, (5, 15))
     assert forth.shape == (2, 2) and np.all((forth > 0) & (forth < 1))
-    np.testing.assert_allclose(forth, scores.f_score(second, first, (5, 15)), rtol=1e-6)
-    np.testing.assert_array_equal(scores.f_score(first, first, (5, 15)), 1)
+    np.testing.assert_allclose(forth, freihand_scores.f_score(second, first, (5, 15)), rtol=1e-6)
+    np.testing.assert_array_equal(freihand_scores.f_score(first, first, (5, 15)), 1)
 
 
 def test_f_of_a_batch_is_that_of_its_examples_and_of_all_pairs():
     first, second = 0.02 * points(0, (3, 1, 300, 3)), 0.02 * points(1, (3, 1, 300, 3))
-    whole = jax.jit(lambda a, b: scores.f_score(a, b, (5, 15)))(first, second)
+    whole = jax.jit(lambda a, b: freihand_scores.f_score(a, b, (5, 15)))(first, second)
     for i in range(3):
         np.testing.assert_array_equal(
-            whole[i, 0], scores.f_score(first[i, 0], second[i, 0], (5, 15))
+            whole[i, 0], freihand_scores.f_score(first[i, 0], second[i, 0], (5, 15))
         )
         pairs = np.linalg.norm(np.float64(first[i, 0])[:, None] - second[i, 0], axis=-1) * 1000
         for k, limit in enumerate((5, 15)):
@@ -169,19 +171,21 @@ def test_f_of_a_batch_is_that_of_its_examples_and_of_all_pairs():
 def test_pck_counts_what_is_at_most_a_threshold_per_point():
     distances = np.array([[0, 10, 30], [5, 25, 99]], np.float32)
     weights = np.array([[1, 1, 0], [1, 1, 0]])
-    hits, seen = scores.pck_hits(distances, [0, 10, 20, 30], weights)
+    hits, seen = freihand_scores.pck_hits(distances, [0, 10, 20, 30], weights)
     assert hits.shape == (2, 3, 4) and seen.shape == (2, 3)
-    curve = scores.pck_curve(hits.sum(0), seen.sum(0))
+    curve = freihand_scores.pck_curve(hits.sum(0), seen.sum(0))
     # Point 0: 1/2, then 1. Point 1: 0, 1/2, 1/2, 1. Point 2 was never seen.
     np.testing.assert_allclose(curve, [0.25, 0.75, 0.75, 1])
     area = 10 * (0.25 / 2 + 0.75 + 0.75 + 1 / 2)
-    assert scores.auc(curve, [0, 10, 20, 30]) == pytest.approx(area / 30)
+    assert freihand_scores.auc(curve, [0, 10, 20, 30]) == pytest.approx(area / 30)
 
 
 def test_the_area_is_one_for_no_error_and_zero_beyond_the_thresholds():
     for distance, area in ((0.0, 1.0), (50.01, 0.0)):
-        hits, seen = scores.pck_hits(np.full((4, 21), distance))
-        assert scores.auc(scores.pck_curve(hits.sum(0), seen.sum(0))) == pytest.approx(area)
+        hits, seen = freihand_scores.pck_hits(np.full((4, 21), distance))
+        assert freihand_scores.auc(
+            freihand_scores.pck_curve(hits.sum(0), seen.sum(0))
+        ) == pytest.approx(area)
 
 
 def test_acceleration_is_computed_by_hand():
@@ -233,7 +237,7 @@ def test_errors_name_what_does_not_fit():
     ):
         pose.mpvpe(a, a, roots=(a[:, :1], a[0, 0]))
     with pytest.raises(ValueError, match=r"Sets \(2, 14, 3\) and \(14, 3\) must be"):
-        scores.f_score(a, a[0], [5])
+        freihand_scores.f_score(a, a[0], [5])
     with pytest.raises(ValueError, match=r"Points \(2, 14, 3\) and target \(14, 3\) must both be"):
         pose.distances(a, a[0])
     with pytest.raises(ValueError, match=r"at least 3 frames, not \(2, 14, 3\)"):
@@ -244,7 +248,7 @@ def test_errors_name_what_does_not_fit():
     with pytest.raises(ValueError, match=r"Valid frames \(3,\) do not fit joints \(4, 14, 3\)"):
         acceleration.acceleration_error(long, long, valid=[True] * 3)
     with pytest.raises(ValueError, match="None of the 2 points was ever seen"):
-        scores.pck_curve(np.zeros((2, 3)), np.zeros(2))
+        freihand_scores.pck_curve(np.zeros((2, 3)), np.zeros(2))
 
 
 def test_bodies_are_measured_as_by_the_references(oracles):
@@ -287,10 +291,12 @@ def test_hands_are_measured_as_by_the_toolbox(oracles, aligned):
         np.testing.assert_allclose(np.mean(distances), mean, atol=1e-3)
         median = 1000 * reference[f"{name}{end}_median"]
         np.testing.assert_allclose(np.median(distances, 0).mean(), median, atol=1e-3)
-        hits, seen = scores.pck_hits(distances)
-        curve = scores.pck_curve(hits.sum(0), seen.sum(0))
+        hits, seen = freihand_scores.pck_hits(distances)
+        curve = freihand_scores.pck_curve(hits.sum(0), seen.sum(0))
         np.testing.assert_allclose(curve, reference[f"{name}{end}_pck"], atol=1e-6)
-        np.testing.assert_allclose(scores.auc(curve), reference[f"{name}{end}_auc"], atol=1e-6)
-    found = scores.f_score(predicted, truth, 1000 * reference["f_thresholds"])
+        np.testing.assert_allclose(
+            freihand_scores.auc(curve), reference[f"{name}{end}_auc"], atol=1e-6
+        )
+    found = freihand_scores.f_score(predicted, truth, 1000 * reference["f_thresholds"])
     wanted = reference["fscore_prec_recall" + ("_aligned" if aligned else "")][..., 0]
     np.testing.assert_allclose(found, wanted, atol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 from crocohuman_jax.data.datasets import synthetic
 from crocohuman_jax.data.preparation import pipeline
 from crocohuman_jax.data.storage import records, synthetic_truth
-from crocohuman_jax.data.streams import augmentation, live, pairs
+from crocohuman_jax.data.streams import live, pair_augmentation, pairs
 from crocohuman_jax.synthetic.figure import parametric
 from crocohuman_jax.synthetic.graphics import rotations
 
@@ -228,7 +228,7 @@ def test_live_pairs_are_the_same_in_processes_and_threads():
             size=(48, 48),
             patch=16,
             mask={"mode": "human", "ratio": 0.5, "rule": "fixed", "visible": 0},
-            change=augmentation.Augment(),
+            change=pair_augmentation.Augment(),
             kinds={"view": 1.0, "pose": 1.0},
             weights=(),
             gap=(1, 0),

@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from crocohuman_jax.synthetic import recording
+from crocohuman_jax.synthetic import takes
 from crocohuman_jax.synthetic.figure import open_models, parametric
 from crocohuman_jax.synthetic.graphics import cameras, rotations
 from crocohuman_jax.synthetic.motion import motion
@@ -19,7 +19,7 @@ def bounds(mask):
 
 @pytest.fixture(scope="module")
 def recorded():
-    return recording.Take(recording.Recipe(**SMALL, seed=5, place="studio"), 0, 0, "body")
+    return takes.Take(takes.Recipe(**SMALL, seed=5, place="studio"), 0, 0, "body")
 
 
 def test_the_box_around_a_person_is_that_of_its_silhouette(recorded):
@@ -37,7 +37,7 @@ def test_the_box_around_a_person_is_that_of_its_silhouette(recorded):
 
 
 def test_a_take_is_the_same_whatever_was_asked_for_first(recorded):
-    again = recording.Take(recorded.recipe, 0, 0, "body")
+    again = takes.Take(recorded.recipe, 0, 0, "body")
     later = again.frame(1, 2)[0]
     np.testing.assert_array_equal(again.frame(0, 1)[0], recorded.frame(0, 1)[0])
     np.testing.assert_array_equal(later, recorded.frame(1, 2)[0])
@@ -73,9 +73,7 @@ def test_a_crop_shows_its_points_and_nothing_behind_the_camera():
 def test_hands_fill_their_close_ups_and_are_seen():
     figure = parametric.load()
     for seed in range(3):
-        recorded = recording.Take(
-            recording.Recipe(**SMALL, kinds=("hand",), seed=seed), 0, 0, "hand"
-        )
+        recorded = takes.Take(takes.Recipe(**SMALL, kinds=("hand",), seed=seed), 0, 0, "hand")
         part = figure.parts.index(f"hand_{recorded.side.lower()}")
         for view in range(3):
             about = recorded.frame(1, view)[1]
@@ -84,11 +82,11 @@ def test_hands_fill_their_close_ups_and_are_seen():
 
 
 def test_gestures_and_actions_can_be_asked_for():
-    recipe = recording.Recipe(**SMALL, hands=("peace",), actions=("walk",))
-    recorded = recording.Take(recipe, 0, 0, "body")
+    recipe = takes.Recipe(**SMALL, hands=("peace",), actions=("walk",))
+    recorded = takes.Take(recipe, 0, 0, "body")
     assert recorded.motion.name == "walk"
     assert recorded.motion.hand_names[recorded.side] == "peace"
-    held = recording.Take(recording.Recipe(**SMALL, hands=("medium_wrap",)), 0, 0, "body")
+    held = takes.Take(takes.Recipe(**SMALL, hands=("medium_wrap",)), 0, 0, "body")
     assert held.poses[0].held and "medium_wrap" in motion.GRASPS
 
 
@@ -114,24 +112,24 @@ def amass(tmp_path):
 
 
 def test_our_people_and_a_users_body_model_move_by_amass(amass, tmp_path):
-    by_ours = recording.Take(recording.Recipe(**SMALL, motions=str(amass)), 0, 0, "body")
+    by_ours = takes.Take(takes.Recipe(**SMALL, motions=str(amass)), 0, 0, "body")
     assert by_ours.motion.name == "clip" and by_ours.frame(0, 0)[1]["joints"].shape == (104, 3)
     open_models.save(open_models.body(), tmp_path / "body.npz")
-    recipe = recording.Recipe(**SMALL, motions=str(amass), model=str(tmp_path / "body.npz"))
-    recording.check_sources(recipe)
-    recorded = recording.Take(recipe, 0, 0, "body")
+    recipe = takes.Recipe(**SMALL, motions=str(amass), model=str(tmp_path / "body.npz"))
+    takes.check_sources(recipe)
+    recorded = takes.Take(recipe, 0, 0, "body")
     picture, about = recorded.frame(0, 0)
     assert picture.std() > 5 and (about["part"] > 0).mean() > 0.03
     assert about["model_pose"].shape == (24, 3) and about["joints"].shape == (24, 3)
     with pytest.raises(ValueError, match="Option model needs kind=body, not hand"):
-        recording.Recipe(kinds=("hand",), model="body.npz")
+        takes.Recipe(kinds=("hand",), model="body.npz")
 
 
 def test_people_stand_before_a_users_pictures(tmp_path):
     colors = np.zeros((60, 80, 3), np.uint8)
     colors[..., 1] = 200
     PIL.Image.fromarray(colors).save(tmp_path / "green.png")
-    recorded = recording.Take(recording.Recipe(**SMALL, pictures=str(tmp_path)), 0, 0, "body")
+    recorded = takes.Take(takes.Recipe(**SMALL, pictures=str(tmp_path)), 0, 0, "body")
     picture, about = recorded.frame(0, 0)
     behind = picture[:8][about["part"][:8] == 0].astype(float).mean(0)
     assert recorded.place.kind == "picture" and behind[1] > 2 * behind[0]

@@ -7,15 +7,15 @@ import runs
 from configs import mesh
 from crocohuman_jax.configuration import durations, registry
 from crocohuman_jax.data import loader
-from crocohuman_jax.data.streams import targets
+from crocohuman_jax.data.streams import person_labels
 from crocohuman_jax.training import loop, sharding
 
 
 def test_the_mean_person_is_read_once_and_never_while_building_or_going_on(
     tmp_path_factory, tmp_path, monkeypatch
 ):
-    happened, mean, batches = [], targets.mean, loader.Batches
-    monkeypatch.setattr(targets, "mean", lambda *a: happened.append("mean") or mean(*a))
+    happened, mean, batches = [], person_labels.mean, loader.Batches
+    monkeypatch.setattr(person_labels, "mean", lambda *a: happened.append("mean") or mean(*a))
     monkeypatch.setattr(
         loader, "Batches", lambda *a, **k: happened.append("batches") or batches(*a, **k)
     )

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 
 from crocohuman_jax.data.formats.samples import Frame, Job, Plan, Sample
-from crocohuman_jax.synthetic import recording
+from crocohuman_jax.synthetic import takes
 
 OPTIONS = {
     "kind": "body",  # or hand, both
@@ -33,7 +33,7 @@ LICENCE = "made by this project; the body is CC0"
 
 def recipe(
     options: Mapping, size: tuple[int, int], seed: int, enlarge: float = 1.25
-) -> recording.Recipe:
+) -> takes.Recipe:
     """Returns the recipe from which the people are made.
 
     Args:
@@ -57,12 +57,12 @@ def recipe(
         )
     lists = {name: tuple(filter(None, options[name].split("+"))) for name in ("actions", "hands")}
     both = options["kind"] == "both"
-    return recording.Recipe(
-        kinds=recording.KINDS if both else (options["kind"],),
+    return takes.Recipe(
+        kinds=takes.KINDS if both else (options["kind"],),
         size=tuple(size),
         seed=seed,
         enlarge=enlarge,
-        **{name: options[name] for name in recording.PLAIN_OPTIONS},
+        **{name: options[name] for name in takes.PLAIN_OPTIONS},
         **lists,
     )
 
@@ -85,7 +85,7 @@ def _check_pairs(options: Mapping) -> None:
 def plan(settings) -> Plan:
     """Lists the frames of every person's takes; see `datasets`."""
     made = _of(settings)
-    recording.check_sources(made)
+    takes.check_sources(made)
     pairs, jobs, owners = settings.options["pairs"], [], {}
     for person, number, kind in made.sequences():
         sequence = name(person, number, kind)
@@ -104,14 +104,14 @@ def plan(settings) -> Plan:
             for view in range(made.views)
         )
         jobs.append(Job(frames, (person, number, kind)))
-    return Plan(tuple(jobs), owners=owners, mark=recording.mark(made))
+    return Plan(tuple(jobs), owners=owners, mark=takes.mark(made))
 
 
 def read(settings, job: Job) -> Iterator[Sample]:
     """Renders the frames of a take; see `datasets`."""
     made = _of(settings)
     try:
-        recorded = recording.record(made, *job.extra)
+        recorded = takes.record(made, *job.extra)
     except ValueError as error:  # a motion, picture or scene of the user is damaged
         yield from (Sample(frame, fault=str(error)) for frame in job.frames)
         return
@@ -131,5 +131,5 @@ def name(person: int, number: int, kind: str) -> str:
     return f"{owner(person)}/take{number}/{kind}"
 
 
-def _of(settings) -> recording.Recipe:
+def _of(settings) -> takes.Recipe:
     return recipe(settings.options, settings.size, settings.seed, settings.enlarge)

@@ -83,7 +83,7 @@ def placed(label: Label, value: np.ndarray, placing, rows, joints):
     Args:
         label: what it is; its crop and intrinsics are the placing's own.
         value: its numbers in the frame.
-        placing: how the frame is cropped, turned and mirrored, a `placing.Placing`.
+        placing: how the frame is cropped, turned and mirrored, a `person_augmentation.Placing`.
         rows: partner of each row of a named label on the other side of the body.
         joints: likewise of each joint of a pose.
     """

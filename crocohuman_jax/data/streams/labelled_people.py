@@ -16,7 +16,7 @@ from crocohuman_jax.configuration import options
 from crocohuman_jax.data import loader
 from crocohuman_jax.data.storage import labels, records, synthetic_truth
 from crocohuman_jax.data.streams import groups as groups_lib
-from crocohuman_jax.data.streams import pairs, placing, targets
+from crocohuman_jax.data.streams import pairs, person_augmentation, person_labels
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Source:
     """A prepared folder with the ground truth or labels of its frames."""
 
     frames: records.Frames
-    notes: targets.Notes
+    notes: person_labels.Notes
     rows: np.ndarray  # rows of the frames that are used
     groups: groups_lib.Groups | None  # finds the second picture; None if it needs no group
     split: str
@@ -53,7 +53,9 @@ class Rows:
 class Draw(grain.transforms.RandomMap):
     """Makes all random choices about an element: its second picture, crops, colours and flip."""
 
-    def __init__(self, sources: list[Source], change: placing.Change | None, second: str):
+    def __init__(
+        self, sources: list[Source], change: person_augmentation.Change | None, second: str
+    ):
         self.sources, self.change, self.second = sources, change, second
 
     def random_map(self, element: tuple[int, int], rng: np.random.Generator) -> dict:
@@ -61,7 +63,7 @@ class Draw(grain.transforms.RandomMap):
         drawn = {"folder": folder, "row": row, "second": self._second(folder, row, rng)}
         count = 1 if drawn["second"] is None else 2
         if self.change is None:
-            return drawn | {"flip": False, "changes": [placing.UNCHANGED] * count}
+            return drawn | {"flip": False, "changes": [person_augmentation.UNCHANGED] * count}
         flip = bool(rng.random() < self.change.flip)
         return drawn | {"flip": flip, "changes": [self.change.draw(rng) for _ in range(count)]}
 
@@ -92,15 +94,15 @@ class Read(grain.transforms.Map):
         source = self.sources[drawn["folder"]]
         known = source.notes.read(drawn["row"])
         flipped = drawn["flip"] != known["mirrored"]
-        placed = placing.place(known["crop"], drawn["changes"][0], flipped)
-        element = targets.moved(known, placed, self.form)
+        placed = person_augmentation.place(known["crop"], drawn["changes"][0], flipped)
+        element = person_labels.moved(known, placed, self.form)
         element["image"] = placed.picture(source.frames.read(drawn["row"], False)[0], self.side)
         element["color"] = np.stack([change["color"] for change in drawn["changes"]])
         element["row"] = np.int32(drawn["row"])
         element["folder"] = np.int32(drawn["folder"])
         if drawn["second"] is not None:
             other = source.notes.read(drawn["second"])
-            placed = placing.place(other["crop"], drawn["changes"][1], flipped)
+            placed = person_augmentation.place(other["crop"], drawn["changes"][1], flipped)
             frame = source.frames.read(drawn["second"], False)[0]
             element["second"] = placed.picture(frame, self.side)
         return element
@@ -163,16 +165,16 @@ def open_sources(
     return found
 
 
-def open_notes(frames: records.Frames, form: form_lib.Form) -> targets.Notes:
+def open_notes(frames: records.Frames, form: form_lib.Form) -> person_labels.Notes:
     """Returns the ground truth or labels of a folder's frames.
 
     Raises:
         ValueError: the folder has neither, or they are of another body model.
     """
     if (frames.folder / synthetic_truth.NAME).is_dir():
-        return targets.Known(frames, form)
+        return person_labels.Known(frames, form)
     if (frames.folder / labels.NAME).is_dir():
-        return targets.Labelled(frames, form)
+        return person_labels.Labelled(frames, form)
     raise ValueError(
         f"{frames.folder} has pictures of people, but neither ground truth nor labels. Prepare a "
         "dataset with labels, or --dataset=synthetic without --options=truth=none."
@@ -184,7 +186,7 @@ def stream(
     *,
     form: form_lib.Form,
     side: int,
-    change: placing.Change | None,
+    change: person_augmentation.Change | None,
     second: str,
     weights: tuple[float, ...] = (),
     seed: int,
@@ -232,7 +234,7 @@ def stream(
     )
 
 
-def _warn_of_room(source: Source, side: int, change: placing.Change | None) -> None:
+def _warn_of_room(source: Source, side: int, change: person_augmentation.Change | None) -> None:
     """Warns if frames have too few pixels, or too little margin, for the crops made from them."""
     frames = source.frames
     some = source.rows[np.linspace(0, len(source.rows) - 1, LOOKED_AT).astype(int)]

@@ -16,7 +16,7 @@ import numpy as np
 from crocohuman_jax.configuration import options as options_lib
 from crocohuman_jax.data import workers
 from crocohuman_jax.data.datasets import synthetic
-from crocohuman_jax.synthetic import recording
+from crocohuman_jax.synthetic import takes
 
 PREFIX = "live?"
 DEFAULTS = synthetic.OPTIONS | {
@@ -57,9 +57,9 @@ class Frames:
             raise ValueError(f"Option workers is {count}, but must be 0 or more.")
         self.folder, self.size = text, tuple(size)
         self.recipe = synthetic.recipe(options, self.size, seed)
-        recording.check_sources(self.recipe)
+        takes.check_sources(self.recipe)
         self.index = _index(self.recipe, options["pairs"], held_out)
-        about = repr((self.recipe, options["pairs"], held_out, recording.mark(self.recipe)))
+        about = repr((self.recipe, options["pairs"], held_out, takes.mark(self.recipe)))
         self.fingerprint = hashlib.sha256(about.encode()).hexdigest()
         self._workers, self._pool, self._lock = count or os.cpu_count(), None, threading.Lock()
 
@@ -97,25 +97,25 @@ def open_frames(text: str, size: tuple[int, int]) -> Frames:
     return Frames(text, size)
 
 
-def _render(recipe: recording.Recipe, number: int, instant: int, view: int):
+def _render(recipe: takes.Recipe, number: int, instant: int, view: int):
     sequence = _sequences(recipe)[number]
     picture, truth = _record(recipe, sequence).frame(instant, view)
     return picture, truth["part"] > 0
 
 
-_sequences = functools.lru_cache(4)(recording.Recipe.sequences)
-_held: dict[tuple, recording.Take] = collections.OrderedDict()
+_sequences = functools.lru_cache(4)(takes.Recipe.sequences)
+_held: dict[tuple, takes.Take] = collections.OrderedDict()
 _held_lock = threading.Lock()
 
 
-def _record(recipe: recording.Recipe, sequence: tuple[int, int, str]) -> recording.Take:
+def _record(recipe: takes.Recipe, sequence: tuple[int, int, str]) -> takes.Take:
     """Returns a take from the cache, or makes it and caches it for its other frames."""
     key = (recipe, sequence)
     with _held_lock:
         if key in _held:
             _held.move_to_end(key)
             return _held[key]
-    recorded = recording.record(recipe, *sequence)
+    recorded = takes.record(recipe, *sequence)
     with _held_lock:
         _held[key] = recorded
         while len(_held) > CACHED:
@@ -123,7 +123,7 @@ def _record(recipe: recording.Recipe, sequence: tuple[int, int, str]) -> recordi
     return recorded
 
 
-def _index(recipe: recording.Recipe, pairs: str, held_out: float) -> dict[str, np.ndarray]:
+def _index(recipe: takes.Recipe, pairs: str, held_out: float) -> dict[str, np.ndarray]:
     """Returns the columns of the index that `pairs` needs, one row per frame."""
     sequences = recipe.sequences()
     views, instants = recipe.views, recipe.instants

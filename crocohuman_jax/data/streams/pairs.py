@@ -14,8 +14,8 @@ import numpy as np
 from crocohuman_jax.configuration import options
 from crocohuman_jax.data import loader
 from crocohuman_jax.data.storage import records
-from crocohuman_jax.data.streams import augmentation, held_out, live, masking
 from crocohuman_jax.data.streams import groups as groups_lib
+from crocohuman_jax.data.streams import held_out, live, masking, pair_augmentation
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Draw(grain.transforms.RandomMap):
     """Makes all random choices about an element: reference, crops, colours, order of patches."""
 
     def __init__(
-        self, groups, change: augmentation.Augment, patches: int, strangers, aspect: float
+        self, groups, change: pair_augmentation.Augment, patches: int, strangers, aspect: float
     ):
         self.groups, self.change, self.patches = groups, change, patches
         self.strangers, self.aspect = strangers, aspect
@@ -109,16 +109,16 @@ class Read(grain.transforms.Map):
         inside = np.zeros((height, width), bool)
         inside[round(top) : round(bottom), round(left) : round(right)] = True
         if self.moves:
-            inside = augmentation.warp(inside, change["corners"])
-        inside = augmentation.cut(inside, change["where"], self.size)
+            inside = pair_augmentation.warp(inside, change["corners"])
+        inside = pair_augmentation.cut(inside, change["where"], self.size)
         return masking.human_patches(inside, self.patch, 0.5)
 
     def _picture(self, folder: int, row: int, change: dict, silhouette: bool = True):
         image, silhouette = self.folders[folder].read(row, silhouette)
         parts = [image] if silhouette is None else [image, silhouette]
         if self.moves:
-            parts = [augmentation.warp(part, change["corners"]) for part in parts]
-        parts = [augmentation.cut(part, change["where"], self.size) for part in parts]
+            parts = [pair_augmentation.warp(part, change["corners"]) for part in parts]
+        parts = [pair_augmentation.cut(part, change["where"], self.size) for part in parts]
         return parts[0], None if silhouette is None else parts[1]
 
 
@@ -129,7 +129,7 @@ def stream(
     size: tuple[int, int],
     patch: int,
     mask: dict,
-    change: augmentation.Augment,
+    change: pair_augmentation.Augment,
     kinds: dict[str, float],
     weights: tuple[float, ...],
     gap: tuple[int, int],

@@ -3,7 +3,7 @@
 import numpy as np
 
 from crocohuman_jax.body_models import bodies as bodies_lib
-from crocohuman_jax.data.streams import labelled_people, placing, targets
+from crocohuman_jax.data.streams import labelled_people, person_augmentation, person_labels
 
 
 class Data:
@@ -31,11 +31,11 @@ class Data:
         if self.mean_file:
             return bodies_lib.mean_file(self.mean_file, self.form)
         known = [(source.notes, source.rows) for source in self.sources()]
-        return self.bodies.estimate(*targets.mean(known, self.form))
+        return self.bodies.estimate(*person_labels.mean(known, self.form))
 
     def train(self):
         """Returns the endless stream of training people."""
-        change = placing.Change(**self.config.augment)
+        change = person_augmentation.Change(**self.config.augment)
         return self._stream(self.sources(), change, tuple(self.config.weights), None)
 
     def held_out(self):

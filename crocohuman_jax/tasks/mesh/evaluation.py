@@ -5,7 +5,7 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 
-from crocohuman_jax.metrics import pose, scores
+from crocohuman_jax.metrics import freihand_scores, pose
 from crocohuman_jax.tasks import Asked, Evaluation, Summary
 from crocohuman_jax.tasks.mesh import data as data_lib
 from crocohuman_jax.tasks.mesh import objective, results, submissions
@@ -104,11 +104,11 @@ class Measured:
         found = {
             "aligned_joint_distances": pose.distances(align(*points), points[1]),
             "aligned_vertex_distances": pose.distances(aligned, meshes[1]),
-            "f_aligned": scores.f_score(aligned, meshes[1], results.F_MM),
+            "f_aligned": freihand_scores.f_score(aligned, meshes[1], results.F_MM),
         }
         if self.root:
             meshes = [s["vertices"] - s["points"][:, :1] for s in (predicted, truth)]
-        return found | {"f": scores.f_score(*meshes, results.F_MM)}
+        return found | {"f": freihand_scores.f_score(*meshes, results.F_MM)}
 
     def check(self, found: dict[str, np.ndarray]) -> None:
         """Raises a ValueError if camera space is asked for, but a true position is unknown."""

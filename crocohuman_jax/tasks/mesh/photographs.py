@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 
 from crocohuman_jax.body_models import cameras
-from crocohuman_jax.data.streams import placing
+from crocohuman_jax.data.streams import person_augmentation
 from crocohuman_jax.tasks.mesh import objective
 from crocohuman_jax.visualize import mesh_export, mesh_overlay, panels
 
@@ -44,7 +44,7 @@ class Photographs:
 
     def picture(self, whole: np.ndarray, square: np.ndarray, left: bool) -> np.ndarray:
         """Returns the crop that the network gets, [1, S, S, 3]; for the arguments see `element`."""
-        placed = placing.place(square, placing.UNCHANGED, left)
+        placed = person_augmentation.place(square, person_augmentation.UNCHANGED, left)
         return placed.picture(whole, self.mesh.image[0])[None]
 
     def write(

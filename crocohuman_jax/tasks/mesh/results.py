@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crocohuman_jax.metrics import acceleration as acceleration_lib
-from crocohuman_jax.metrics import pose, scores
+from crocohuman_jax.metrics import freihand_scores, pose
 
 MEASURES = ("mpjpe", "pa_mpjpe", "mpvpe", "pa_mpvpe")
 # Scale-corrected errors of the vertices, as posed and in the T-pose (PVE-SC, PVE-T-SC).
@@ -145,9 +145,9 @@ def _auc(distances: np.ndarray) -> float:
     """Returns the area under the curve of correct points, from distances [N, P] in mm."""
     sums = [0.0, 0.0]
     for some in np.array_split(distances, math.ceil(len(distances) / 256)):
-        hits = scores.pck_hits(some)
+        hits = freihand_scores.pck_hits(some)
         sums = [total + np.asarray(x).sum(0) for total, x in zip(sums, hits, strict=True)]
-    return scores.auc(scores.pck_curve(*sums))
+    return freihand_scores.auc(freihand_scores.pck_curve(*sums))
 
 
 def acceleration(

@@ -11,7 +11,7 @@ import numpy as np
 
 from crocohuman_jax.body_models import form as form_lib
 from crocohuman_jax.data.storage import fields, labels, records, synthetic_truth
-from crocohuman_jax.data.streams import placing
+from crocohuman_jax.data.streams import person_augmentation
 from crocohuman_jax.synthetic.graphics import rotations
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ def _warn_of_gender(folder, mine: str, genders: tuple[str, ...]) -> None:
     )
 
 
-def moved(known: dict, placed: placing.Placing, form: form_lib.Form) -> dict:
+def moved(known: dict, placed: person_augmentation.Placing, form: form_lib.Form) -> dict:
     """Returns a frame's known values for the picture that is cut out of it, ready to be stacked.
 
     Returns:

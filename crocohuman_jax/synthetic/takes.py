@@ -15,8 +15,8 @@ from crocohuman_jax.synthetic import render
 from crocohuman_jax.synthetic.figure import parametric
 from crocohuman_jax.synthetic.graphics import cameras, raster, rotations, surface
 from crocohuman_jax.synthetic.motion import motion
-from crocohuman_jax.synthetic.people import parameters, smpl_person
 from crocohuman_jax.synthetic.people import person as person_lib
+from crocohuman_jax.synthetic.people import smpl_person, true_parameters
 from crocohuman_jax.synthetic.scenes import furniture, scene, user_assets
 
 VERSION = 1  # of the rendering: increased when the same recipe gives different pictures
@@ -346,7 +346,7 @@ class Take:
         maps = ("part", "face", "depth", "uv", "canonical", "hidden")
         return {
             **{name: getattr(seen, name) for name in maps},
-            **parameters.parameters(self.person, pose.rotations, posed, side),
+            **true_parameters.parameters(self.person, pose.rotations, posed, side),
             "joints": posed.joints,
             "joints_2d": joints,
             "intrinsics": camera.intrinsics,
