@@ -13,8 +13,8 @@ from crocohuman_jax.models import parameters
 from crocohuman_jax.training import optimizer
 
 PARTS = 4
-# Two programs that run once.
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+# As users compile, but for passes that only make two programs faster which run once.
+QUICKLY = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": True}
 
 
 def compared(task, batch):

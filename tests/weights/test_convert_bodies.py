@@ -259,7 +259,7 @@ def test_smpl_files_run_once_converted_with_the_regressor_that_measures_them(ora
     np.save(tmp_path / "J_regressor_h36m.npy", rows / rows.sum(1, keepdims=True))
     taken(tmp_path / "J_regressor_h36m.npy", tmp_path / "h36m.npz")
     options = mesh.get_config("debug").body.to_dict() | {"model": str(tmp_path / "neutral.npz")}
-    with pytest.raises(ValueError, match=r"name the regressor in config\.body\.h36m"):
+    with pytest.raises(ValueError, match=r"name the result in config\.body\.h36m"):
         bodies.Bodies(**options)
     options |= {"h36m": str(tmp_path / "h36m.npz"), "male": str(tmp_path / "male.npz")}
     assert bodies.Bodies(**options).genders() == ("neutral", "male")
