@@ -5,7 +5,7 @@ import sys
 
 from absl import flags
 
-from crocohuman_jax.body_models import bodies
+from crocohuman_jax.body_models import run_body
 from crocohuman_jax.configuration import command_line
 from crocohuman_jax.data.storage import records
 from crocohuman_jax.evaluation import protocol, runner
@@ -28,7 +28,7 @@ flags.DEFINE_enum(
 flags.DEFINE_enum(
     "root",
     "auto",
-    bodies.ROOTS,
+    run_body.ROOTS,
     "Origin of the errors without alignment; auto: the pelvis, or the wrist of hands; mid_hip: the "
     "mean of the hips, as METRO; none: compare people in camera space.",
 )

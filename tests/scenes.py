@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.graphics import cameras, rotations
 from crocohuman_jax.synthetic.people import person as person_lib
 from crocohuman_jax.synthetic.scenes import scene
@@ -12,7 +12,7 @@ from crocohuman_jax.synthetic.scenes import scene
 
 @functools.cache
 def person(seed: int = 3) -> person_lib.Person:
-    return person_lib.Person(parametric.load(), seed)
+    return person_lib.Person(parametric_body.load(), seed)
 
 
 def pose(seed: int = 3, bend: float = 0.6):
@@ -25,7 +25,7 @@ def pose(seed: int = 3, bend: float = 0.6):
         ("upperleg01.L", (-bend / 2, 0, 0)),
         ("lowerleg01.R", (bend / 2, 0, 0)),
     ):
-        turns[parametric.load().bone[name]] = rotations.from_vector(np.array(vector))
+        turns[parametric_body.load().bone[name]] = rotations.from_vector(np.array(vector))
     return person(seed).pose(turns)
 
 

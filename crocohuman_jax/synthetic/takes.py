@@ -12,7 +12,7 @@ import numpy as np
 import threadpoolctl
 
 from crocohuman_jax.synthetic import render
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.graphics import cameras, raster, rotations, surface
 from crocohuman_jax.synthetic.motion import motion
 from crocohuman_jax.synthetic.people import person as person_lib
@@ -222,7 +222,7 @@ class Take:
         hand = str(rng.choice(recipe.hands)) if recipe.hands else None
         seed = int(rng.integers(1 << 62))
         return motion.draw(
-            parametric.load(),
+            parametric_body.load(),
             self.person.heads,
             seed,
             action=action,
@@ -258,7 +258,10 @@ class Take:
         if self.kind == "body":
             return posed.vertices
         hand = posed.skin[_hand(self.side)[0]]
-        centre, wrist = hand.mean(0), posed.transforms[parametric.load().bone[f"wrist.{self.side}"]]
+        centre, wrist = (
+            hand.mean(0),
+            posed.transforms[parametric_body.load().bone[f"wrist.{self.side}"]],
+        )
         reach = HELD_REACH * np.linalg.norm(hand - centre, axis=1).max()
         parts = [hand]
         for held in (held for held in pose.held if held.side == self.side):
@@ -285,7 +288,7 @@ class Take:
 
     def _hand_seen(self, station: cameras.Station, instant: int) -> float:
         """Returns the fraction of the hand's pixels that the rest of the person does not hide."""
-        posed, figure = self.posed[instant], parametric.load()
+        posed, figure = self.posed[instant], parametric_body.load()
         if (station.rotation[2] @ posed.vertices.T + station.translation[2]).min() < 0.1:
             return 0.0  # inside the person, or partly in front of them
         camera = station.crop(self.subjects[instant], (48, 48), 1.1)
@@ -327,7 +330,7 @@ class Take:
 
     def _seat(self, place: scene.Place, rng: np.random.Generator) -> None:
         """Puts a stool under a sitting person, as high as the lowest point that they sit at."""
-        hips, knees, figure = [], [], parametric.load()
+        hips, knees, figure = [], [], parametric_body.load()
         for posed in self.posed:
             for points, name in ((hips, "upperleg01"), (knees, "lowerleg01")):
                 points.append(posed.joints[[figure.bone[f"{name}.{s}"] for s in "LR"]].mean(0))
@@ -376,7 +379,7 @@ def _single_thread() -> None:
 
 @functools.lru_cache(4)
 def _person(seed: int, person: int, kind: str) -> person_lib.Person:
-    return person_lib.Person(parametric.load(), _drawn(seed, person), kind)
+    return person_lib.Person(parametric_body.load(), _drawn(seed, person), kind)
 
 
 def _drawn(seed: int, person: int) -> int:
@@ -386,6 +389,6 @@ def _drawn(seed: int, person: int) -> int:
 @functools.cache
 def _hand(side: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns the indices of the vertices and of the faces of a hand."""
-    figure = parametric.load()
+    figure = parametric_body.load()
     faces = np.flatnonzero(figure.face_part == figure.parts.index(f"hand_{side.lower()}"))
     return np.unique(figure.faces[faces]), faces

@@ -19,6 +19,7 @@ from crocohuman_jax.models import parameters
 from crocohuman_jax.training import (
     checkpoint,
     initialization,
+    learning_rate,
     metric_writer,
     precision,
     run_folder,
@@ -173,7 +174,7 @@ def build(config, task, mesh, steps: durations.Durations):
             cannot be used afterwards.
         abstract: the shapes and shardings of the state.
     """
-    options, rate = config.optimizer, _rate(config, steps)
+    options, rate = config.optimizer, learning_rate.of(config, steps)
     optimizer = optimizer_lib.make(
         rate,
         betas=tuple(options.betas),
@@ -220,17 +221,6 @@ def build(config, task, mesh, steps: durations.Durations):
     )
     step = jax.jit(step, donate_argnums=0, out_shardings=(places, sharding.replicated(mesh)))
     return jax.jit(init, out_shardings=places), step, abstract
-
-
-def _rate(config, steps: durations.Durations):
-    """Returns the schedule of the learning rate; its peak is base_lr * batch_size / 256."""
-    options = config.optimizer
-    options_lib.check_number("config.optimizer.base_lr", options.base_lr, least=0)
-    peak = options.base_lr * config.batch_size / 256
-    options_lib.check_number("config.optimizer.min_lr", options.min_lr, least=0, most=peak)
-    return optimizer_lib.schedule(
-        peak=peak, least=options.min_lr, warmup=steps.warmup, cosine=steps.cosine
-    )
 
 
 def _check(config, mesh, hosts: int) -> None:

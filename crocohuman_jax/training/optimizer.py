@@ -14,28 +14,6 @@ from crocohuman_jax.models import parameters
 ENCODER_BLOCKS = "encoder/blocks/"
 
 
-def schedule(*, peak: float, least: float, warmup: int, cosine: int) -> Callable[[Any], Any]:
-    """Returns the learning rate of a step: linear from 0 to `peak`, then half a cosine to `least`.
-
-    Args:
-        peak: the rate at the end of the warm-up.
-        least: the rate at the end of the cosine.
-        warmup: steps of the warm-up.
-        cosine: step at which the cosine ends; beyond the end of the run the schedule is cut short.
-
-    Raises:
-        ValueError: the cosine ends before the warm-up.
-    """
-    if cosine < max(warmup, 1):
-        raise ValueError(
-            f"config.optimizer.cosine ends at step {cosine}, before the warm-up of {warmup} steps."
-        )
-
-    # A cosine of no length ends at once.
-    end = max(cosine, warmup + 1)
-    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, end, least)
-
-
 def make(
     rate: Callable[[Any], Any],
     *,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from configs import mesh
-from crocohuman_jax.body_models import bodies, joint_names, landmarks, lbs, loading, rotations
 from crocohuman_jax.body_models import cameras as cameras_lib
+from crocohuman_jax.body_models import joint_names, landmarks, lbs, loading, rotations, run_body
 from crocohuman_jax.data.datasets import coco_eft
 from crocohuman_jax.synthetic.figure import open_models, smpl_model
 from crocohuman_jax.weights.exchange import body_files
@@ -186,7 +186,7 @@ def test_the_open_body_is_measured_by_its_own_joints():
 
 @pytest.mark.parametrize("model", ["open_body", "open_hand_right"])
 def test_what_a_mesh_is_trained_on_is_what_it_is_measured_by(model):
-    body = bodies.Bodies(**mesh.get_config(f"micro,body={model},head=metro").body)
+    body = run_body.Bodies(**mesh.get_config(f"micro,body={model},head=metro").body)
     rng, count = np.random.default_rng(0), len(body.body.names)
     turns = rotations.exp(0.4 * rng.normal(size=(3, count, 3)))
     posed = jax.jit(lbs.pose)(body.body, jnp.zeros((3, 10)), turns)

@@ -6,7 +6,7 @@ import pytest
 from crocohuman_jax.synthetic.figure import (
     open_fit,
     open_models,
-    parametric,
+    parametric_body,
     smpl_joints,
     smpl_model,
 )
@@ -81,7 +81,7 @@ def test_between_frames_joints_turn_evenly(tmp_path):
 
 
 def test_our_body_strikes_the_pose_of_the_file():
-    full, model = parametric.load(), open_models.body(32)
+    full, model = parametric_body.load(), open_models.body(32)
     posable = smpl_model.SmplBody(model)
     coefficients = open_models.adults(1, 3)[0]
     betas = (coefficients - model["shape_mean"]) @ model["shape_projection"]
@@ -100,7 +100,7 @@ def test_our_body_strikes_the_pose_of_the_file():
 
 
 def test_the_zero_pose_of_the_file_is_ours_exactly():
-    full, model = parametric.load(), open_models.body(32)
+    full, model = parametric_body.load(), open_models.body(32)
     coefficients = open_models.adults(1, 4)[0]
     betas = (coefficients - model["shape_mean"]) @ model["shape_projection"]
     vertices, heads = full.rest(coefficients)
@@ -112,7 +112,7 @@ def test_the_zero_pose_of_the_file_is_ours_exactly():
 
 
 def test_fingers_bend_as_the_hand_model_bends_them():
-    full, model = parametric.load(), open_models.hand("left", 32)
+    full, model = parametric_body.load(), open_models.hand("left", 32)
     coefficients = open_models.adults(1, 5)[0]
     vertices, heads = full.rest(coefficients)
     fingers = np.random.default_rng(2).normal(0, 0.3, (2, 15, 3))
@@ -128,7 +128,7 @@ def test_fingers_bend_as_the_hand_model_bends_them():
 
 def test_a_motion_can_be_drawn_from_a_clip(tmp_path):
     write(tmp_path / "a.npz")
-    full, clip = parametric.load(), amass.Clip(tmp_path / "a.npz")
+    full, clip = parametric_body.load(), amass.Clip(tmp_path / "a.npz")
     heads = full.rest(open_models.adults(1, 0)[0])[1]
     turns = clip.rotations(0.1, full, heads)
     assert turns.shape == (104, 3, 3) and np.allclose(np.linalg.det(turns), 1)
@@ -145,7 +145,7 @@ def test_hands_that_nobody_recorded_stay_free(tmp_path):
     still = poses()
     still[:, 22:] = 0
     write(tmp_path / "a.npz", poses=still.reshape(6, -1))
-    clip, full = amass.Clip(tmp_path / "a.npz"), parametric.load()
+    clip, full = amass.Clip(tmp_path / "a.npz"), parametric_body.load()
     assert clip.fingers is None
     turns = clip.rotations(0.1, full)
     fingers = [k for k, name in enumerate(full.bones) if name.startswith("finger")]
@@ -201,7 +201,7 @@ def test_a_users_model_is_dressed_and_posed(tmp_path):
     known = person.parameters(turns, posed)
     assert np.abs(model.pose(known.betas, known.pose, known.transl)[0] - posed.skin).max() < 1e-5
     assert set(np.unique(person.surface.part)) <= set(range(1, 18))
-    assert (person.surface.part == parametric.load().face_part).mean() > 0.95
+    assert (person.surface.part == parametric_body.load().face_part).mean() > 0.95
 
 
 def test_a_recorded_motion_starts_above_the_origin(tmp_path):

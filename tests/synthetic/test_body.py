@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from crocohuman_jax.synthetic import export_body
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.graphics import rotations, surface
 
 
 @pytest.fixture(scope="module")
 def body():
-    return parametric.load()
+    return parametric_body.load()
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_the_identity_pose_returns_the_rest_mesh(body, person):
     vertices, heads = person
     transforms = body.transforms(heads, np.tile(np.eye(3), (len(heads), 1, 1)))
     assert np.abs(body.skin(vertices, transforms) - vertices).max() < 1e-6
-    assert np.abs(parametric.apply(transforms, heads) - heads).max() < 1e-7
+    assert np.abs(parametric_body.apply(transforms, heads) - heads).max() < 1e-7
 
 
 def test_turning_the_root_moves_the_body_rigidly(body, person):
@@ -44,7 +44,7 @@ def test_a_bone_turns_about_its_head_and_takes_its_children_along(body, person):
     turns = np.tile(np.eye(3), (len(heads), 1, 1))
     elbow, wrist = body.bone["lowerarm01.L"], body.bone["wrist.L"]
     turns[elbow] = rotations.about(rotations.Z, -1.0)
-    moved = parametric.apply(body.transforms(heads, turns), heads)
+    moved = parametric_body.apply(body.transforms(heads, turns), heads)
     assert np.allclose(moved[elbow], heads[elbow])
     assert np.allclose(moved[wrist], heads[elbow] + turns[elbow] @ (heads[wrist] - heads[elbow]))
     assert np.allclose(moved[body.bone["wrist.R"]], heads[body.bone["wrist.R"]])
@@ -93,7 +93,7 @@ def test_faces_agree_on_the_direction_of_their_edges(body):
 
 def test_adults_have_the_heights_of_adults(body):
     def height(**phenotype):
-        vertices, _ = body.rest(body.coefficients({"age": parametric.ADULT, **phenotype}))
+        vertices, _ = body.rest(body.coefficients({"age": parametric_body.ADULT, **phenotype}))
         return float(np.ptp(vertices[:, 2]))
 
     assert height(gender=0, height=0.38) == pytest.approx(1.78, abs=0.03)

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.motion import bvh, motion
 from crocohuman_jax.synthetic.motion import skeleton as skeletons
 
@@ -72,14 +72,14 @@ def write(path, frames, names=CMU, up="y"):
 
 def pointing(clip, time, first, second):
     """Returns where a bone of ours points at a time."""
-    figure = parametric.load()
+    figure = parametric_body.load()
     heads = figure.rest(figure.coefficients({"age": 0.75}))[1].astype(float)
     matrices = clip.rotations(time, figure, heads)
     np.testing.assert_allclose(
         matrices @ np.swapaxes(matrices, -1, -2), [np.eye(3)] * 104, atol=1e-9
     )
     transforms = figure.transforms(heads, matrices)
-    joints = parametric.apply(transforms, heads)
+    joints = parametric_body.apply(transforms, heads)
     way = joints[figure.bone[second]] - joints[figure.bone[first]]
     return way / np.linalg.norm(way)
 
@@ -120,7 +120,7 @@ def test_between_frames_the_figure_turns_evenly(tmp_path):
 
 def test_head_and_trunk_follow(tmp_path):
     path = write(tmp_path / "a.bvh", [{"Head": (0, 40, 0), "Spine": (0, 0, 20)}])
-    figure = parametric.load()
+    figure = parametric_body.load()
     skeleton = skeletons.Skeleton(figure, figure.heads)
     turns = skeleton.turns(bvh.Clip(path).rotations(0, figure, figure.heads)[None])
     _, total = skeleton.joints(turns)
@@ -140,7 +140,7 @@ def test_a_path_and_a_leap_are_followed_in_metres(tmp_path):
 
 def test_a_motion_can_be_drawn_from_a_folder_of_clips(tmp_path):
     clip = bvh.Clip(write(tmp_path / "a.bvh", [{}, {"LeftArm": (-60, 0, 0)}] * 4))
-    figure = parametric.load()
+    figure = parametric_body.load()
     drawn = motion.draw(figure, figure.heads, 1, clips=[clip])
     assert drawn.name == "clip"
     pose = drawn.at(0.7)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.motion import grasps, grip, hand_poses, motion
 from crocohuman_jax.synthetic.motion import skeleton as skeletons
 
@@ -18,7 +18,7 @@ STANDING = {
 
 @pytest.fixture(scope="module")
 def skeleton():
-    figure = parametric.load()
+    figure = parametric_body.load()
     shape = figure.coefficients({"age": 0.75, "gender": 0.3})
     return skeletons.Skeleton(figure, figure.rest(shape)[1])
 

@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.motion import actions, hand_poses, motion, self_collision
 from crocohuman_jax.synthetic.motion import skeleton as skeletons
 
 
 @pytest.fixture(scope="module")
 def figure():
-    return parametric.load()
+    return parametric_body.load()
 
 
 def person(figure, seed):
     drawn = np.random.default_rng(seed)
-    phenotype = {name: float(drawn.uniform(0.3, 0.7)) for name in parametric.PHENOTYPE}
+    phenotype = {name: float(drawn.uniform(0.3, 0.7)) for name in parametric_body.PHENOTYPE}
     return figure.rest(figure.coefficients({**phenotype, "age": 0.75, "gender": seed % 2}))
 
 
@@ -159,7 +159,7 @@ def test_neutral_turns_and_bone_rotations_are_each_others_inverse(figure):
     np.testing.assert_allclose(skeleton.turns(skeleton.compose(turns)), turns, atol=1e-12)
     joints, _ = skeleton.joints(turns)
     transforms = figure.transforms(skeleton.heads, skeleton.compose(turns)[0])
-    expected = parametric.apply(transforms, skeleton.heads)
+    expected = parametric_body.apply(transforms, skeleton.heads)
     np.testing.assert_allclose(joints[0], expected - expected[0], atol=1e-9)
 
 

@@ -13,7 +13,7 @@ from crocohuman_jax.synthetic.figure import (
     joint_regressor,
     open_fit,
     open_models,
-    parametric,
+    parametric_body,
     smpl_joints,
     smpl_model,
 )
@@ -32,7 +32,7 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 def posed_adult(seed, deviation=0.2):
     """Returns coefficients and posed skin of a random adult."""
-    full = parametric.load()
+    full = parametric_body.load()
     coefficients = open_models.adults(1, seed)[0]
     vertices, heads = full.rest(coefficients)
     rng, vectors = np.random.default_rng(seed), np.zeros((len(full.bones), 3))
@@ -83,12 +83,12 @@ def test_weights_and_regressors_are_means(name):
 
 
 def test_the_regressor_finds_the_bones_of_people_it_has_not_seen():
-    model, rig, full = open_models.body(32), open_models.body_rig(), parametric.load()
+    model, rig, full = open_models.body(32), open_models.body_rig(), parametric_body.load()
     posable, errors = smpl_model.SmplBody(model), []
     for coefficients in open_models.adults(40, 77):
         betas = (coefficients - model["shape_mean"]) @ model["shape_projection"]
         heads = full.rest(coefficients)[1]
-        straight = parametric.apply(full.transforms(heads, rig.zero), heads)
+        straight = parametric_body.apply(full.transforms(heads, rig.zero), heads)
         wanted = rig.heads @ straight @ smpl_joints.AXES.T
         errors.append(np.linalg.norm(posable.rest(betas)[1] - wanted, axis=1))
     by_joint = np.mean(errors, 0) * 1e3
@@ -143,7 +143,7 @@ def test_the_left_hand_is_the_mirrored_right_one():
     a = smpl_model.SmplBody(right).pose(betas, vectors)[0]
     b = smpl_model.SmplBody(left).pose(betas, vectors * (1, -1, -1))[0]
     assert np.abs(a * flip - b).max() < 1e-6
-    full = parametric.load()
+    full = parametric_body.load()
     # The mesh and its atlas are those of that hand in the full body.
     faces = {tuple(sorted(face)) for face in full.faces.tolist()}
     corners = set(zip(full.faces.ravel().tolist(), full.faces_uv.ravel().tolist(), strict=True))

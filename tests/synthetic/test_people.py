@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from crocohuman_jax.synthetic.figure import anatomy, parametric
+from crocohuman_jax.synthetic.figure import anatomy, parametric_body
 from crocohuman_jax.synthetic.graphics import rotations, surface
 from crocohuman_jax.synthetic.people import (
     accessories,
@@ -24,13 +24,13 @@ SEEDS = range(200)
 
 @functools.lru_cache(40)
 def person(seed, kind="body"):
-    return person_lib.Person(parametric.load(), seed, kind)
+    return person_lib.Person(parametric_body.load(), seed, kind)
 
 
 @functools.cache
 def crowd():
     """What is known of two hundred people: descriptions, heights, and what is bare."""
-    b = parametric.load()
+    b = parametric_body.load()
     chest, hips = private_parts()
     region = (chest | hips)[b.faces].all(1)
     result = []
@@ -47,7 +47,7 @@ def crowd():
 
 def private_parts():
     """The chest, and hips with seat and loins, of the template's vertices."""
-    b = parametric.load()
+    b = parametric_body.load()
     a = anatomy.of(b)
     x, y, z = b.template.T
     chest = (a.inside("torso_upper") > 0) & (np.abs(x) < 0.14) & (np.abs(x) > 0.05)
@@ -58,7 +58,7 @@ def private_parts():
 
 def walking():
     """A long step: one thigh forward, one back, knees a little bent."""
-    b = parametric.load()
+    b = parametric_body.load()
     pose = np.tile(np.eye(3), (len(b.bones), 1, 1))
     for side, swing in (("L", -0.45), ("R", 0.4)):
         pose[b.bone[f"upperleg01.{side}"]] = rotations.about(rotations.X, swing)
@@ -67,7 +67,7 @@ def walking():
 
 
 def standing():
-    return np.tile(np.eye(3), (len(parametric.load().bones), 1, 1))
+    return np.tile(np.eye(3), (len(parametric_body.load().bones), 1, 1))
 
 
 def pixels(someone, posed, count=4000, seed=0):
@@ -101,13 +101,16 @@ def test_everybody_is_an_adult():
 
 
 def test_a_seed_is_a_person():
-    first, again = person_lib.Person(parametric.load(), 5), person_lib.Person(parametric.load(), 5)
+    first, again = (
+        person_lib.Person(parametric_body.load(), 5),
+        person_lib.Person(parametric_body.load(), 5),
+    )
     assert first.describe() == again.describe()
     a, b = first.pose(walking()), again.pose(walking())
     np.testing.assert_array_equal(a.vertices, b.vertices)
     p = pixels(first, a)
     np.testing.assert_array_equal(first.shade(p).albedo, again.shade(p).albedo)
-    other = person_lib.Person(parametric.load(), 6)
+    other = person_lib.Person(parametric_body.load(), 6)
     assert other.describe() != first.describe()
 
 
@@ -120,11 +123,11 @@ def test_the_hand_kind_is_the_same_person():
 
 def test_an_unknown_kind_is_an_error():
     with pytest.raises(ValueError, match=r"'foot'.*body.*hand"):
-        person_lib.Person(parametric.load(), 0, "foot")
+        person_lib.Person(parametric_body.load(), 0, "foot")
 
 
 def test_surfaces_are_consistent():
-    b = parametric.load()
+    b = parametric_body.load()
     for seed in range(30):
         s = person(seed).surface
         count, total = len(s.canonical), len(s.faces)
@@ -142,7 +145,7 @@ def test_surfaces_are_consistent():
 
 
 def test_clothes_look_outwards():
-    b = parametric.load()
+    b = parametric_body.load()
     for seed in range(40):
         someone = person(seed)
         posed = someone.pose(standing())
@@ -160,7 +163,7 @@ def test_clothes_look_outwards():
 
 
 def test_meshes_of_their_own_enclose_a_volume():
-    b = parametric.load()
+    b = parametric_body.load()
     t = b.template
     tailor = garments.Tailor(b, t, b.heads, np.random.default_rng(0), True)
     pieces = accessories.shoes(b, t, 0.3, 1) + accessories.bun(b, t, 0.03, 0.5, 1)
@@ -176,7 +179,7 @@ def test_meshes_of_their_own_enclose_a_volume():
 
 
 def test_cut_pieces_have_no_open_edges_but_their_rims_foot():
-    b = parametric.load()
+    b = parametric_body.load()
     field = garments.legs_field(b, 0.15, -0.3)
     attributes = np.zeros((len(field), anatomy.ATTRIBUTES), np.float32)
     away = surface.normals(b.template, b.faces) * 0.01
@@ -194,7 +197,7 @@ def test_cut_pieces_have_no_open_edges_but_their_rims_foot():
 
 
 def test_clothes_stay_close():
-    b = parametric.load()
+    b = parametric_body.load()
     for seed in range(60):
         someone = person(seed)
         worn = [g for g in someone.outfit.garments if g.field is not None]
@@ -207,12 +210,12 @@ def test_people_stand_on_the_ground_where_the_motion_says():
     for seed in (0, 1, 2):
         posed = person(seed).pose(walking(), np.array([0.7, -0.3, 5.0]), lift=0.25)
         assert posed.vertices[:, 2].min() == pytest.approx(0.25, abs=1e-5)
-        root = parametric.load().bone["root"]
+        root = parametric_body.load().bone["root"]
         expected = person(seed).heads[root, :2] + [0.7, -0.3]
         np.testing.assert_allclose(posed.joints[root, :2], expected, atol=1e-6)
-        carried = parametric.apply(posed.transforms, person(seed).heads)
+        carried = parametric_body.apply(posed.transforms, person(seed).heads)
         np.testing.assert_allclose(posed.joints, carried, atol=1e-6)
-        b = parametric.load()
+        b = parametric_body.load()
         skin = b.skin(person(seed).rest, posed.transforms)
         np.testing.assert_allclose(posed.skin, skin, atol=1e-5)
 
@@ -225,7 +228,7 @@ def test_normals_have_length_one():
 
 
 def test_skirts_keep_off_the_legs():
-    b = parametric.load()
+    b = parametric_body.load()
     a, z = anatomy.of(b), b.template[:, 2]
     found = 0
     for seed in SEEDS:
@@ -305,7 +308,7 @@ def test_no_cloth_has_the_colour_of_the_skin():
 
 def test_no_camera_looks_into_the_head():
     """What is never drawn lies behind lids: the nearest drawn face stands in front of it."""
-    b = parametric.load()
+    b = parametric_body.load()
     hidden = anatomy.of(b).hidden
     assert 500 < hidden.sum() < 1500
     center = b.template[b.faces[hidden]].mean(1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scenes
 
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.graphics import cameras, kernels, noise, raster, shading, shadows
 
 needs_numba = pytest.mark.skipif(not kernels.AVAILABLE, reason="numba is not installed")
@@ -102,7 +102,7 @@ def test_face_and_weights_lead_back_to_the_pixel():
 
 
 def test_the_outside_of_a_body_is_seen_and_a_face_shows_its_eyes():
-    posed, figure = scenes.pose(), parametric.load()
+    posed, figure = scenes.pose(), parametric_body.load()
     (camera,) = scenes.views(posed, (0.0,), 128)
     face, _ = drawn(seen_from(camera, posed.skin), figure.faces, camera.size)
     corners = posed.skin[figure.faces[face[face >= 0]]].astype(np.float64)

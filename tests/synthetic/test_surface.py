@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.graphics import surface
 
 
@@ -22,15 +22,15 @@ def test_normals_of_a_sphere_point_away_from_its_centre():
 
 
 def test_normals_have_length_one_and_are_zero_without_faces():
-    template = parametric.load().template
+    template = parametric_body.load().template
     alone = np.concatenate([template, [[9, 9, 9]]])
-    found = surface.normals(alone, parametric.load().faces)
+    found = surface.normals(alone, parametric_body.load().faces)
     np.testing.assert_allclose(np.linalg.norm(found[:-1], axis=1), 1, atol=1e-5)
     assert not found[-1].any()
 
 
 def test_normals_equal_the_sum_over_faces():
-    b = parametric.load()
+    b = parametric_body.load()
     corner = b.template[b.faces]
     area = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     total = np.zeros_like(b.template)

@@ -10,7 +10,7 @@ from crocohuman_jax.data.datasets import synthetic
 from crocohuman_jax.data.preparation import pipeline
 from crocohuman_jax.data.storage import records, synthetic_truth
 from crocohuman_jax.data.streams import live, pair_augmentation, pairs
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.graphics import rotations
 
 SMALL = {"people": 3, "instants": 2, "views": 2, "supersample": 1}
@@ -40,7 +40,7 @@ def both(tmp_path_factory):
 def test_everything_is_known_of_every_frame(both):
     frames, known = records.Frames(both), synthetic_truth.Truths(both)
     assert len(frames) == len(known) == 3 * 2 * 2 * 2 * 2
-    figure = parametric.load()
+    figure = parametric_body.load()
     for row in range(0, len(frames), 5):
         image, silhouette = frames.read(row)
         about = known.read(row)
@@ -53,7 +53,9 @@ def test_everything_is_known_of_every_frame(both):
         vertices, heads = figure.rest(about["coefficients"])
         bones = rotations.from_vector(about["bones"])
         transforms = figure.transforms(heads, bones, about["placement"])
-        np.testing.assert_allclose(parametric.apply(transforms, heads), about["joints"], atol=1e-5)
+        np.testing.assert_allclose(
+            parametric_body.apply(transforms, heads), about["joints"], atol=1e-5
+        )
         seen = figure.skin(vertices, transforms) @ about["rotation"].T + about["translation"]
         assert seen[:, 2].min() > 0 or about["kind"] == "hand"
         joints = about["joints"] @ about["rotation"].T + about["translation"]
@@ -64,7 +66,7 @@ def test_everything_is_known_of_every_frame(both):
 
 def test_the_person_lies_where_its_joints_say(both):
     frames, known = records.Frames(both), synthetic_truth.Truths(both)
-    figure, inside, count = parametric.load(), 0, 0
+    figure, inside, count = parametric_body.load(), 0, 0
     wanted = [figure.bone[name] for name in ("spine01", "spine03", "upperleg02.L", "neck02")]
     for row in np.flatnonzero([name.endswith("body") for name in frames.index["sequence"]]):
         about = known.read(int(row))

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from crocohuman_jax.synthetic import takes
-from crocohuman_jax.synthetic.figure import open_models, parametric
+from crocohuman_jax.synthetic.figure import open_models, parametric_body
 from crocohuman_jax.synthetic.graphics import cameras, rotations
 from crocohuman_jax.synthetic.motion import motion
 
@@ -71,7 +71,7 @@ def test_a_crop_shows_its_points_and_nothing_behind_the_camera():
 
 
 def test_hands_fill_their_close_ups_and_are_seen():
-    figure = parametric.load()
+    figure = parametric_body.load()
     for seed in range(3):
         recorded = takes.Take(takes.Recipe(**SMALL, kinds=("hand",), seed=seed), 0, 0, "hand")
         part = figure.parts.index(f"hand_{recorded.side.lower()}")

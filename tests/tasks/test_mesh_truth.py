@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import mesh
-from crocohuman_jax.body_models import bodies, lbs, loading, rotations
+from crocohuman_jax.body_models import lbs, loading, rotations, run_body
 from crocohuman_jax.tasks import mesh as tasks
 from crocohuman_jax.tasks.mesh import evaluation, results, supervision
 
@@ -57,7 +57,7 @@ def test_a_perfect_prediction_has_no_error_wherever_the_truth_lies(hands, given)
 
 
 def test_shapes_are_compared_by_the_model_of_their_gender():
-    body = bodies.Bodies(**mesh.get_config("micro").body)
+    body = run_body.Bodies(**mesh.get_config("micro").body)
     female = loading.load("open_body", 10)
     female = lbs.Body(**{**vars(female), "template": 1.1 * female.template})
     body.gendered = {"female": female}
@@ -111,7 +111,7 @@ def test_a_mean_over_a_prediction_that_is_not_finite_is_nan():
 
 
 def test_the_root_of_metros_joints_is_between_the_hips_and_of_its_meshes_the_pelvis():
-    body, rng = bodies.Bodies(**mesh.get_config("micro").body), np.random.default_rng(2)
+    body, rng = run_body.Bodies(**mesh.get_config("micro").body), np.random.default_rng(2)
     sides = [
         {"points": rng.normal(size=(3, 15, 3)), "vertices": rng.normal(size=(3, 9, 3))}
         for _ in range(2)
@@ -188,11 +188,11 @@ def test_a_body_without_hips_says_which_file_has_them(hands):
     with pytest.raises(ValueError, match="have no wrist, the origin in losses: elbow"):
         hands.bodies.hips(("elbow",))
     with pytest.raises(ValueError, match=r"J_regressor_extra .* config\.body\.extra"):
-        bodies.Bodies(**mesh.get_config("micro").body).hips(("nose", "left_knee"))
+        run_body.Bodies(**mesh.get_config("micro").body).hips(("nose", "left_knee"))
 
 
 def test_estimates_begin_with_a_body_or_a_hand_that_fills_the_picture(hands):
-    body = bodies.Bodies(**mesh.get_config("micro").body)
+    body = run_body.Bodies(**mesh.get_config("micro").body)
     assert body.camera == (0.9, 0.0, 0.0)
     for of in (body, hands.bodies):
         seen = of.camera[0] * np.ptp(np.asarray(of.body.template), axis=0).max()
@@ -208,7 +208,7 @@ def test_a_body_of_other_joints_is_refused(monkeypatch):
     many = lbs.Body(**{**vars(body), "names": (*body.names, "jaw")})
     monkeypatch.setattr(loading, "load", lambda *_: many)
     with pytest.raises(ValueError, match=r"has 25 joints\. Use a body of 24 .* or a hand of 16"):
-        bodies.Bodies(**mesh.get_config("micro").body)
+        run_body.Bodies(**mesh.get_config("micro").body)
 
 
 def test_whether_a_model_is_a_hand_is_told_by_its_file_not_by_its_folder():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import runs
 
-from crocohuman_jax.training import checkpoint, loop
+from crocohuman_jax.training import checkpoint, learning_rate, loop
 from crocohuman_jax.training import optimizer as optimizer_lib
 
 BLOCKS = 3
@@ -36,7 +36,7 @@ def tree(seed):
 
 
 def make(**changes):
-    rate = optimizer_lib.schedule(peak=0.1, least=0.0, warmup=0, cosine=100)
+    rate = learning_rate.schedule(peak=0.1, least=0.0, warmup=0, cosine=100)
     return optimizer_lib.make(rate, **(OPTIONS | changes))
 
 
@@ -57,12 +57,12 @@ def plain():
 
 
 def test_the_rate_rises_and_then_falls_by_half_a_cosine():
-    rate = optimizer_lib.schedule(peak=2.0, least=0.5, warmup=10, cosine=30)
+    rate = learning_rate.schedule(peak=2.0, least=0.5, warmup=10, cosine=30)
     wanted = {0: 0, 5: 1, 10: 2, 20: 1.25, 30: 0.5, 99: 0.5}
     for step, value in wanted.items():
         assert float(rate(step)) == pytest.approx(value), step
     with pytest.raises(ValueError, match="cosine ends at step 9, before the warm-up of 10"):
-        optimizer_lib.schedule(peak=1.0, least=0.0, warmup=10, cosine=9)
+        learning_rate.schedule(peak=1.0, least=0.0, warmup=10, cosine=9)
 
 
 def test_updates_are_those_of_adam_with_decoupled_decay(plain):

@@ -12,6 +12,7 @@ from test_croco import CASES, PATCH, build, inputs, read
 
 from crocohuman_jax.models import layers, parameters, pixels
 from crocohuman_jax.tasks import completion
+from crocohuman_jax.training import learning_rate
 from crocohuman_jax.training import optimizer as optimizer_lib
 
 
@@ -59,7 +60,7 @@ def test_twenty_adamw_steps_follow_the_reference(oracles):
     oracle = dict(np.load(oracles / "croco_v1_tiny_traj.npz"))
     params, _ = read(oracles, "croco_v1_tiny")
     _, bind = build()
-    rate = optimizer_lib.schedule(peak=1e-3, least=1e-5, warmup=5, cosine=20)
+    rate = learning_rate.schedule(peak=1e-3, least=1e-5, warmup=5, cosine=20)
     optimizer = optimizer_lib.make(
         rate, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.05, no_decay=r"(bias|scale)$", clip=0.0
     )
@@ -114,13 +115,13 @@ def test_predicting_nothing_scores_767_of_768():
 
 
 def test_the_schedule_may_be_cut_short():
-    rate = optimizer_lib.schedule(peak=1.0, least=0.0, warmup=40, cosine=800)
+    rate = learning_rate.schedule(peak=1.0, least=0.0, warmup=40, cosine=800)
     assert float(rate(0)) == 0
     assert float(rate(20)) == pytest.approx(0.5)
     assert float(rate(40)) == pytest.approx(1.0)
     assert float(rate(400)) == pytest.approx(0.541, abs=5e-4)
     with pytest.raises(ValueError, match="ends at step 5, before the warm-up of 10 steps"):
-        optimizer_lib.schedule(peak=1.0, least=0.0, warmup=10, cosine=5)
+        learning_rate.schedule(peak=1.0, least=0.0, warmup=10, cosine=5)
 
 
 def test_clipping_bounds_the_gradient():

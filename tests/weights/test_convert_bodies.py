@@ -18,7 +18,7 @@ import scipy.sparse
 
 from configs import mesh
 from crocohuman_jax import convert
-from crocohuman_jax.body_models import bodies, loading, mesh_downsampling
+from crocohuman_jax.body_models import loading, mesh_downsampling, run_body
 from crocohuman_jax.configuration import registry
 from crocohuman_jax.data.datasets import pw3d
 from crocohuman_jax.weights.exchange import body_files
@@ -260,15 +260,15 @@ def test_smpl_files_run_once_converted_with_the_regressor_that_measures_them(ora
     taken(tmp_path / "J_regressor_h36m.npy", tmp_path / "h36m.npz")
     options = mesh.get_config("debug").body.to_dict() | {"model": str(tmp_path / "neutral.npz")}
     with pytest.raises(ValueError, match=r"name the result in config\.body\.h36m"):
-        bodies.Bodies(**options)
+        run_body.Bodies(**options)
     options |= {"h36m": str(tmp_path / "h36m.npz"), "male": str(tmp_path / "male.npz")}
-    assert bodies.Bodies(**options).genders() == ("neutral", "male")
+    assert run_body.Bodies(**options).genders() == ("neutral", "male")
     with pytest.raises(ValueError, match="holds no J_regressor"):
-        bodies.Bodies(**options | {"h36m": _means(tmp_path)})
+        run_body.Bodies(**options | {"h36m": _means(tmp_path)})
     with pytest.raises(ValueError, match=r"config\.body\.h36m is \(17, \d+\), expected"):
         np.save(tmp_path / "other.npy", rows[:, :-1])
         taken(tmp_path / "other.npy", tmp_path / "other.npz")
-        bodies.Bodies(**options | {"h36m": str(tmp_path / "other.npz")})
+        run_body.Bodies(**options | {"h36m": str(tmp_path / "other.npz")})
 
 
 def _means(folder) -> str:
@@ -279,10 +279,10 @@ def _means(folder) -> str:
 
 def test_converted_mean_parameters_are_where_estimates_begin(tmp_path):
     options = mesh.get_config("debug").body.to_dict()
-    form = bodies.Bodies(**options).form()
+    form = run_body.Bodies(**options).form()
     path = _means(tmp_path)
-    np.testing.assert_array_equal(bodies.mean_file(path, form), np.ones(157))
+    np.testing.assert_array_equal(run_body.mean_file(path, form), np.ones(157))
     assert body_files.plain(pathlib.Path(path))[0] == "mean parameters"
-    hand = bodies.Bodies(**options | {"model": "open_hand_right"}).form()
+    hand = run_body.Bodies(**options | {"model": "open_hand_right"}).form()
     with pytest.raises(ValueError, match="144 numbers for the pose and 10 for the shape, expected"):
-        bodies.mean_file(path, hand)
+        run_body.mean_file(path, hand)

@@ -17,7 +17,12 @@ NAME = "truth"
 # Maps, one value per pixel: (number of channels, or 0 for a map [H, W] without that axis; type,
 # step and offset of the stored integers: value = integer * step + offset).
 MAPS = {
-    "part": (0, np.uint8, 1, 0),  # body part 1..17, see `synthetic.figure.parametric`; 0: nobody
+    "part": (
+        0,
+        np.uint8,
+        1,
+        0,
+    ),  # body part 1..17, see `synthetic.figure.parametric_body`; 0: nobody
     "face": (0, np.uint16, 1, -1),  # index of the mesh's face; -1: nobody
     "depth": (0, np.uint16, 1 / 4000, 0),  # metres along the line of sight; offset: `nearest`
     "uv": (2, np.uint16, 1 / 65535, 0),  # coordinates in the body's texture atlas

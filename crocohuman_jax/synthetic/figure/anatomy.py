@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.graphics import surface
 
 CROTCH = -0.062  # heights on the template, metres
@@ -63,7 +63,7 @@ class Anatomy:
 
 
 @functools.cache
-def of(body: parametric.Body) -> Anatomy:
+def of(body: parametric_body.Body) -> Anatomy:
     """Returns the anatomy of a body's template, computed once."""
     member = {}
     for number, name in enumerate(body.parts):
@@ -92,7 +92,7 @@ def of(body: parametric.Body) -> Anatomy:
 _ARM_PARTS = ("upperarm", "forearm", "hand")
 
 
-def arm_coordinate(body: parametric.Body, points: np.ndarray) -> np.ndarray:
+def arm_coordinate(body: parametric_body.Body, points: np.ndarray) -> np.ndarray:
     """Returns metres [P] along the arm, from the shoulder joint to template points [P, 3]."""
     shoulder, elbow, wrist = _joints(body, "upperarm01.L", "lowerarm01.L", "wrist.L")
     p = points.copy()
@@ -104,7 +104,7 @@ def arm_coordinate(body: parametric.Body, points: np.ndarray) -> np.ndarray:
     return np.where(beyond, length + (p - elbow) @ fore, (p - shoulder) @ upper)
 
 
-def arm_angle(body: parametric.Body, points: np.ndarray) -> np.ndarray:
+def arm_angle(body: parametric_body.Body, points: np.ndarray) -> np.ndarray:
     """Returns the angle [P] in radians of template points [P, 3] around the arm's axis."""
     shoulder, elbow, wrist = _joints(body, "upperarm01.L", "lowerarm01.L", "wrist.L")
     p = points.copy()
@@ -201,7 +201,7 @@ def _blood(body, member, normals):
     return np.clip(total, 0, 1).astype(np.float32)
 
 
-def palm_direction(body: parametric.Body) -> np.ndarray:
+def palm_direction(body: parametric_body.Body) -> np.ndarray:
     """Returns the direction that the template's left palm faces, [3] of length one."""
     wrist, middle, index, little = _joints(
         body, "wrist.L", "finger3-1.L", "finger2-1.L", "finger5-1.L"

@@ -27,7 +27,7 @@ import pathlib
 import numpy as np
 import threadpoolctl
 
-from crocohuman_jax.synthetic.figure import joint_regressor, parametric, smpl_joints
+from crocohuman_jax.synthetic.figure import joint_regressor, parametric_body, smpl_joints
 from crocohuman_jax.synthetic.graphics import rotations
 
 ADULTS = 2048  # number of random adults that the shape directions are computed from
@@ -57,11 +57,11 @@ def adults(count: int, seed: int) -> np.ndarray:
 
     All attributes are drawn uniformly, except height: it is normal with a deviation of 10 cm.
     """
-    body, rng = parametric.load(), np.random.default_rng(seed)
+    body, rng = parametric_body.load(), np.random.default_rng(seed)
     drawn = []
-    for values in rng.uniform(0, 1, (count, len(parametric.PHENOTYPE))):
-        phenotype = dict(zip(parametric.PHENOTYPE, values.tolist(), strict=True))
-        phenotype["age"] = parametric.ADULT + (1 - parametric.ADULT) * phenotype["age"]
+    for values in rng.uniform(0, 1, (count, len(parametric_body.PHENOTYPE))):
+        phenotype = dict(zip(parametric_body.PHENOTYPE, values.tolist(), strict=True))
+        phenotype["age"] = parametric_body.ADULT + (1 - parametric_body.ADULT) * phenotype["age"]
         phenotype["height"] = float(np.clip(rng.normal(0.38, 0.09), 0.1, 0.66))
         drawn.append(body.coefficients(phenotype))
     return np.stack(drawn).astype(np.float64)
@@ -77,14 +77,14 @@ def _population() -> tuple[np.ndarray, np.ndarray]:
 @functools.cache
 def body_rig() -> smpl_joints.Rig:
     """Returns the rig of SMPL's joints; its zero pose straightens the mean adult."""
-    body = parametric.load()
+    body = parametric_body.load()
     return smpl_joints.smpl(body, body.rest(_population()[0]))
 
 
 @functools.cache
 def hand_rig(side: str) -> smpl_joints.Rig:
     """Returns the rig of MANO's joints for the "left" or "right" hand."""
-    body = parametric.load()
+    body = parametric_body.load()
     return smpl_joints.mano(body, body.rest(_population()[0]), side)
 
 
@@ -97,7 +97,7 @@ def body(components: int = 10) -> dict[str, np.ndarray]:
     Args:
         components: S, number of shape directions, 1 to 32; each beta has variance one among adults.
     """
-    full, rig = parametric.load(), body_rig()
+    full, rig = parametric_body.load(), body_rig()
     vertices, heads = _zero_meshes(rig)
     partner, face_partner = _mirror()
     swap = {"left": "right", "right": "left"}
@@ -131,7 +131,7 @@ def hand(side: str = "right", components: int = 10) -> dict[str, np.ndarray]:
     """
     if side not in smpl_joints.SIDES:
         raise ValueError(f"Unknown side {side!r} of a hand. Known: {', '.join(smpl_joints.SIDES)}.")
-    full, rig = parametric.load(), hand_rig("right")
+    full, rig = parametric_body.load(), hand_rig("right")
     vertices, heads = _zero_meshes(rig)
     wrist = np.einsum("j,cja->ca", rig.heads[0], heads)[:, None]
     number = full.parts.index("hand_r")
@@ -166,7 +166,7 @@ def _zero_meshes(rig: smpl_joints.Rig) -> tuple[np.ndarray, np.ndarray]:
     At fixed bone rotations the skinned mesh is linear in mesh and heads, so each shape direction
     can be posed alone. Vertices are [33, V, 3], bone heads [33, J, 3]; the mean comes first.
     """
-    full = parametric.load()
+    full = parametric_body.load()
     mean = _population()[0]
     origin, directions = full.rest(np.zeros(len(mean))), [full.rest(mean)]
     for direction in np.eye(len(mean)):
@@ -175,7 +175,7 @@ def _zero_meshes(rig: smpl_joints.Rig) -> tuple[np.ndarray, np.ndarray]:
     posed = []
     for vertices, heads in directions:
         transforms = full.transforms(heads, rig.zero)
-        posed.append((full.skin(vertices, transforms), parametric.apply(transforms, heads)))
+        posed.append((full.skin(vertices, transforms), parametric_body.apply(transforms, heads)))
     vertices, heads = (np.stack(x) @ smpl_joints.AXES.T for x in zip(*posed, strict=True))
     return vertices, heads
 
@@ -187,7 +187,7 @@ def _joints(rig: smpl_joints.Rig, heads: np.ndarray) -> np.ndarray:  # [C, J, 3]
 
 def _model(rig, vertices, heads, numbers, faces, components) -> dict[str, np.ndarray]:
     """Returns the fields that body and hand share, of vertices [33, V, 3] and heads [33, J, 3]."""
-    full = parametric.load()
+    full = parametric_body.load()
     if not 1 <= components <= len(vertices) - 1:
         raise ValueError(f"{components} shape components; expected 1 to {len(vertices) - 1}.")
     turn, projection = _directions(vertices[1:])
@@ -246,7 +246,7 @@ def _directions(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [32, V, 
 @functools.cache
 def _mirror() -> tuple[np.ndarray, np.ndarray]:
     """Returns the mirrored partners of the full body's vertices and faces, indices [V] and [F]."""
-    full = parametric.load()
+    full = parametric_body.load()
 
     def keys(points):
         return map(tuple, np.round(points * 1e5).astype(int).tolist())
@@ -260,7 +260,7 @@ def _mirror() -> tuple[np.ndarray, np.ndarray]:
 
 def _mirrored_hand(model: dict[str, np.ndarray], numbers: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the fields that differ in the left hand; `numbers` are the right hand's faces."""
-    full = parametric.load()
+    full = parametric_body.load()
     partner, face_partner = _mirror()
     flip = np.array([-1, 1, 1], np.float32)
     vertices = partner[model["vertices"]]
@@ -322,7 +322,7 @@ def _hand_poses(rig: smpl_joints.Rig, joints: np.ndarray) -> dict[str, np.ndarra
     return {"hands_mean": mean, "hands_components": components, "hands_coeffs": coefficients}
 
 
-def _dense_parts(full: parametric.Body, faces: np.ndarray) -> np.ndarray:  # corners [F, 3, 3]
+def _dense_parts(full: parametric_body.Body, faces: np.ndarray) -> np.ndarray:  # corners [F, 3, 3]
     """Returns DensePose's parts, [F] uint8 in 1..24; normals tell front from back."""
     normal = np.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0])
     front, left = normal[:, 2] > 0, faces[..., 0].mean(1) > 0

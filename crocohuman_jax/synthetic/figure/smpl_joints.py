@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.graphics import rotations
 
 # model_from_world: rotates vectors from the world's axes to the models'.
@@ -108,7 +108,7 @@ class Rig:
         heads: [K, J], rows sum to one: a joint lies at this weighted mean of the bones' heads.
         follows: [J, K], share of each joint's rotation that a bone takes; rows sum to one, or are
             zero for a bone of another part of the body.
-        zero: [J, 3, 3], rotations of the bones in the zero pose, for `parametric.Body.transforms`.
+        zero: [J, 3, 3], bone rotations in the zero pose, for `parametric_body.Body.transforms`.
         zero_world: [J, 3, 3], the same rotations accumulated from the root.
     """
 
@@ -120,7 +120,7 @@ class Rig:
     zero_world: np.ndarray
 
 
-def smpl(body: parametric.Body, person: tuple[np.ndarray, np.ndarray]) -> Rig:
+def smpl(body: parametric_body.Body, person: tuple[np.ndarray, np.ndarray]) -> Rig:
     """Returns the rig of SMPL's 24 joints.
 
     Args:
@@ -143,7 +143,7 @@ def smpl(body: parametric.Body, person: tuple[np.ndarray, np.ndarray]) -> Rig:
     return _rig(body, ordered, np.array(follows), zero_pose(body, person, flat=False))
 
 
-def mano(body: parametric.Body, person: tuple[np.ndarray, np.ndarray], side: str) -> Rig:
+def mano(body: parametric_body.Body, person: tuple[np.ndarray, np.ndarray], side: str) -> Rig:
     """Returns the rig of MANO's 16 joints for the "left" or "right" hand; see `smpl`."""
     letter = SIDES[side]
     rows = {"wrist": ("", [f"wrist.{letter}"])}
@@ -160,7 +160,7 @@ def mano(body: parametric.Body, person: tuple[np.ndarray, np.ndarray], side: str
 
 
 def zero_pose(
-    body: parametric.Body, person: tuple[np.ndarray, np.ndarray], flat: bool
+    body: parametric_body.Body, person: tuple[np.ndarray, np.ndarray], flat: bool
 ) -> np.ndarray:
     """Returns the world rotations [J, 3, 3] of the bones in the models' zero pose.
 

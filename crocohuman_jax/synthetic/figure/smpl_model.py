@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import parametric
+from crocohuman_jax.synthetic.figure import parametric_body
 from crocohuman_jax.synthetic.graphics import rotations
 
 FIELDS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
@@ -114,7 +114,7 @@ class SmplBody:
         turns = rotations.from_vector(np.asarray(pose, np.float64).reshape(-1, 3))
         transforms = self.transforms(joints, turns, transl)
         posed = self.skin(self.corrected(vertices, turns), transforms)
-        return posed, parametric.apply(transforms, joints)
+        return posed, parametric_body.apply(transforms, joints)
 
 
 def load(path: str | pathlib.Path) -> SmplBody:

@@ -10,7 +10,7 @@ import pathlib
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import open_models, parametric, smpl_joints, smpl_model
+from crocohuman_jax.synthetic.figure import open_models, parametric_body, smpl_joints, smpl_model
 from crocohuman_jax.synthetic.graphics import rotations as rotations_lib
 
 # Index of the first of 30 finger joints, by the number of values in a pose; None without fingers.
@@ -101,9 +101,9 @@ class Clip:
         return (1 - share) * self.translations[before] + share * self.translations[after]
 
     def rotations(
-        self, time: float, body: parametric.Body, heads: np.ndarray | None = None
+        self, time: float, body: parametric_body.Body, heads: np.ndarray | None = None
     ) -> np.ndarray:
-        """Returns the rotations [104, 3, 3] of the body's bones for `parametric.Body.transforms`.
+        """Returns the bone rotations [104, 3, 3] for `parametric_body.Body.transforms`.
 
         Args:
             time: seconds.
@@ -126,7 +126,7 @@ class Clip:
 
 
 def to_bones(
-    pose: np.ndarray, body: parametric.Body, fingers: np.ndarray | None = None
+    pose: np.ndarray, body: parametric_body.Body, fingers: np.ndarray | None = None
 ) -> np.ndarray:
     """Returns the rotations [104, 3, 3] of the body's bones for a pose of SMPL.
 

@@ -270,14 +270,14 @@ class Clip:
         return max(rise - 0.03, 0.0)
 
     def rotations(self, time: float, body, heads: np.ndarray) -> np.ndarray:
-        """Returns the rotations [J, 3, 3] of a person's bones for `parametric.Body.transforms`.
+        """Returns a person's bone rotations [J, 3, 3] for `parametric_body.Body.transforms`.
 
         The limbs point exactly as recorded; the bones of spine and neck share the rotations of
         chest and head.
 
         Args:
             time: seconds; before the start and after the end the pose is constant.
-            body, heads: `parametric.Body` and the person's bone heads [J, 3] at rest.
+            body, heads: `parametric_body.Body` and the person's bone heads [J, 3] at rest.
         """
         skeleton = _skeleton(body, np.asarray(heads, np.float64).tobytes())
         return skeleton.compose(self._turns(time, skeleton)[None])[0]

@@ -38,7 +38,7 @@ class Pose:
     """A person at one time.
 
     Attributes:
-        rotations: [J, 3, 3] float64, for `parametric.Body.transforms`.
+        rotations: [J, 3, 3] float64, for `parametric_body.Body.transforms`.
         translation: [3] of the root, metres; only x and y are meaningful.
         lift: metres between the lowest point and the ground.
         held: objects in the hands.
@@ -103,7 +103,7 @@ def draw(
     """Returns a random motion of a person, which depends on the arguments alone.
 
     Args:
-        body: `parametric.Body`; heads: [J, 3], the person's bone heads at rest.
+        body: `parametric_body.Body`; heads: [J, 3], the person's bone heads at rest.
         seed: any non-negative integer.
         action: one of ACTIONS; None draws one, or one of the clips if there are any.
         hand: one of HANDS for the hand of `side`; None for hand shapes that change.

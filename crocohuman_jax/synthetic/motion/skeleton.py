@@ -135,7 +135,7 @@ class Skeleton:
     """A person's bones in their neutral orientations, and the body measures.
 
     Args:
-        body: `parametric.Body`.
+        body: `parametric_body.Body`.
         heads: [J, 3] of the person at rest, metres.
 
     Attributes:
@@ -216,7 +216,7 @@ class Skeleton:
             self.set_neutral((f"finger{finger}-{k + 1}",), side, matrix)
 
     def compose(self, turns: np.ndarray) -> np.ndarray:  # [T, J, 3, 3] -> same
-        """Returns rotations for `parametric.Body.transforms` from rotations in neutral axes."""
+        """Returns rotations in neutral axes as `parametric_body.Body.transforms` takes them."""
         above = np.concatenate([np.eye(3)[None], self.neutral[self.parents[1:]]])
         return np.swapaxes(above, -1, -2) @ turns @ self.neutral
 

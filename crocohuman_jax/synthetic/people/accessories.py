@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import anatomy, parametric
+from crocohuman_jax.synthetic.figure import anatomy, parametric_body
 from crocohuman_jax.synthetic.people import garment_mesh
 
 SOLE = 0.016  # thickness of a sole, metres
@@ -51,7 +51,7 @@ def rigid(count: int, *shares: tuple[np.ndarray | float, int]) -> tuple[np.ndarr
     return weights / weights.sum(1, keepdims=True), bones
 
 
-def shoes(body: parametric.Body, rest: np.ndarray, toe: float, layer: int) -> list:
+def shoes(body: parametric_body.Body, rest: np.ndarray, toe: float, layer: int) -> list:
     """Returns a pair of shoes; `toe` goes from 0 (round) to 1 (pointed)."""
     pieces = []
     for side in "lr":

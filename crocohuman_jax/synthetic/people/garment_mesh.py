@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import anatomy, parametric
+from crocohuman_jax.synthetic.figure import anatomy, parametric_body
 
 
 @dataclasses.dataclass
@@ -37,7 +37,7 @@ class Piece:
 
 
 def cut(
-    body: parametric.Body,
+    body: parametric_body.Body,
     rest: np.ndarray,
     field: np.ndarray,
     displacement: np.ndarray,
@@ -186,7 +186,7 @@ def lowest(values: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.minimum(np.minimum(first, second), third)
 
 
-def nearest(body: parametric.Body, points: np.ndarray, among: np.ndarray) -> np.ndarray:
+def nearest(body: parametric_body.Body, points: np.ndarray, among: np.ndarray) -> np.ndarray:
     """Returns a template vertex, out of the indices `among`, close to each point [P, 3], [P].
 
     At most about 500 evenly chosen vertices of `among` are compared.
@@ -201,7 +201,7 @@ def nearest(body: parametric.Body, points: np.ndarray, among: np.ndarray) -> np.
 
 
 def attach(
-    body: parametric.Body,
+    body: parametric_body.Body,
     canonical: np.ndarray,
     rest: np.ndarray,
     faces: np.ndarray,

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import anatomy, parametric
+from crocohuman_jax.synthetic.figure import anatomy, parametric_body
 from crocohuman_jax.synthetic.graphics import noise
 from crocohuman_jax.synthetic.people import fabric as fabric_lib
 
@@ -116,7 +116,7 @@ class Tailor:
 
     def __init__(
         self,
-        body: parametric.Body,
+        body: parametric_body.Body,
         rest: np.ndarray,
         heads: np.ndarray,
         rng: np.random.Generator,
@@ -327,7 +327,7 @@ class Tailor:
         return np.where(legs, np.maximum(offset, 0.005), 0.005).astype(np.float32)
 
 
-def neckline(body: parametric.Body, kind: str, depth: float = 1.0) -> np.ndarray:
+def neckline(body: parametric_body.Body, kind: str, depth: float = 1.0) -> np.ndarray:
     """Returns the distance below a neckline in metres, [V]; `depth` scales it, about one."""
     x, y, z = body.template.T
     # Distance to a capsule that rises from the base of the neck: it meets every slope steeply.
@@ -344,7 +344,9 @@ def neckline(body: parametric.Body, kind: str, depth: float = 1.0) -> np.ndarray
     return line
 
 
-def top_field(body: parametric.Body, sleeve: float, hem: float, line: np.ndarray) -> np.ndarray:
+def top_field(
+    body: parametric_body.Body, sleeve: float, hem: float, line: np.ndarray
+) -> np.ndarray:
     """Returns the field [V] of a top from sleeve length, hem height (metres) and a neckline [V]."""
     a, t = anatomy.of(body), body.template
     torso = a.inside("torso_upper", "torso_lower", "neck", "thigh_l", "thigh_r") * -OUTSIDE
@@ -354,7 +356,7 @@ def top_field(body: parametric.Body, sleeve: float, hem: float, line: np.ndarray
     return np.maximum(trunk, np.minimum.reduce([arms * -OUTSIDE, cut, line + 0.03]))
 
 
-def legs_field(body: parametric.Body, waist: float, hem: float) -> np.ndarray:
+def legs_field(body: parametric_body.Body, waist: float, hem: float) -> np.ndarray:
     """Returns the field [V] of trousers between two heights of the template."""
     a, z = anatomy.of(body), body.template[:, 2]
     parts = ["torso_upper", "torso_lower"]

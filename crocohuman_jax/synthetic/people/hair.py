@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import anatomy, parametric
+from crocohuman_jax.synthetic.figure import anatomy, parametric_body
 from crocohuman_jax.synthetic.graphics import noise
 from crocohuman_jax.synthetic.people import fabric, skin
 
@@ -63,7 +63,7 @@ class Hair:
 
 
 def draw(
-    body: parametric.Body, rng: np.random.Generator, female: bool, age: float, tone: int
+    body: parametric_body.Body, rng: np.random.Generator, female: bool, age: float, tone: int
 ) -> Hair:
     """Returns random hair for a sex, an age (as in the phenotype) and an index of skin tone."""
     share = np.array(_SHARE[female], float)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import anatomy, parametric
+from crocohuman_jax.synthetic.figure import anatomy, parametric_body
 from crocohuman_jax.synthetic.graphics import noise, surface
 from crocohuman_jax.synthetic.people import garment_mesh, garments, hair, outfits
 from crocohuman_jax.synthetic.people import skin as skin_lib
@@ -22,15 +22,15 @@ class Person:
         kind: "body", or "hand" for close-ups of hands (the same person with more jewellery).
 
     Attributes:
-        phenotype: the attributes of `parametric.PHENOTYPE`.
-        coefficients: [32] shape; rest: [V, 3] and heads: [J, 3], metres; see `parametric.Body`.
+        phenotype: the attributes of `parametric_body.PHENOTYPE`.
+        coefficients: [32] shape; rest: [V, 3] and heads: [J, 3], metres, of the `parametric_body`.
         surface: the dressed mesh.
 
     Raises:
         ValueError: the kind is unknown.
     """
 
-    def __init__(self, body: parametric.Body, seed: int, kind: str = "body"):
+    def __init__(self, body: parametric_body.Body, seed: int, kind: str = "body"):
         if kind not in KINDS:
             raise ValueError(f"Unknown person kind {kind!r}; expected one of {KINDS}.")
         self.body, self.seed, self.kind = body, seed, kind
@@ -148,15 +148,17 @@ class Person:
         body = self.body
         transforms = body.transforms(self.heads, rotations, translation)
         narrow = len(self._weights)
-        vertices = parametric.skin(self._dressed[:narrow], self._weights, self._bones, transforms)
+        vertices = parametric_body.skin(
+            self._dressed[:narrow], self._weights, self._bones, transforms
+        )
         skirt = self.outfit.skirt
         if skirt:
-            joints = parametric.apply(transforms, self.heads)
-            loose = parametric.skin(
+            joints = parametric_body.apply(transforms, self.heads)
+            loose = parametric_body.skin(
                 self._dressed[narrow:], skirt.piece.weights, skirt.piece.bones, transforms
             )
             vertices = np.concatenate([vertices, skirt.drape(loose, body.bone, joints)])
-        skin = parametric.skin(self.rest, body.weights, body.weight_bones, transforms)
+        skin = parametric_body.skin(self.rest, body.weights, body.weight_bones, transforms)
         rise = np.float32(lift) - vertices[:, 2].min()
         vertices[:, 2] += rise
         skin[:, 2] += rise
@@ -166,7 +168,7 @@ class Person:
             vertices=vertices,
             normals=surface.normals(vertices, self.surface.faces),
             skin=skin,
-            joints=parametric.apply(transforms, self.heads),
+            joints=parametric_body.apply(transforms, self.heads),
             transforms=transforms,
         )
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import anatomy, parametric
+from crocohuman_jax.synthetic.figure import anatomy, parametric_body
 from crocohuman_jax.synthetic.graphics import noise
 from crocohuman_jax.synthetic.people import fabric
 
@@ -115,7 +115,7 @@ def draw(
 class Skin:
     """Shades the skin of a person with a complexion."""
 
-    def __init__(self, body: parametric.Body, complexion: Complexion):
+    def __init__(self, body: parametric_body.Body, complexion: Complexion):
         self.look = complexion
         self.eyes = np.stack([body.heads[body.bone[f"eye.{s}"]] for s in "LR"])
         self.hand = _HandLines(body)
@@ -234,7 +234,7 @@ class Skin:
 class _HandLines:
     """Creases of finger joints and palm, and veins, as functions of template positions."""
 
-    def __init__(self, body: parametric.Body):
+    def __init__(self, body: parametric_body.Body):
         head = {name: body.heads[number] for name, number in body.bone.items()}
         self.palm = anatomy.palm_direction(body)
         joints, axes = [], []

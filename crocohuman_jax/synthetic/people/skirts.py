@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import anatomy, parametric
+from crocohuman_jax.synthetic.figure import anatomy, parametric_body
 from crocohuman_jax.synthetic.people import garment_mesh
 
 AROUND, ROWS = 40, 15
@@ -179,7 +179,7 @@ def _ramp(x, start, end):
     return t * t * (3 - 2 * t)
 
 
-def _radii(body: parametric.Body, rest, heads):
+def _radii(body: parametric_body.Body, rest, heads):
     """Returns leg radii at hip, knee and ankle plus 12 mm of clearance, [3] metres."""
     t = body.template
     a = anatomy.of(body)

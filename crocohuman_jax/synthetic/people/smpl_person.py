@@ -7,7 +7,7 @@ sleeves and legs of any length.
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import open_fit, parametric, smpl_joints, smpl_model
+from crocohuman_jax.synthetic.figure import open_fit, parametric_body, smpl_joints, smpl_model
 from crocohuman_jax.synthetic.graphics import rotations, surface
 from crocohuman_jax.synthetic.motion import amass, motion
 from crocohuman_jax.synthetic.people import fabric
@@ -129,7 +129,7 @@ class SmplPerson:
             vertices=vertices.astype(np.float32),
             normals=surface.normals(vertices, model.faces),
             skin=skin.astype(np.float32),
-            joints=parametric.apply(transforms, self.joints),
+            joints=parametric_body.apply(transforms, self.joints),
             transforms=transforms,
         )
 
@@ -171,7 +171,7 @@ class SmplPerson:
         return surface.Material(albedo.astype(np.float32), gloss, pixels.normal)
 
     def _surface(self, parts: list[str]) -> surface.Surface:
-        model, names = self.model, parametric.load().parts
+        model, names = self.model, parametric_body.load().parts
         attributes = np.zeros((len(model.template), len(_REGIONS)), np.float32)
         for k, members in enumerate(_REGIONS.values()):
             attributes[:, k] = model.weights[:, [part in members for part in parts]].sum(1)

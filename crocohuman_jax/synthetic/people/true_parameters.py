@@ -6,7 +6,7 @@ hands in SMPL's and MANO's format fitted to it, see `figure.open_models`.
 
 import numpy as np
 
-from crocohuman_jax.synthetic.figure import open_fit, parametric
+from crocohuman_jax.synthetic.figure import open_fit, parametric_body
 from crocohuman_jax.synthetic.graphics import rotations, surface
 from crocohuman_jax.synthetic.people import person as person_lib
 from crocohuman_jax.synthetic.people import smpl_person
@@ -15,7 +15,7 @@ SIDES = {"L": "left", "R": "right"}
 
 
 def placement(heads: np.ndarray, turns: np.ndarray, posed: surface.Posed) -> np.ndarray:
-    """Returns the translation [3] that `parametric.Body.transforms` needs to place a person.
+    """Returns the translation [3] that `parametric_body.Body.transforms` needs to place a person.
 
     Args:
         heads: [J, 3] bone heads at rest, metres.
@@ -55,7 +55,9 @@ def parameters(
         "bones": rotations.to_vector(turns),
         "coefficients": shape,
         "placement": place,
-        "phenotype": np.array([person.phenotype.get(name, 0.5) for name in parametric.PHENOTYPE]),
+        "phenotype": np.array(
+            [person.phenotype.get(name, 0.5) for name in parametric_body.PHENOTYPE]
+        ),
         "model_pose": fitted.pose,
         "model_shape": fitted.betas,
         "model_translation": fitted.transl,
@@ -68,7 +70,7 @@ def _of_model(person, turns, posed) -> dict[str, np.ndarray]:
         "bones": fitted.pose,
         "coefficients": fitted.betas,
         "placement": fitted.transl,
-        "phenotype": np.zeros(len(parametric.PHENOTYPE)),
+        "phenotype": np.zeros(len(parametric_body.PHENOTYPE)),
         "model_pose": fitted.pose,
         "model_shape": fitted.betas,
         "model_translation": fitted.transl,

@@ -1,6 +1,6 @@
 """Mesh recovery: the pose, shape and mesh of a body or a hand from one or two pictures."""
 
-from crocohuman_jax.body_models import bodies as bodies_lib
+from crocohuman_jax.body_models import run_body
 from crocohuman_jax.metrics import losses
 from crocohuman_jax.models import croco
 from crocohuman_jax.models.heads import metro, regressor
@@ -18,7 +18,7 @@ def make(config) -> Task:
     if model.image[0] != model.image[1]:
         sides = tuple(model.image)
         raise ValueError(f"config.model.image={sides}: mesh recovery needs square pictures.")
-    bodies = bodies_lib.Bodies(**config.body)
+    bodies = run_body.Bodies(**config.body)
     data = data_lib.Data(config, bodies)
     mesh = objective.Mesh(
         encoder=sizes[0],

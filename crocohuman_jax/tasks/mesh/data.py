@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from crocohuman_jax.body_models import bodies as bodies_lib
+from crocohuman_jax.body_models import run_body
 from crocohuman_jax.data.streams import labelled_people, person_augmentation, person_labels
 
 
@@ -14,7 +14,7 @@ class Data:
         bodies: the body model.
     """
 
-    def __init__(self, config, bodies: bodies_lib.Bodies):
+    def __init__(self, config, bodies: run_body.Bodies):
         self.form, self.whole = bodies.form(), bodies.form(meshes=True)
         self.config, self.bodies = config.data, bodies
         self.mean_file, self.seed = config.body.mean, config.seed
@@ -29,7 +29,7 @@ class Data:
     def mean(self) -> np.ndarray:
         """Returns the mean pose, shape and camera, at which estimates start, [6 K + S + 3]."""
         if self.mean_file:
-            return bodies_lib.mean_file(self.mean_file, self.form)
+            return run_body.mean_file(self.mean_file, self.form)
         known = [(source.notes, source.rows) for source in self.sources()]
         return self.bodies.estimate(*person_labels.mean(known, self.form))
 

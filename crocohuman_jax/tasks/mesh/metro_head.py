@@ -3,8 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from crocohuman_jax.body_models import bodies as bodies_lib
-from crocohuman_jax.body_models import cameras, mesh_downsampling
+from crocohuman_jax.body_models import cameras, mesh_downsampling, run_body
 from crocohuman_jax.metrics import losses
 from crocohuman_jax.models import flops
 from crocohuman_jax.models.heads import metro
@@ -34,7 +33,7 @@ class MetroHead:
             predicted mesh does not give.
     """
 
-    def __init__(self, head: dict, loss: dict, bodies: bodies_lib.Bodies, patches: int):
+    def __init__(self, head: dict, loss: dict, bodies: run_body.Bodies, patches: int):
         del loss
         if (bodies.measured.joints >= 0).any():
             raise ValueError(

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crocohuman_jax.body_models import bodies as bodies_lib
-from crocohuman_jax.body_models import lbs, rotations
+from crocohuman_jax.body_models import lbs, rotations, run_body
 from crocohuman_jax.metrics import losses
 from crocohuman_jax.models import flops
 from crocohuman_jax.models.heads import regressor
@@ -27,7 +26,7 @@ class RegressorHead:
         true_models: the body models that pose the ground truth.
     """
 
-    def __init__(self, head: dict, loss: dict, bodies: bodies_lib.Bodies, patches: int):
+    def __init__(self, head: dict, loss: dict, bodies: run_body.Bodies, patches: int):
         del patches
         self.head, self.bodies, self.body = head, bodies, bodies.body
         self.sizes, self.frame = bodies.sizes, loss["frame"]

@@ -7,11 +7,10 @@ model gives for the true parameters.
 
 import jax.numpy as jnp
 
-from crocohuman_jax.body_models import bodies as bodies_lib
-from crocohuman_jax.body_models import cameras, rotations
+from crocohuman_jax.body_models import cameras, rotations, run_body
 
 
-def targets(batch, models: bodies_lib.Bodies, landmarks) -> dict:
+def targets(batch, models: run_body.Bodies, landmarks) -> dict:
     """Returns the targets that the loss compares predictions with.
 
     Args:
@@ -45,7 +44,7 @@ def targets(batch, models: bodies_lib.Bodies, landmarks) -> dict:
     }
 
 
-def truth(batch, bodies: bodies_lib.Bodies) -> dict:
+def truth(batch, bodies: run_body.Bodies) -> dict:
     """Returns the true mesh and points: annotated ones, else those of the true parameters.
 
     Returns:
@@ -74,7 +73,7 @@ def truth(batch, bodies: bodies_lib.Bodies) -> dict:
     }
 
 
-def measured(bodies: bodies_lib.Bodies, rows, root: bool = False):
+def measured(bodies: run_body.Bodies, rows, root: bool = False):
     """Returns the measured points of the trained ones [B, L, C]; `root` keeps root-only ones."""
     at = bodies.among_trained(root)
     return rows[:, at] * (at >= 0)[:, None]
