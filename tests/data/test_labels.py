@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from crocohuman_jax.data import crop
 from crocohuman_jax.data.preparation import pipeline, shard_writer
-from crocohuman_jax.data.storage import fields, labels, records, synthetic_truth
+from crocohuman_jax.data.storage import label_fields, labels, records, synthetic_truth
 from crocohuman_jax.data.streams import person_augmentation
 
 NAMES = ("head", "hand", "foot")
@@ -22,7 +22,7 @@ def told(seed=0):
     """Labels with everything in them."""
     rng = np.random.default_rng(seed)
     found = {"model": f"model {seed}", "gender": "female"}
-    for name, label in fields.LABELS.items():
+    for name, label in label_fields.LABELS.items():
         count = len(NAMES) if label.named else 5
         if label.shape:
             found[name] = rng.uniform(20, 40, [count if n is None else n for n in label.shape])
@@ -51,9 +51,9 @@ def test_labels_survive_their_way_to_disk(tmp_path):
     assert len(found) == 3 and found.names == NAMES
     for row, wanted in enumerate(examples):
         read = found.read(row)
-        assert set(read) == set(fields.LABELS) == set(wanted)
+        assert set(read) == set(label_fields.LABELS) == set(wanted)
         for name, value in wanted.items():
-            if not fields.LABELS[name].shape:
+            if not label_fields.LABELS[name].shape:
                 assert read[name] == value
             else:
                 np.testing.assert_array_equal(read[name], np.float32(value))
@@ -61,8 +61,8 @@ def test_labels_survive_their_way_to_disk(tmp_path):
 
 
 def test_a_label_that_is_declared_once_is_stored_cropped_turned_and_mirrored(tmp_path, monkeypatch):
-    new = fields.Label((None, 3), "pixels, part", fields.PIXELS, named=True)
-    monkeypatch.setitem(fields.LABELS, "contacts", new)
+    new = label_fields.Label((None, 3), "pixels, part", label_fields.PIXELS, named=True)
+    monkeypatch.setitem(label_fields.LABELS, "contacts", new)
     rows = np.array([[10.0, 20, 1], [30, 40, 2], [50, 60, 3]])
     moved = labels.moved({"contacts": rows, "crop": (30, 40, 60)}, (10, 20, 50, 60), (80, 80))
     np.testing.assert_allclose(moved["contacts"], [[0, 0, 1], [40, 40, 2], [80, 80, 3]])
@@ -73,7 +73,7 @@ def test_a_label_that_is_declared_once_is_stored_cropped_turned_and_mirrored(tmp
     mirrored = person_augmentation.place(
         np.array([40.0, 40, 80]), person_augmentation.UNCHANGED, True
     )
-    seen = fields.placed(new, read["contacts"], mirrored, (2, 1, 0), ())
+    seen = label_fields.placed(new, read["contacts"], mirrored, (2, 1, 0), ())
     np.testing.assert_allclose(seen, [[-1, 1, 3], [0, 0, 2], [1, -1, 1]])
 
 
@@ -82,7 +82,7 @@ def test_what_is_left_out_is_unknown(tmp_path):
     assert read["keypoints"].shape == read["pose"].shape == read["vertices"].shape == (0, 3)
     assert read["joints"].shape == (0, 4) and read["betas"].shape == (0,)
     for name in ("intrinsics", "translation", "camera"):
-        np.testing.assert_array_equal(read[name], np.zeros(fields.LABELS[name].shape))
+        np.testing.assert_array_equal(read[name], np.zeros(label_fields.LABELS[name].shape))
     assert read["model"] == read["gender"] == ""
 
 
@@ -246,7 +246,7 @@ def test_tfds_reads_the_labels(tmp_path):
     for i in (0, 11):
         read = found.read(24 + i)  # after the 24 to learn from
         assert source[i]["model"].decode() == read["model"] == "open_body"
-        for name in (name for name, label in fields.LABELS.items() if label.shape):
+        for name in (name for name, label in label_fields.LABELS.items() if label.shape):
             theirs = np.asarray(source[i][name]).reshape(read[name].shape)
             np.testing.assert_array_equal(theirs, read[name])
         assert source[i]["pose"].shape == (24, 3) and source[i]["vertices"].shape == (0, 3)

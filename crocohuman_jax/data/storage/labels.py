@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from crocohuman_jax.data import crop
-from crocohuman_jax.data.storage import fields, records
+from crocohuman_jax.data.storage import label_fields, records
 
 NAME = "labels"
 
@@ -19,7 +19,7 @@ NAME = "labels"
 def features() -> tfds.features.FeaturesDict:
     """Returns the TFDS features of a record of labels."""
     found = {}
-    for name, label in fields.LABELS.items():
+    for name, label in label_fields.LABELS.items():
         shape = label.shape if label.shape[:1] != (None,) else (None, label.columns)
         tensor = tfds.features.Tensor(shape=shape, dtype=np.float32)
         found[name] = tensor if label.shape else tfds.features.Text()
@@ -30,21 +30,21 @@ def moved(labels: Mapping, box: crop.Box, size: tuple[int, int]) -> dict:
     """Returns labels, given in pixels of a picture, in pixels of the frame cut out of it.
 
     Args:
-        labels: entries of `fields.LABELS`; those left out are unknown.
+        labels: entries of `label_fields.LABELS`; those left out are unknown.
         box: x0, y0, x1, y1 of the frame in the picture.
         size: (height, width) of the frame.
     """
     origin = np.array(box[:2])
     scale = np.array([size[1], size[0]]) / (np.array(box[2:]) - origin)
     return {
-        name: fields.cropped(fields.LABELS[name], value, origin, scale)
+        name: label_fields.cropped(label_fields.LABELS[name], value, origin, scale)
         for name, value in labels.items()
     }
 
 
 def fault(labels: Mapping, names: tuple[str, ...]) -> str | None:
     """Returns why labels cannot be used, or None if they can."""
-    for name, label in fields.LABELS.items():
+    for name, label in label_fields.LABELS.items():
         fixed = None not in label.shape
         if not label.shape:
             continue
@@ -69,7 +69,7 @@ def fault(labels: Mapping, names: tuple[str, ...]) -> str | None:
 def example(labels: Mapping) -> dict:
     """Returns the record of a frame's labels, in pixels of the frame."""
     found = {}
-    for name, label in fields.LABELS.items():
+    for name, label in label_fields.LABELS.items():
         if not label.shape:
             found[name] = str(labels.get(name, ""))
         elif None in label.shape:
@@ -106,9 +106,9 @@ class Labels:
         return len(self.records)
 
     def read(self, row: int) -> dict[str, np.ndarray | str]:
-        """Returns a frame's labels, the entries of `fields.LABELS`, in pixels of the frame."""
+        """Returns a frame's labels, `label_fields.LABELS`, in pixels of the frame."""
         record, found = self.records[row], {}
-        for name, label in fields.LABELS.items():
+        for name, label in label_fields.LABELS.items():
             if not label.shape:
                 found[name] = record[name].bytes_list.value[0].decode()
                 continue

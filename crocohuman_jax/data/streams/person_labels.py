@@ -10,7 +10,7 @@ import logging
 import numpy as np
 
 from crocohuman_jax.body_models import form as form_lib
-from crocohuman_jax.data.storage import fields, labels, records, synthetic_truth
+from crocohuman_jax.data.storage import label_fields, labels, records, synthetic_truth
 from crocohuman_jax.data.streams import person_augmentation
 from crocohuman_jax.synthetic.graphics import rotations
 
@@ -180,8 +180,8 @@ def moved(known: dict, placed: person_augmentation.Placing, form: form_lib.Form)
     """
 
     def placed_label(name):
-        label = fields.LABELS[name]
-        return fields.placed(label, known[name], placed, form.mirror, form.pose_mirror)
+        label = label_fields.LABELS[name]
+        return label_fields.placed(label, known[name], placed, form.mirror, form.pose_mirror)
 
     root = form.root + known["betas"] @ form.root_shapes
     matrix = np.zeros((3, 3))
