@@ -36,10 +36,10 @@ def model(arg, encoder, decoder, **more):
     return config
 
 
-def optimizer(**changes):
-    """Returns the settings of AdamW; `base_lr` is required."""
+def optimizer(*, base_lr, **changes):
+    """Returns the settings of AdamW."""
     config = ml_collections.ConfigDict()
-    config.base_lr = 0.0  # learning rate per 256 examples
+    config.base_lr = base_lr  # learning rate per 256 examples
     config.min_lr = 0.0
     config.warmup = "10%"
     config.cosine = "100%"  # end of the cosine; beyond 100% the schedule is cut short

@@ -126,8 +126,8 @@ def sequences(args) -> list[str]:
         new = (output / path.relative_to(source)).with_suffix(".npz")
         new.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with files.whole(new) as temporary:
-                np.savez(temporary, **pw3d.plain(body_files.content(path)))
+            with files.whole(new) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **pw3d.plain(body_files.content(path)))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     return [f"{output}: {len(paths)} sequences."]

@@ -50,6 +50,8 @@ def draw(workdir: pathlib.Path, pairs: int, folders: str, ema: bool):
     """Returns a picture with one row per held-out pair, [H, W, 3] uint8."""
 
     def point_to(saved):
+        if "held_out_pairs" not in saved["data"]:
+            raise ValueError(f"{workdir} is a run of {saved['task']!r}, which completes no pairs.")
         saved["data"]["held_out_pairs"] = pairs
         saved["data"]["folders"] = folders or saved["data"]["folders"]
 

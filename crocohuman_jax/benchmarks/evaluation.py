@@ -27,9 +27,9 @@ def measure(config, folder: str, warmup: int, steps: int) -> Iterator[dict]:
     """
     config.data.folders = folder
     task = registry.find("tasks", config.task).make(config)
-    if task.evaluation is None or not folder:
+    if task.evaluation is None or not folder or "," in folder:
         raise ValueError(
-            f"--folders={folder!r} and config.task={config.task!r} cannot be evaluated: give "
+            f"--folders={folder!r} and config.task={config.task!r} cannot be evaluated: give one "
             "--folders=PREPARED and a task with a protocol, as --config=configs/mesh.py:..."
         )
     where = pathlib.Path(folder)
@@ -39,11 +39,12 @@ def measure(config, folder: str, warmup: int, steps: int) -> Iterator[dict]:
     batch = min(config.batch_size, len(stream.elements))
     with jax.set_mesh(mesh):
         params = task.init(jax.random.key(0)) | task.from_data()
-        run = jax.jit(lambda *inputs: evaluation.measure(*inputs)[0])
+        run = runner.compiled(evaluation, pictures=False)
         one = stream.collate([stream.elements[i] for i in range(batch)])
         one = sharding.put_batch(one, mesh)
         times = figures.timed(lambda: run(params, one), warmup, steps)
-        whole = runner.measure(evaluation, params, mesh, batch=batch, threads=config.data.threads)
+        threads = config.data.threads
+        whole = runner.measure(evaluation, params, mesh, batch=batch, threads=threads, run=run)
     yield (
         figures.about()
         | times

@@ -230,8 +230,8 @@ def cached(
         return _kept(path)
     found = _remembered(*content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with files.whole(path) as temporary:
-        np.savez_compressed(temporary, **to_arrays(found))
+    with files.whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **to_arrays(found))
     return found
 
 

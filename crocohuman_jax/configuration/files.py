@@ -15,10 +15,10 @@ SEPARATORS = " ._-"
 def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives the path of a file to write, which takes the place of `path` once it is complete.
 
-    If writing fails, `path` stays as it was. The temporary file lies in the same folder and has the
-    same ending.
+    If writing fails, `path` stays as it was. The temporary file lies in the same folder, and its
+    name is hidden and ends in .tmp, so that nobody reads it as data.
     """
-    temporary = path.with_name(f".{path.stem[:LONGEST]}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{_shortened(path.name, LONGEST)}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)

@@ -37,7 +37,8 @@ class Extremes:
         """
         if not self.count:
             return
-        errors = np.asarray(self.error(found), np.float64)[:left]
+        every = np.asarray(self.error(found), np.float64)
+        errors = every[:left]
         order = np.argsort(errors, kind="stable")[: int(np.isfinite(errors).sum())]
         for side, rows in (("worst", order[::-1][: self.count]), ("best", order[: self.count])):
             kept, sign = self._sides[side], -1 if side == "worst" else 1
@@ -45,8 +46,8 @@ class Extremes:
                 rows = [row for row in rows if sign * errors[row] < sign * kept[-1][0]]
             if not len(rows):
                 continue
-            # Always `count` rows, repeated if there are fewer, so one program serves all calls.
-            padded = np.resize(np.asarray(rows), self.count)
+            # Always as many rows, repeated if there are fewer, so one program serves all calls.
+            padded = np.resize(np.asarray(rows), min(self.count, len(every)))
             there = jax.device_get(self._rows(shown, jnp.asarray(padded)))
             for i, row in enumerate(rows):
                 kept.append((float(errors[row]), {name: x[i] for name, x in there.items()}))

@@ -6,7 +6,7 @@ import logging
 import pathlib
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -45,8 +45,22 @@ class Measured:
     waited: float
 
 
+def compiled(evaluation: Evaluation, pictures: bool) -> Callable:
+    """Returns `Evaluation.measure`, jitted; without pictures it returns no inputs of them."""
+    if pictures:
+        return jax.jit(evaluation.measure)
+    return jax.jit(lambda params, batch: (evaluation.measure(params, batch)[0], {}))
+
+
 def measure(
-    evaluation: Evaluation, params, mesh, *, batch: int, threads: int = 0, pictures: int = 0
+    evaluation: Evaluation,
+    params,
+    mesh,
+    *,
+    batch: int,
+    threads: int = 0,
+    pictures: int = 0,
+    run: Callable | None = None,
 ) -> Measured:
     """Returns the results of all examples of a stream; each is read and predicted once.
 
@@ -57,10 +71,11 @@ def measure(
         batch: largest number of examples in a batch.
         threads: number of threads that read pictures; 0 for one per core.
         pictures: number of worst and of best examples that are kept for drawing.
+        run: result of `compiled`, if it has been called before.
     """
-    count, rows = len(evaluation.stream.elements), []
+    count, rows, done = len(evaluation.stream.elements), [], 0
     extremes = Extremes(evaluation.error, pictures)
-    run = jax.jit(evaluation.measure if pictures else lambda *x: (evaluation.measure(*x)[0], {}))
+    run = run or compiled(evaluation, bool(pictures))
     waiting, waited, start = None, 0.0, time.perf_counter()
     batches = loader.evaluation(evaluation.stream, min(batch, count), threads=threads)
     while True:
@@ -75,8 +90,10 @@ def measure(
             new = run(params, sharding.put_batch(one, mesh))
         if waiting is not None:  # one batch behind, so that the device is never idle
             rows.append(jax.device_get(waiting[0]))
-            evaluation.check(rows[-1])
-            extremes.take(rows[-1], waiting[1], left=count - sum(len(r["row"]) for r in rows[:-1]))
+            left = count - done  # what follows in the batch is padding
+            evaluation.check({name: values[:left] for name, values in rows[-1].items()})
+            extremes.take(rows[-1], waiting[1], left)
+            done += len(rows[-1]["row"])
         if new is None:
             break
         waiting = new
@@ -123,9 +140,8 @@ def evaluate(
         ValueError: the run does not exist, its task has no protocol, or an argument does not fit
             the run or the folder.
     """
-    run = run_folder.opened(
-        workdir, functools.partial(_point_to, folder=folder, changes=tuple(changes))
-    )
+    point_to = functools.partial(_point_to, folder=folder, changes=tuple(changes))
+    run = run_folder.opened(workdir, point_to)
     if run.task.evaluation is None:
         raise ValueError(
             f"{workdir} is a run of task {run.config.task!r}, which has no published protocol. "
@@ -136,8 +152,9 @@ def evaluate(
     asked = Asked(where, manifest, split, alignment, root, allow_non_finite, submission)
     evaluation = run.task.evaluation(asked)
     name = name or workdir.resolve().name + ("_ema" if ema else "")
-    known = evaluation.protocol | _known(run.config.task, manifest, split)
+    known = _known(run.config.task, manifest, split) | evaluation.protocol
     _check_output(output, name, known)
+    pictures = pictures if run.task.picture else 0
     options = {"batch": batch, "threads": run.config.data.threads, "pictures": pictures}
     with jax.set_mesh(run.mesh):
         measured = measure(evaluation, run.params(ema), run.mesh, **options)

@@ -160,8 +160,8 @@ def test_people_are_placed_where_a_known_camera_sees_them_as_large(hands):
         assert not found.any()
         people = {"has_points": np.ones(2), "has_mesh": np.ones(2), "placed": np.asarray(found)}
         with pytest.raises(ValueError, match="true position of 2 of 2 people is unknown"):
-            evaluation.Measured.check(types.SimpleNamespace(root=()), people)
-        evaluation.Measured.check(types.SimpleNamespace(root=(0,)), people)
+            evaluation.Measurement.check(types.SimpleNamespace(root=()), people)
+        evaluation.Measurement.check(types.SimpleNamespace(root=(0,)), people)
 
 
 def test_areas_under_the_curve_do_not_depend_on_how_many_are_summed_at_once():

@@ -1,7 +1,8 @@
 """The labels of a person: each says once what shape and unit it has, and how it moves.
 
 A label moves twice: when `prepare` crops the frame out of a picture, and when a stream crops,
-scales, turns and mirrors what a network sees of the frame. To add a label, add a line to LABELS.
+scales, turns and mirrors what a network sees of the frame. A line in LABELS is enough to prepare,
+crop, check and store a new label. `data.streams.person_labels` says which labels a stream gives.
 """
 
 import dataclasses
@@ -87,6 +88,7 @@ def placed(label: Label, value: np.ndarray, placing, rows, joints):
         rows: partner of each row of a named label on the other side of the body.
         joints: likewise of each joint of a pose.
     """
+    assert label.moves not in (SQUARE, INTRINSICS), "the placing has them"
     if label.moves == POSE:
         return placing.pose(value, joints)
     value = np.array(value)

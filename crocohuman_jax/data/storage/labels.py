@@ -49,7 +49,6 @@ def fault(labels: Mapping, names: tuple[str, ...]) -> str | None:
         if not label.shape:
             continue
         values = np.asarray(labels.get(name, np.zeros(label.shape) if fixed else ()), np.float64)
-        verb = "is" if fixed else "are"
         if fixed and values.shape != label.shape:
             return f"its {name} is {values.shape}, not {label.shape}"
         if not np.isfinite(values).all():
@@ -57,7 +56,7 @@ def fault(labels: Mapping, names: tuple[str, ...]) -> str | None:
         if fixed or not values.size:
             continue
         if label.columns > 1 and values.shape[-1] != label.columns:
-            return f"its {name} {verb} {values.shape}, not [n, {label.columns}]"
+            return f"its {name} are {values.shape}, not [n, {label.columns}]"
         if label.named and values.size != label.columns * len(names):
             return f"it has {len(values)} {name}, the dataset {len(names)} names"
     if "crop" not in labels:

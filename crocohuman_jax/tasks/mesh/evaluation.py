@@ -25,7 +25,7 @@ def make(mesh: objective.Mesh, data: data_lib.Data, asked: Asked) -> Evaluation:
         ValueError: the body model does not have the requested root, or FreiHAND's file of
             predictions cannot hold its points.
     """
-    measured = Measured(mesh, asked)
+    measured = Measurement(mesh, asked)
     if asked.submission:
         submissions.check(pathlib.Path(asked.submission), len(mesh.bodies.measured.names))
     return Evaluation(
@@ -39,7 +39,7 @@ def make(mesh: objective.Mesh, data: data_lib.Data, asked: Asked) -> Evaluation:
     )
 
 
-class Measured:
+class Measurement:
     """Compares each person's prediction with the ground truth.
 
     Args:

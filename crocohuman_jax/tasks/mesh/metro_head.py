@@ -33,6 +33,8 @@ class MetroHead:
             predicted mesh does not give.
     """
 
+    TERMS = ("keypoints_2d", "keypoints_3d", "vertices")
+
     def __init__(self, head: dict, loss: dict, bodies: run_body.Bodies, patches: int):
         del loss
         if (bodies.measured.joints >= 0).any():

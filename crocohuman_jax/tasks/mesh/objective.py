@@ -32,6 +32,12 @@ class Mesh:
         self.patches = grid[0] * grid[1]
         kind = finetune_net.checked(head)["kind"]
         self.head = HEADS[kind](head, loss, bodies, self.patches)
+        missing = [name for name in self.head.TERMS if name not in loss]
+        if missing:
+            raise ValueError(
+                f"config.loss has no {', '.join(missing)}. head.kind={kind!r} needs the weights of "
+                f"{', '.join(self.head.TERMS)}; 0 leaves a term out."
+            )
         bodies.hips(bodies.trained.names)
         self._init, self.bind = models.functional(
             lambda key: finetune_net.MeshNet(

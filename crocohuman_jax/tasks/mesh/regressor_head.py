@@ -26,6 +26,8 @@ class RegressorHead:
         true_models: the body models that pose the ground truth.
     """
 
+    TERMS = ("keypoints_2d", "keypoints_3d", "vertices", "pose", "root", "betas", "depth")
+
     def __init__(self, head: dict, loss: dict, bodies: run_body.Bodies, patches: int):
         del patches
         self.head, self.bodies, self.body = head, bodies, bodies.body

@@ -98,7 +98,7 @@ def means(
     """Returns the mean of every error over the people who have it.
 
     Args:
-        found: the results of each person, [N, ...], as `evaluation.Measured` returns them.
+        found: the results of each person, [N, ...], as `evaluation.Measurement` returns them.
         index: the index of the frames, {column: one value per frame}.
         only_root: number of leading points used only as the root, and not measured.
         hand: whether these are hands, which also get F-scores and areas under the curve.

@@ -114,8 +114,8 @@ def convert(source: pathlib.Path, output: pathlib.Path) -> str:
         raise ValueError(f"--source={source} is not a file.")
     what, content = plain(source)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with files.whole(output) as temporary:
-        np.savez(temporary, **content)
+    with files.whole(output) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **content)
     return what
 
 
