@@ -342,7 +342,7 @@ def test_a_run_takes_its_parts_from_a_completion_run(
     config = configured(folder, f"body=open_hand_right,second={second}", **changes)
     with caplog.at_level(logging.INFO):
         params = loop.train(config, tmp_path / "run")["params"]
-    assert f"Took {', '.join(parts)} from {straight[0]}." in caplog.text
+    assert f"Loaded {', '.join(parts)} from {straight[0]}." in caplog.text
     assert {"encoder", "decoder"} & set(params) == set(parts)
     for part in parts:
         runs.equal(params[part], straight[1]["params"][part])

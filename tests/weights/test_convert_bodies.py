@@ -265,7 +265,7 @@ def test_smpl_files_run_once_converted_with_the_regressor_that_measures_them(ora
     assert run_body.Bodies(**options).genders() == ("neutral", "male")
     with pytest.raises(ValueError, match="holds no J_regressor"):
         run_body.Bodies(**options | {"h36m": _means(tmp_path)})
-    with pytest.raises(ValueError, match=r"config\.body\.h36m is \(17, \d+\), expected"):
+    with pytest.raises(ValueError, match=r"config\.body\.h36m has shape \(17, \d+\), expected"):
         np.save(tmp_path / "other.npy", rows[:, :-1])
         taken(tmp_path / "other.npy", tmp_path / "other.npz")
         run_body.Bodies(**options | {"h36m": str(tmp_path / "other.npz")})
