@@ -25,12 +25,14 @@ def measure(config, folder: str, warmup: int, steps: int) -> Iterator[dict]:
     Raises:
         ValueError: no folder is given, or the task has no evaluation.
     """
+    if not folder or "," in folder:
+        raise ValueError(f"--folders={folder!r}: one folder is evaluated, give --folders=PREPARED.")
     config.data.folders = folder
     task = registry.find("tasks", config.task).make(config)
-    if task.evaluation is None or not folder or "," in folder:
+    if task.evaluation is None:
         raise ValueError(
-            f"--folders={folder!r} and config.task={config.task!r} cannot be evaluated: give one "
-            "--folders=PREPARED and a task with a protocol, as --config=configs/mesh.py:..."
+            f"config.task={config.task!r} has no protocol to be evaluated by: give a config of "
+            "one that has, as --config=configs/mesh.py:..."
         )
     where = pathlib.Path(folder)
     evaluation = task.evaluation(Asked(where, records.read_manifest(where), "validation"))

@@ -151,6 +151,7 @@ def evaluate(
     manifest = records.read_manifest(where)
     asked = Asked(where, manifest, split, alignment, root, allow_non_finite, submission)
     evaluation = run.task.evaluation(asked)
+    _check_asked(asked, evaluation, run.config.task)
     name = name or workdir.resolve().name + ("_ema" if ema else "")
     known = _known(run.config.task, manifest, split) | evaluation.protocol
     _check_output(output, name, known)
@@ -164,6 +165,16 @@ def evaluate(
     into = _folder(workdir, output, where, result)
     files = _write(into, result, measured, run.task)
     return f"{protocol.table([result])}\n{into}: {', '.join(files)}."
+
+
+def _check_asked(asked: Asked, evaluation: Evaluation, task: str) -> None:
+    """Raises a ValueError for an option that the evaluation of a task would ignore."""
+    ignored = [n for n in ("alignment", "root") if n not in evaluation.protocol]
+    ignored = [f"--{n}={getattr(asked, n)}" for n in ignored if getattr(asked, n) != "auto"]
+    if asked.submission and evaluation.submit is None:
+        ignored.append(f"--submission={asked.submission}")
+    if ignored:
+        raise ValueError(f"{', '.join(ignored)}: the task {task!r} has no such option. Omit it.")
 
 
 def _result(run, name: str, known: dict, evaluation, found: Found, index) -> protocol.Result:

@@ -21,7 +21,7 @@ Found = dict[str, np.ndarray]  # {name: [N, ...]}, results of each example
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """A user's options for an evaluation. A task raises a ValueError for those it cannot follow.
+    """A user's options for an evaluation; the runner refuses those that a task does not have.
 
     Attributes:
         folder: the prepared folder.

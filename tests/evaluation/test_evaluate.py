@@ -366,6 +366,9 @@ def test_the_commands_run(run, tmp_path):
     assert "first" in shown and "mpjpe" in shown.lower()
     wrong = subprocess.run([*command[:3]], capture_output=True, text=True)
     assert wrong.returncode == 1 and "--workdir" in wrong.stderr and "Trace" not in wrong.stderr
+    draw = [*command[:2], "crocohuman_jax.reconstruct", command[3], f"--output={tmp_path}/a.png"]
+    wrong = subprocess.run(draw, capture_output=True, text=True)
+    assert wrong.returncode == 1 and "'mesh', which completes no pairs" in wrong.stderr
 
 
 def test_truth_of_the_wrong_kind_is_refused(folder):

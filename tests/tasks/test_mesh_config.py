@@ -75,3 +75,11 @@ def test_unknown_words_list_the_known_ones(arg, message):
 def test_what_a_task_cannot_be_made_of_is_named(changes, message):
     with pytest.raises(ValueError, match=message):
         test_mesh_task.task_of(test_mesh_task.configured("", "body=open_hand_right", **changes))
+
+
+@pytest.mark.parametrize("head, missing", [("iterative", "depth"), ("metro", "vertices")])
+def test_a_loss_without_one_of_its_terms_is_named(head, missing):
+    config = test_mesh_task.configured("", f"body=open_hand_right,head={head}").unlock()
+    del config.loss[missing]
+    with pytest.raises(ValueError, match=f"config.loss has no {missing}. head.kind='{head}' needs"):
+        test_mesh_task.task_of(config)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import runs
 
+from configs import pretrain
 from crocohuman_jax import tasks
 from crocohuman_jax.benchmarks import evaluation, step
 from crocohuman_jax.configuration import registry
@@ -50,9 +51,21 @@ def test_a_task_in_one_file_trains_and_is_evaluated_and_benchmarked(
     assert "accuracy" in table and result.protocol.task == "action"
     found = np.load(tmp_path / "out/people.npz")
     assert result.metrics["accuracy"] == pytest.approx(100 * (1 - found["wrong"].mean()))
+    for option in ({"alignment": "freihand"}, {"root": "none"}, {"submission": "pred.json"}):
+        ((flag, value),) = option.items()
+        with pytest.raises(ValueError, match=f"--{flag}={value}: the task 'action' has no such"):
+            runner.evaluate(tmp_path / "run", output=str(tmp_path / "no"), **option)
+    assert not (tmp_path / "no").exists()
     with pytest.raises(ValueError, match="'action', which predicts nothing in photographs"):
         next(photographs.predict(tmp_path / "run", ["a.jpg"], tmp_path / "no"))
     assert step.measure(config, warmup=0, steps=1)["people_per_second"] > 0
+    with pytest.raises(ValueError, match="--visible=3: task 'action' hides no patches"):
+        next(step.variants(config, visible=3))
+    with pytest.raises(ValueError, match=",b': one folder is evaluated"):
+        next(evaluation.measure(get_config("debug"), str(folder) + ",b", warmup=0, steps=1))
+    without = pretrain.get_config("debug")
+    with pytest.raises(ValueError, match="config.task='completion' has no protocol"):
+        next(evaluation.measure(without, str(folder), warmup=0, steps=1))
     (row,) = evaluation.measure(config, str(folder), warmup=0, steps=1)
     assert row["people"] == len(found["row"])
 
